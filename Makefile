@@ -1,0 +1,38 @@
+# make run ARGS="model=cnn train=quick"
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?= model=dense128
+
+.PHONY: run test test-all lint bench ui
+
+run: $(VENV)/.run  ## train, score and record one experiment
+	$(BIN)/python -m mnist_exp.run $(ARGS)
+
+test: $(VENV)/.dev  ## the tests, without the slow ones
+	$(BIN)/python -m pytest -m "not slow" $(ARGS_PYTEST)
+
+test-all: $(VENV)/.dev  ## all the tests
+	$(BIN)/python -m pytest $(ARGS_PYTEST)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev  ## speed and accuracy, measured on this machine
+	$(BIN)/python -m benchmarks
+
+ui: $(VENV)/.run  ## browse the recorded runs
+	$(BIN)/mlflow ui
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"mnist_exp needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is {v[0]}.{v[1]}: name another with make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv module (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable . --constraint constraints.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	@touch $@

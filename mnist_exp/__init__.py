@@ -1,0 +1,1 @@
+"""Config-driven handwritten-digit experiments: Hydra chooses, Keras trains, MLflow remembers."""

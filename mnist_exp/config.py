@@ -1,0 +1,302 @@
+"""Text becomes truth once, here: a composed YAML config in, a frozen, validated `Config` out."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from mnist_exp.errors import InputError
+
+# Beside the package in a checkout, inside it in a wheel.
+CONF = next(
+    folder
+    for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf")
+    if folder.is_dir()
+)
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Width = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Widths = Annotated[tuple[Width, ...], Field(strict=False)]  # a YAML list
+Activation = Literal["relu", "gelu", "silu", "elu", "selu", "leaky_relu", "tanh", "sigmoid"]
+
+
+class Part(BaseModel):
+    """One group of the config: unknown keys and silent conversions are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DenseModel(Part):
+    """Fully connected layers of the given `units`, dropout after each, ten outputs."""
+
+    name: str
+    family: Literal["dense"]
+    units: Widths
+    activation: Activation
+    dropout: Fraction
+    output: Literal["softmax", "sigmoid"]
+
+
+class ConvModel(Part):
+    """3x3 convolutions of the given `filters`, each pooled by 2, then `units`, ten outputs."""
+
+    name: str
+    family: Literal["conv"]
+    filters: Annotated[tuple[Width, ...], Field(strict=False, min_length=1, max_length=3)]
+    units: Widths
+    activation: Activation
+    dropout: Fraction
+    output: Literal["softmax", "sigmoid"]
+
+
+class Adam(Part):
+    """Kingma and Ba, 2015."""
+
+    name: Literal["adam"]
+    learning_rate: Positive
+    beta_1: Fraction
+    beta_2: Fraction
+
+
+class AdamW(Part):
+    """Adam with decoupled weight decay: Loshchilov and Hutter, 2019."""
+
+    name: Literal["adamw"]
+    learning_rate: Positive
+    weight_decay: NotNegative
+    beta_1: Fraction
+    beta_2: Fraction
+
+
+class Sgd(Part):
+    """Gradient descent with momentum."""
+
+    name: Literal["sgd"]
+    learning_rate: Positive
+    momentum: Fraction
+    nesterov: bool
+
+
+class RmsProp(Part):
+    """Hinton's lecture 6e, 2012."""
+
+    name: Literal["rmsprop"]
+    learning_rate: Positive
+    rho: Fraction
+
+
+class Schedule(Part):
+    """How the learning rate moves over all steps; `warmup` is the rising fraction of them."""
+
+    name: Literal["constant", "cosine", "onecycle"]
+    warmup: Fraction
+
+
+class Train(Part):
+    """How long, on what batches, towards which loss, and how to compute it."""
+
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    loss: Literal["sparse_categorical_crossentropy", "categorical_crossentropy"]
+    label_smoothing: Fraction
+    patience: Annotated[int, Field(ge=1)] | None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None
+    precision: Literal["auto", "float32", "mixed_bfloat16"]
+    jit: Literal["auto", True, False]
+
+
+class Data(Part):
+    """Which images, from where, and how they are split."""
+
+    name: Literal["mnist", "mnist5k"]
+    path: str | None
+    fallback: Literal["bundled", "error"]
+    validation_split: Fraction
+    limit: Annotated[int, Field(ge=2)] | None
+
+
+class Tracking(Part):
+    """Where the run is recorded."""
+
+    enabled: bool
+    uri: str | None
+    experiment: Annotated[str, Field(min_length=1)]
+
+
+MODEL_SUFFIXES = {".keras": "Keras archive", ".h5": "HDF5", "": "SavedModel folder"}
+RUN_FILES = ("figures", "tables")  # folders that every run has
+
+
+def _model_files(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        path = PurePath(name)
+        if path.name != name or name.startswith(".") or name in RUN_FILES:
+            raise PydanticCustomError("file", "plain file names such as [model.keras]")
+        if path.suffix not in MODEL_SUFFIXES:
+            raise PydanticCustomError("file", "names ending in .keras or .h5, or without a suffix")
+    if not names or len(set(names)) < len(names):
+        raise PydanticCustomError("file", "at least one file name, each once")
+    return names
+
+
+class Config(Part):
+    """One experiment, wholly determined."""
+
+    model: Annotated[DenseModel | ConvModel, Discriminator("family")]
+    optimizer: Annotated[Adam | AdamW | Sgd | RmsProp, Discriminator("name")]
+    schedule: Schedule
+    train: Train
+    data: Data
+    tracking: Tracking
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    save_as: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_model_files)]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.train.patience and not self.data.validation_split:
+            raise PydanticCustomError(
+                "pair",
+                "train.patience={patience} needs validation images, but data.validation_split=0: "
+                "set data.validation_split=0.1 or train.patience=null",
+                {"patience": self.train.patience},
+            )
+        return self
+
+
+EXPECTED = {  # pydantic's kinds of error in our words
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "literal_error": "one of {expected}",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "string_too_short": "text",
+    "tuple_type": "a list such as [128,128]",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+    "model_type": "a group of keys",
+    "model_attributes_type": "a group of keys",
+}
+
+
+def parse(values: Any) -> Config:
+    """The validated config; raises `InputError` naming each wrong key, value and what is allowed.
+
+    `values` is a composed Hydra config or a plain mapping.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if OmegaConf.is_config(values):
+        try:
+            values = OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
+        except OmegaConfBaseException as error:
+            raise InputError(f"{error.full_key}: {error.msg or error}".splitlines()[0]) from error
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise InputError("\n".join(_sentence(e) for e in error.errors())) from None
+
+
+def public(config: Config) -> dict[str, Any]:
+    """The config as plain nested values, without the password a tracking URI may carry."""
+    values = config.model_dump(mode="json")
+    if uri := values["tracking"]["uri"]:
+        values["tracking"]["uri"] = re.sub(r"(?<=://)[^/@]*@", "***@", uri)
+    return values
+
+
+def to_yaml(config: Config) -> str:
+    """The public config as YAML."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(public(config)))
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The nested mapping as one level with dotted keys, as typed on the command line."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def keys() -> list[str]:
+    """Every dotted key that some config may hold."""
+
+    def walk(kind: Any, prefix: str) -> Iterator[str]:
+        for name, field in kind.model_fields.items():
+            kinds = [k for k in (field.annotation, *get_args(field.annotation)) if _is_part(k)]
+            yield prefix + name
+            for part in kinds:
+                yield from walk(part, f"{prefix}{name}.")
+
+    return sorted(set(walk(Config, "")))
+
+
+def nearest(word: str, words: list[str]) -> str:
+    """' (did you mean X?)' for the closest of `words`, or nothing when none is close."""
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _is_part(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Part)
+
+
+def _sentence(error: ErrorDetails) -> str:
+    """One error as 'key: expected ..., got ...'."""
+    kind, given, context = error["type"], error["input"], error.get("ctx", {})
+    key = _key(error["loc"])
+    if kind == "pair":
+        return error["msg"]
+    if kind == "extra_forbidden":
+        siblings = [k for k in keys() if k.rpartition(".")[0] == key.rpartition(".")[0]]
+        return f"{key}: no such key{nearest(key, siblings)}; there are {', '.join(siblings)}"
+    if kind == "missing":
+        return f"{key}: missing; give it a value"
+    if kind == "union_tag_invalid":
+        key = f"{key}.{context['discriminator'].strip(chr(39))}"
+        given, allowed = context["tag"], context["expected_tags"]
+        options = [tag.strip("'") for tag in _options(allowed)]
+        return f"{key}: expected one of {allowed}, got {given!r}{nearest(str(given), options)}"
+    hint = ""
+    if kind == "literal_error" and isinstance(given, str):
+        hint = nearest(given, [option.strip("'") for option in _options(context["expected"])])
+        context = {"expected": ", ".join(_options(context["expected"]))}
+    wanted = EXPECTED[kind].format(**context) if kind in EXPECTED else error["msg"]
+    return f"{key}: expected {wanted}, got {given!r}{hint}"
+
+
+def _options(text: str) -> list[str]:
+    """Pydantic's "'a', 'b' or 'c'" as its parts."""
+    return text.replace(" or ", ", ").split(", ")
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """The key as typed: pydantic names the union's branch after `model` and `optimizer`."""
+    parts = [str(part) for part in location]
+    if len(parts) > 1 and parts[0] in ("model", "optimizer"):
+        del parts[1]
+    return ".".join(parts)

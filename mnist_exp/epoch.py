@@ -1,0 +1,172 @@
+"""One epoch as a compiled graph: data on the device, the host looks in twice a second."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mnist_exp.config import Train
+from mnist_exp.data import Dataset
+from mnist_exp.models import BATCH
+
+STRETCH_SECONDS = 0.4  # how long the host may be away: bounds the answer to a Ctrl-C
+
+
+class EpochLoop:
+    """A model, its data and its optimizer, compiled into stretches of training steps."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        data: Dataset,
+        config: Train,
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        jit: bool,
+    ) -> None:
+        self.model, self.optimizer = model, optimizer
+        self.images = tf.constant(data.train_images)
+        self.labels = tf.constant(data.train_labels, tf.int32)
+        self.validation = (data.validation_images, data.validation_labels.astype(np.int32))
+        self.batch = config.batch_size
+        self.whole, rest = divmod(len(data.train_labels), config.batch_size)
+        self.steps = self.whole + bool(rest)
+        self.loss = loss_function(config)
+        self.momentum = config.ema
+        self.variables = model.trainable_variables
+        optimizer.build(self.variables)
+        self.averages = [tf.Variable(v) for v in self.variables] if config.ema else []
+        self._stretch = tf.function(self._steps, jit_compile=jit, autograph=False)
+        self._last_batch = tf.function(self._step, autograph=False, reduce_retracing=True)
+        self._score = tf.function(self._evaluate, autograph=False, reduce_retracing=True)
+        self._stretch_steps = 1
+
+    def compile(self) -> float:
+        """Builds the graph without taking a step; the seconds it took."""
+        started = time.perf_counter()
+        if self.whole:
+            order = tf.zeros(len(self.labels), tf.int32)
+            self._stretch(order, tf.zeros(self.steps), tf.constant(0), tf.constant(0))
+        return time.perf_counter() - started
+
+    def run(
+        self, order: np.ndarray, rates: np.ndarray, progress: Callable[[int], None]
+    ) -> dict[str, float]:
+        """The epoch's row: mean loss and accuracy over all images, rate and seconds.
+
+        `order` (n,) is the permutation of the images, `rates` (steps,) the learning rates;
+        `progress` is told the last step done after every stretch.
+        """
+        started = time.perf_counter()
+        order, rates = tf.constant(order, tf.int32), tf.constant(rates, tf.float32)
+        loss, hits = tf.constant(0.0), tf.constant(0)
+        step = 0
+        while step < self.whole:
+            before = time.perf_counter()
+            stop = min(step + self._stretch_steps, self.whole)
+            sums = self._stretch(order, rates, tf.constant(step), tf.constant(stop))
+            loss, hits = loss + sums[0], hits + sums[1]
+            hits.numpy()  # wait for the device
+            self._pace(stop - step, time.perf_counter() - before)
+            step = stop
+            progress(step - 1)
+        if step < self.steps:  # the smaller last batch has a graph of its own
+            sums = self._last_batch(order[step * self.batch :], rates[step])
+            loss, hits = loss + sums[0], hits + sums[1]
+            progress(step)
+        n = len(self.labels)
+        return {
+            "train/loss": float(loss) / n,
+            "train/accuracy": int(hits) / n,
+            "train/learning_rate": float(rates[-1]),
+            "train/epoch_seconds": time.perf_counter() - started,
+        }
+
+    def validate(self) -> dict[str, float]:
+        """Loss and accuracy on the validation images; nothing when there are none."""
+        images, labels = self.validation
+        n = len(labels)
+        if not n:
+            return {}
+        parts = [
+            self._score(images[i : i + BATCH], labels[i : i + BATCH]) for i in range(0, n, BATCH)
+        ]
+        loss, hits = (sum(float(part[k]) for part in parts) for k in (0, 1))
+        return {"val/loss": loss / n, "val/accuracy": hits / n}
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Within: the model holds the averaged weights; afterwards the trained ones again."""
+        trained = [v.numpy() for v in self.variables] if self.averages else []
+        self.keep_averaged_weights()
+        yield
+        for variable, value in zip(self.variables, trained, strict=False):
+            variable.assign(value)
+
+    def keep_averaged_weights(self) -> None:
+        """The averaged weights, where there are any, become the model's."""
+        for variable, average in zip(self.variables, self.averages, strict=False):
+            variable.assign(average)
+
+    def _pace(self, steps: int, seconds: float) -> None:
+        """Aims the next stretch at STRETCH_SECONDS, growing at most fourfold."""
+        wanted = int(steps * STRETCH_SECONDS / max(seconds, 1e-6))
+        self._stretch_steps = max(1, min(wanted, 4 * self._stretch_steps))
+
+    def _steps(self, order: Any, rates: Any, start: Any, stop: Any) -> Any:
+        """Steps start to stop; the sums of loss and hits. (tf.range would recompile per value.)"""
+
+        def body(i: Any, loss: Any, hits: Any) -> Any:
+            step_loss, step_hits = self._step(
+                tf.slice(order, [i * self.batch], [self.batch]), rates[i]
+            )
+            return i + 1, loss + step_loss, hits + step_hits
+
+        zeros = (tf.constant(0.0), tf.constant(0))
+        return tf.while_loop(lambda i, *_: i < stop, body, (start, *zeros))[1:]
+
+    def _step(self, indices: Any, rate: Any) -> Any:
+        images = tf.cast(tf.gather(self.images, indices), tf.float32)
+        labels = tf.gather(self.labels, indices)
+        with tf.GradientTape() as tape:
+            scores = self.model(images, training=True)
+            loss = self.loss(labels, scores)
+            mean_loss = loss / tf.cast(tf.size(labels), loss.dtype)
+        gradients = tape.gradient(mean_loss, [v.value for v in self.variables])
+        self.optimizer.learning_rate.assign(rate)
+        self.optimizer.apply(gradients, self.variables)
+        self._average()
+        return loss, _hits(labels, scores)
+
+    def _average(self) -> None:
+        # The first step starts the average, as Keras does: the random start would linger.
+        first = tf.cast(tf.equal(self.optimizer.iterations.value, 1), tf.float32)
+        for variable, average in zip(self.variables, self.averages, strict=False):
+            keep = (1.0 - first) * self.momentum
+            average.assign(keep * average + (1.0 - keep) * variable.value)
+
+    def _evaluate(self, images: Any, labels: Any) -> Any:
+        scores = self.model(tf.cast(images, tf.float32), training=False)
+        return self.loss(labels, scores), _hits(labels, scores)
+
+
+def loss_function(config: Train) -> Callable[[Any, Any], Any]:
+    """(integer labels, scores) -> the summed loss; one-hot inside where the loss needs it."""
+    if config.loss == "sparse_categorical_crossentropy" and not config.label_smoothing:
+        sparse: Callable[[Any, Any], Any] = keras.losses.SparseCategoricalCrossentropy(
+            reduction="sum"
+        )
+        return sparse
+    one_hot = keras.losses.CategoricalCrossentropy(
+        label_smoothing=config.label_smoothing, reduction="sum"
+    )
+    return lambda labels, scores: one_hot(tf.one_hot(labels, 10), scores)
+
+
+def _hits(labels: Any, scores: Any) -> Any:
+    best = tf.argmax(scores, axis=-1, output_type=labels.dtype)
+    return tf.reduce_sum(tf.cast(best == labels, tf.int32))

@@ -1,0 +1,13 @@
+"""What goes wrong through no fault of the program: a sentence for the user, no traceback."""
+
+
+class InputError(Exception):
+    """Something the user gave is wrong; exit code 2."""
+
+
+class DivergedError(Exception):
+    """Training produced a loss that is not a number; exit code 1."""
+
+
+class SweepError(Exception):
+    """Some jobs of a sweep failed, the others are done; exit code 1."""

@@ -1,0 +1,80 @@
+"""What this machine is good at: decides what `auto` becomes."""
+
+import os
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+TENSOR_CORES = (7, 0)  # the first compute capability with them (Volta)
+
+
+def choose_precision(
+    precision: str, *, convolutional: bool
+) -> Literal["float32", "mixed_bfloat16"]:
+    """`auto` is mixed_bfloat16 for convolutions where the hardware multiplies it natively."""
+    if precision == "mixed_bfloat16" or (precision == "auto" and convolutional and has_bfloat16()):
+        return "mixed_bfloat16"
+    return "float32"
+
+
+def choose_jit(jit: bool | str, *, convolutional: bool) -> bool:
+    """`auto` is XLA, except for convolutions on a CPU, where XLA is 30 times slower."""
+    if isinstance(jit, bool):
+        return jit
+    return has_gpu() or not convolutional
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow sees a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def has_bfloat16() -> bool:
+    """Whether bfloat16 products run in hardware here."""
+    if not has_gpu():
+        return bool(BFLOAT16_FLAGS & cpu_flags())
+    import tensorflow as tf
+
+    gpu = tf.config.list_physical_devices("GPU")[0]
+    capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+    return bool(capability >= TENSOR_CORES)
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """The CPU's instruction sets as Linux names them; empty elsewhere."""
+    lines = _cpuinfo("flags")
+    return frozenset(lines[0].split()) if lines else frozenset()
+
+
+def describe() -> dict[str, str]:
+    """What a timing or a last bit depends on: CPU, threads, GPU."""
+    import tensorflow as tf
+
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or cores()
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(g).get("device_name", g.name) for g in gpus]
+    return {
+        "cpu": (_cpuinfo("model name") or [platform.processor() or platform.machine()])[0],
+        "threads": str(threads),
+        "gpu": ", ".join(names) or "none",
+    }
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpuinfo(field: str) -> list[str]:
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return []
+    pairs = (line.partition(":") for line in path.read_text().splitlines())
+    return [value.strip() for key, _, value in pairs if key.strip() == field]

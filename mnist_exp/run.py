@@ -1,0 +1,131 @@
+"""The door that makes runs: Hydra in, one experiment or a sweep out.
+
+python -m mnist_exp.run model=dense128
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, cast
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig
+
+from mnist_exp.config import CONF, parse
+from mnist_exp.errors import DivergedError, InputError, SweepError
+from mnist_exp.refusals import explain, is_refusal
+from mnist_exp.signals import Terminated
+from mnist_exp.terminal import errors, show_logs
+
+if TYPE_CHECKING:
+    from mnist_exp.experiment import Outcome
+
+logger = logging.getLogger("mnist_exp.run")  # not __main__
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def job(values: DictConfig) -> "Outcome":
+    """One experiment from its composed config."""
+    context = HydraConfig.get()
+    folder = Path(context.runtime.output_dir)
+    task = cast(ListConfig, context.overrides.task)
+    overrides = [str(override) for override in task._iter_ex(resolve=False)]
+    if context.mode == RunMode.MULTIRUN:
+        return _sweep_job(values, folder, overrides)
+    with sentences(empty_folder=folder):
+        outcome = _run(values, folder, overrides)
+        _say_where(outcome)
+        return outcome
+
+
+def main() -> None:
+    """The command: a sentence and exit code 2 for what the user can mend, 1 for what failed."""
+    with sentences():
+        # Hydra would print its own errors and leave with 1; asked for all of them, it raises.
+        os.environ[FULL_ERROR] = "1"
+        show_logs()
+        job()
+
+
+@contextmanager
+def sentences(empty_folder: Path | None = None) -> Iterator[None]:
+    """Within: errors meant for the user end the program with a sentence, not a traceback.
+
+    With HYDRA_FULL_ERROR=1 set by the user they stay tracebacks. An `empty_folder` that Hydra made
+    for a run that never began is removed.
+    """
+    try:
+        yield
+    except InputError as error:
+        _leave(2, str(error), error)
+    except (DivergedError, SweepError) as error:
+        _leave(1, str(error), error)
+    except Terminated as error:
+        _leave(143, "terminated; what was finished is kept", error)
+    except KeyboardInterrupt as error:
+        _leave(130, "interrupted; what was finished is kept", error)
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        _leave(2, explain(error), error)
+    finally:
+        if empty_folder is not None:
+            _remove_empty(empty_folder)
+
+
+def _run(values: DictConfig, folder: Path, overrides: list[str]) -> "Outcome":
+    config = parse(values)
+    from mnist_exp.experiment import run_experiment  # heavy, so after the config proved valid
+
+    return run_experiment(config, folder=folder, overrides=overrides)
+
+
+def _sweep_job(values: DictConfig, folder: Path, overrides: list[str]) -> "Outcome":
+    """As `_run`, in a sweep that hears of every error and goes on."""
+    show_logs()  # a worker has no console yet
+    logger.info(f"\njob {HydraConfig.get().job.num}: {' '.join(overrides)}")
+    try:
+        return _run(values, folder, overrides)
+    except Exception as error:
+        logger.warning(f"job {HydraConfig.get().job.num} failed: {error}")
+        raise
+    except SystemExit as error:  # Hydra would end the whole sweep, silently
+        raise RuntimeError(f"the job called sys.exit({error.code})") from error
+
+
+def _say_where(outcome: "Outcome") -> None:
+    folder = outcome.folder
+    if folder.is_relative_to(Path.cwd()):
+        folder = folder.relative_to(Path.cwd())
+    logger.info(f"figures, tables and model: {folder}")
+    if outcome.run_id:
+        logger.info(f"MLflow run {outcome.run_id[:8]}; compare all runs with: mlflow ui")
+
+
+def _leave(code: int, sentence: str, error: BaseException) -> NoReturn:
+    if WANTS_TRACEBACK:
+        raise error
+    errors.print(sentence, style="red", markup=False)
+    sys.exit(code)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Removes the run folder, its day and `outputs`, as far as they are empty."""
+    for path in (folder, *folder.parents)[:3]:
+        try:
+            path.rmdir()
+        except OSError:
+            return
+
+
+WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""The only writer to MLflow: a run from RUNNING to its end, and what it publishes."""
+
+import getpass
+import json
+import os
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnist_exp.config import Tracking
+from mnist_exp.data import Dataset
+
+PARENT = "MNIST_EXP_PARENT_RUN"  # not MLFLOW_RUN_ID: that one would override the run to open
+TRACEBACK = "traceback.txt"
+
+
+class Record:
+    """What can be said about one run; this one says it to nobody (`tracking.enabled=false`)."""
+
+    run_id = ""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Publishes figures at `step`, which counts epochs from 1."""
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Sets tags on the run."""
+
+    def log_data(self, data: Dataset) -> None:
+        """Names the data set, with its digest, as the run's input."""
+
+    def log_model(self, model: Any, example: np.ndarray) -> None:
+        """Publishes the Keras model with its signature: (n, 28, 28) uint8 pixels of 0-255 in."""
+
+    def log_folder(self, folder: Path, *, without: tuple[str, ...]) -> None:
+        """Publishes the run folder's files, except those named."""
+
+
+class MlflowRun(Record):
+    """One MLflow run, open until `close`."""
+
+    def __init__(
+        self, config: Tracking, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+        from mlflow import MlflowClient
+        from mlflow.entities import Param
+
+        self.uri = store_uri(config)
+        self.client = MlflowClient(self.uri)
+        self.experiment_id = self._experiment_id(config.experiment)
+        run = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags))
+        self.run_id: str = run.info.run_id
+        values = [Param(key, _text(value)) for key, value in params.items()]
+        self.client.log_batch(self.run_id, params=values)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        values = [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        self.client.log_batch(self.run_id, metrics=values)
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(self.run_id, tags=[RunTag(k, str(v)) for k, v in tags.items()])
+
+    def log_data(self, data: Dataset) -> None:
+        from mlflow.entities import Dataset as MlflowDataset
+        from mlflow.entities import DatasetInput, InputTag
+
+        images = {"train": data.train_images, "test": data.test_images}
+        profile = {f"{split}_images": len(values) for split, values in images.items()}
+        dataset = MlflowDataset(
+            name=data.name,
+            digest=data.digest,
+            source_type="local",
+            source=json.dumps({"uri": data.source}),
+            profile=json.dumps(profile | {"validation_images": len(data.validation_images)}),
+        )
+        context = [InputTag("mlflow.data.context", "training")]
+        self.client.log_inputs(self.run_id, [DatasetInput(dataset, context)])
+
+    def log_model(self, model: Any, example: np.ndarray) -> None:
+        import keras
+        import mlflow
+        from mlflow.models import ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        from mnist_exp.provenance import versions
+
+        installed = versions()
+        mlflow.set_tracking_uri(self.uri)
+        chatty = keras.config.is_interactive_logging_enabled()
+        keras.config.disable_interactive_logging()  # MLflow tries the example: no progress bar
+        mlflow.set_experiment(experiment_id=self.experiment_id)  # where the model is listed
+        mlflow.tensorflow.log_model(
+            model,
+            name="model",
+            run_id=self.run_id,
+            signature=ModelSignature(
+                Schema([TensorSpec(np.dtype(np.uint8), (-1, 28, 28))]),
+                Schema([TensorSpec(np.dtype(np.float32), (-1, 10))]),
+            ),
+            input_example=example,
+            pip_requirements=[
+                f"{package}=={installed[package]}"
+                for package in ("mlflow", "tensorflow", "keras", "numpy")
+            ],
+        )
+        if chatty:
+            keras.config.enable_interactive_logging()
+
+    def log_folder(self, folder: Path, *, without: tuple[str, ...]) -> None:
+        for path in sorted(folder.iterdir()):
+            if path.name in without:
+                continue
+            if path.is_dir():
+                self.client.log_artifacts(self.run_id, str(path), path.name)
+            else:
+                self.client.log_artifact(self.run_id, str(path))
+
+    def close(self, status: str) -> None:
+        """Ends the run as FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(self.run_id, status)
+
+    def _experiment_id(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(self.client.create_experiment(name))
+            except MlflowException:  # another process was first
+                found = self.client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        return str(found.experiment_id)
+
+
+@contextmanager
+def record(
+    config: Tracking,
+    *,
+    name: str,
+    folder: Path,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+    unpublished: tuple[str, ...] = (),
+) -> Iterator[Record]:
+    """An open run that is closed whatever happens, its folder published.
+
+    FINISHED at a normal end, KILLED at Ctrl-C or SIGTERM, FAILED with the traceback otherwise.
+    Files named in `unpublished` stay where they are.
+    """
+    if not config.enabled:
+        yield Record()
+        return
+    run = MlflowRun(config, name, params, _run_tags(tags))
+    status = "FAILED"
+    try:
+        yield run
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    except Exception:
+        (folder / TRACEBACK).write_text(traceback.format_exc())
+        raise
+    finally:
+        try:
+            run.log_folder(folder, without=unpublished)
+        finally:
+            run.close(status)
+
+
+def store_uri(config: Tracking) -> str:
+    """The tracking URI: as configured, MLFLOW_TRACKING_URI, or mlflow.db in this folder."""
+    if uri := config.uri or os.environ.get("MLFLOW_TRACKING_URI"):
+        return uri
+    return f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+def _run_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    own = {
+        "mlflow.user": getpass.getuser(),
+        "mlflow.source.name": "python -m mnist_exp.run",
+        "mlflow.source.type": "LOCAL",
+    }
+    if parent := os.environ.get(PARENT):
+        own["mlflow.parentRunId"] = parent
+    return own | {key: value for key, value in tags.items() if value}
+
+
+def _text(value: Any) -> str:
+    """A param as it would be typed on the command line."""
+    return value if isinstance(value, str) else json.dumps(value)

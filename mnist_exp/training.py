@@ -1,0 +1,116 @@
+"""Training as a sequence of epochs: fit, validate, keep the best, stop in time."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+
+from mnist_exp.config import Schedule, Train
+from mnist_exp.data import Dataset
+from mnist_exp.epoch import EpochLoop
+from mnist_exp.errors import DivergedError
+from mnist_exp.optimizers import learning_rates
+
+
+@dataclass
+class History:
+    """What training left behind: a row of figures per epoch, and where the time went."""
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0  # in training steps: no compiling, no validation
+    compile_seconds: float = 0.0
+    best_epoch: int | None = None  # counted from 1; None when the last weights were kept
+
+    def metrics(self) -> dict[str, float]:
+        """The kept weights' validation figures, and the seconds training and compiling took."""
+        kept = self.epochs[(self.best_epoch or len(self.epochs)) - 1]
+        return {name: value for name, value in kept.items() if name.startswith("val/")} | {
+            "train/seconds": self.seconds,
+            "train/compile_seconds": self.compile_seconds,
+        }
+
+
+def fit(
+    model: keras.Model,
+    data: Dataset,
+    config: Train,
+    *,
+    optimizer: keras.optimizers.Optimizer,
+    schedule: Schedule,
+    jit: bool,
+    seed: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> History:
+    """Trains the model in place; its weights end as the last, the best or the averaged ones.
+
+    Callbacks hear of epochs, and of batches once per stretch of them. Raises `DivergedError` when
+    an epoch's loss is not finite.
+    """
+    model.optimizer, model.stop_training = optimizer, False  # where callbacks look
+    loop = EpochLoop(model, data, config, optimizer, jit=jit)
+    rates = learning_rates(schedule, float(optimizer.learning_rate), config.epochs * loop.steps)
+    hooks = keras.callbacks.CallbackList(
+        list(callbacks), model=model, epochs=config.epochs, steps=loop.steps
+    )
+    history = History(compile_seconds=loop.compile())
+    best = BestWeights(config.patience)
+    hooks.on_train_begin()
+    for epoch in range(config.epochs):
+        hooks.on_epoch_begin(epoch)
+        order = np.random.default_rng([seed, epoch]).permutation(len(data.train_labels))
+        if schedule.name != "constant" or schedule.warmup:
+            epoch_rates = rates[epoch * loop.steps : (epoch + 1) * loop.steps]
+        else:  # as it stands: a callback such as ReduceLROnPlateau may have changed it
+            epoch_rates = np.full(loop.steps, optimizer.learning_rate, np.float32)
+        row = loop.run(order, epoch_rates, hooks.on_train_batch_end)
+        _refuse_divergence(row["train/loss"], epoch, optimizer)
+        with loop.averaged_weights():
+            row |= loop.validate()
+            history.epochs.append(row)
+            history.seconds += row["train/epoch_seconds"]
+            hooks.on_epoch_end(epoch, row)
+            best.see(model, row)
+        if best.is_stale or model.stop_training:
+            break
+    loop.keep_averaged_weights()
+    history.best_epoch = best.restore(model)
+    hooks.on_train_end(history.epochs[-1])
+    return history
+
+
+class BestWeights:
+    """Early stopping on val/loss: the best weights seen, and whether patience has run out."""
+
+    def __init__(self, patience: int | None) -> None:
+        self.patience = patience
+        self.loss = math.inf
+        self.epoch = self.seen = 0
+        self.weights: list[np.ndarray] = []
+
+    def see(self, model: keras.Model, row: dict[str, float]) -> None:
+        """Keeps a copy of the weights when `row` is the best so far."""
+        self.seen += 1
+        if self.patience and row["val/loss"] < self.loss:
+            self.loss, self.epoch, self.weights = row["val/loss"], self.seen, model.get_weights()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether `patience` epochs went by without a better one."""
+        return self.patience is not None and self.seen - self.epoch >= self.patience
+
+    def restore(self, model: keras.Model) -> int | None:
+        """Puts the best weights back; the epoch they are from, None without patience."""
+        if not self.weights:
+            return None
+        model.set_weights(self.weights)
+        return self.epoch
+
+
+def _refuse_divergence(loss: float, epoch: int, optimizer: keras.optimizers.Optimizer) -> None:
+    if not math.isfinite(loss):
+        raise DivergedError(
+            f"the training loss became {loss} in epoch {epoch + 1}: lower optimizer.learning_rate "
+            f"(now {float(optimizer.learning_rate):g}) and run again"
+        )
