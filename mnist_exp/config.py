@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -214,6 +214,21 @@ def parse(values: Any) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         raise InputError("\n".join(_sentence(e) for e in error.errors())) from None
+
+
+def compose(overrides: Sequence[str] = ()) -> Config:
+    """The config that `python -m mnist_exp.run` would use with these overrides."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+
+    from mnist_exp.refusals import explain
+
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return parse(hydra_compose("config", overrides=list(overrides)))
+    except HydraException as error:
+        raise InputError(explain(error)) from None
 
 
 def public(config: Config) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mnist_exp import sources
+from mnist_exp import download, sources
 from mnist_exp.config import Data
 from mnist_exp.errors import InputError
 from mnist_exp.sources import Array, Arrays, Official
@@ -55,7 +55,7 @@ class Dataset:
         return "the bundled 5,000 digits" if self.is_bundled else "MNIST"
 
 
-def load(config: Data, *, url: str = sources.URL) -> Dataset:
+def load(config: Data, *, url: str = download.URL) -> Dataset:
     """The verified data set that `config` asks for, or the bundled one if it says so.
 
     Raises `InputError` for data that is missing, damaged or too small for the config.
@@ -92,12 +92,12 @@ def _find(config: Data, url: str) -> tuple[str, str, Arrays]:
         advice = "give another copy with data.path=... (or MNIST_PATH), or data.path=null"
         return "mnist", str(path), sources.read(path, advice)
     cache = _keras_cache()
-    if cache.exists():
+    if os.path.exists(cache):  # Path.exists may raise
         advice = "delete it to download it again, or give another copy with data.path=..."
         return "mnist", f"Keras cache ({cache})", sources.read(cache, advice)
     try:
-        return "mnist", url, sources.download(url, cache)
-    except sources.UnreachableError as error:
+        return "mnist", url, download.fetch(url, cache)
+    except download.UnreachableError as error:
         return _fall_back(config, f"{url} could not be downloaded to {cache} ({error})")
 
 

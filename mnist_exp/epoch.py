@@ -41,8 +41,10 @@ class EpochLoop:
         optimizer.build(self.variables)
         self.averages = [tf.Variable(v) for v in self.variables] if config.ema else []
         self._stretch = tf.function(self._steps, jit_compile=jit, autograph=False)
-        self._last_batch = tf.function(self._step, autograph=False, reduce_retracing=True)
-        self._score = tf.function(self._evaluate, autograph=False, reduce_retracing=True)
+        indices, rate = tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.float32)
+        self._last_batch = tf.function(self._step, [indices, rate], autograph=False)
+        images = tf.TensorSpec([None, 28, 28], tf.uint8)
+        self._score = tf.function(self._evaluate, [images, indices], autograph=False)
         self._stretch_steps = 1
 
     def compile(self) -> float:

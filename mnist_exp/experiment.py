@@ -90,7 +90,9 @@ def _train_and_score(
         f"{data.label}"
     )
     publish = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, row: record.log_metrics(row, epoch + 1)
+        on_epoch_end=lambda epoch, logs: record.log_metrics(
+            {name: value for name, value in logs.items() if "/" in name}, epoch + 1
+        )
     )
     optimizer = optimizers.build(config.optimizer)
     with EpochBar(len(data.train_labels)) as bar:

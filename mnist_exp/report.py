@@ -34,7 +34,8 @@ class EpochFile(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Appends the epoch's row."""
         with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, EPOCH_COLUMNS).writerow({"epoch": epoch + 1, **(logs or {})})
+            writer = csv.DictWriter(file, EPOCH_COLUMNS, extrasaction="ignore")
+            writer.writerow({"epoch": epoch + 1, **(logs or {})})
 
 
 def save_models(folder: Path, model: keras.Model, names: Sequence[str]) -> None:

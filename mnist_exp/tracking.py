@@ -17,6 +17,7 @@ from mnist_exp.data import Dataset
 
 PARENT = "MNIST_EXP_PARENT_RUN"  # not MLFLOW_RUN_ID: that one would override the run to open
 TRACEBACK = "traceback.txt"
+SERVING = ("mlflow", "tensorflow", "keras", "numpy")  # what a served model needs
 
 
 class Record:
@@ -88,7 +89,6 @@ class MlflowRun(Record):
         self.client.log_inputs(self.run_id, [DatasetInput(dataset, context)])
 
     def log_model(self, model: Any, example: np.ndarray) -> None:
-        import keras
         import mlflow
         from mlflow.models import ModelSignature
         from mlflow.types import Schema, TensorSpec
@@ -96,26 +96,18 @@ class MlflowRun(Record):
         from mnist_exp.provenance import versions
 
         installed = versions()
-        mlflow.set_tracking_uri(self.uri)
-        chatty = keras.config.is_interactive_logging_enabled()
-        keras.config.disable_interactive_logging()  # MLflow tries the example: no progress bar
-        mlflow.set_experiment(experiment_id=self.experiment_id)  # where the model is listed
-        mlflow.tensorflow.log_model(
-            model,
-            name="model",
-            run_id=self.run_id,
-            signature=ModelSignature(
-                Schema([TensorSpec(np.dtype(np.uint8), (-1, 28, 28))]),
-                Schema([TensorSpec(np.dtype(np.float32), (-1, 10))]),
-            ),
-            input_example=example,
-            pip_requirements=[
-                f"{package}=={installed[package]}"
-                for package in ("mlflow", "tensorflow", "keras", "numpy")
-            ],
-        )
-        if chatty:
-            keras.config.enable_interactive_logging()
+        with _fluent(self.uri, self.experiment_id):
+            mlflow.tensorflow.log_model(
+                model,
+                name="model",
+                run_id=self.run_id,
+                signature=ModelSignature(
+                    Schema([TensorSpec(np.dtype(np.uint8), (-1, 28, 28))]),
+                    Schema([TensorSpec(np.dtype(np.float32), (-1, 10))]),
+                ),
+                input_example=example,
+                pip_requirements=[f"{name}=={installed[name]}" for name in SERVING],
+            )
 
     def log_folder(self, folder: Path, *, without: tuple[str, ...]) -> None:
         for path in sorted(folder.iterdir()):
@@ -196,6 +188,29 @@ def _run_tags(tags: Mapping[str, str]) -> dict[str, str]:
     if parent := os.environ.get(PARENT):
         own["mlflow.parentRunId"] = parent
     return own | {key: value for key, value in tags.items() if value}
+
+
+@contextmanager
+def _fluent(uri: str, experiment_id: str) -> Iterator[None]:
+    """Within: what MLflow keeps for the whole process points at our run, and it stays silent."""
+    import keras
+    import mlflow
+
+    chatty = keras.config.is_interactive_logging_enabled()
+    uri_before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    experiment_before = os.environ.get("MLFLOW_EXPERIMENT_ID")
+    os.environ["MLFLOW_EXPERIMENT_ID"] = experiment_id  # where the model is listed
+    mlflow.set_tracking_uri(uri)
+    keras.config.disable_interactive_logging()  # MLflow tries the example: no progress bar
+    try:
+        yield
+    finally:
+        if chatty:
+            keras.config.enable_interactive_logging()
+        mlflow.set_tracking_uri(uri_before)
+        del os.environ["MLFLOW_EXPERIMENT_ID"]
+        if experiment_before is not None:
+            os.environ["MLFLOW_EXPERIMENT_ID"] = experiment_before
 
 
 def _text(value: Any) -> str:

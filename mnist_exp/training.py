@@ -13,6 +13,15 @@ from mnist_exp.epoch import EpochLoop
 from mnist_exp.errors import DivergedError
 from mnist_exp.optimizers import learning_rates
 
+# Keras' callbacks monitor its own names, so they hear of both.
+KERAS = {
+    "train/loss": "loss",
+    "train/accuracy": "accuracy",
+    "val/loss": "val_loss",
+    "val/accuracy": "val_accuracy",
+    "train/learning_rate": "learning_rate",
+}
+
 
 @dataclass
 class History:
@@ -45,8 +54,8 @@ def fit(
 ) -> History:
     """Trains the model in place; its weights end as the last, the best or the averaged ones.
 
-    Callbacks hear of epochs, and of batches once per stretch of them. Raises `DivergedError` when
-    an epoch's loss is not finite.
+    Callbacks hear of epochs, by our names of the figures and by Keras', and of batches once per
+    stretch of them. Raises `DivergedError` when an epoch's loss is not finite.
     """
     model.optimizer, model.stop_training = optimizer, False  # where callbacks look
     loop = EpochLoop(model, data, config, optimizer, jit=jit)
@@ -70,7 +79,7 @@ def fit(
             row |= loop.validate()
             history.epochs.append(row)
             history.seconds += row["train/epoch_seconds"]
-            hooks.on_epoch_end(epoch, row)
+            hooks.on_epoch_end(epoch, row | {KERAS[k]: v for k, v in row.items() if k in KERAS})
             best.see(model, row)
         if best.is_stale or model.stop_training:
             break

@@ -6,21 +6,19 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from small_mnist import Server, locked, npz, put_in_place, serving
 
-from mnist_exp import data, sources
+from mnist_exp import data
 from mnist_exp.config import Data
 from mnist_exp.errors import InputError
+from mnist_exp.sources import Arrays
 
-MNIST = sources.MNIST  # before any test replaces it
-SHAPES = {"x_train": (20, 28, 28), "y_train": (20,), "x_test": (10, 28, 28), "y_test": (10,)}
 NOWHERE = "http://127.0.0.1:9/mnist.npz"
 full = pytest.mark.skipif("MNIST_PATH" not in os.environ, reason="MNIST_PATH is not set")
 
@@ -39,44 +37,19 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def digits(monkeypatch: pytest.MonkeyPatch) -> sources.Arrays:
-    """A small MNIST with its own table of digests, in place of the real one."""
-    random = np.random.default_rng(0)
-    arrays = {k: random.integers(0, 10, shape, dtype=np.uint8) for k, shape in SHAPES.items()}
-    table = [o._replace(shape=SHAPES[o.key], md5=sources.idx_md5(arrays[o.key])) for o in MNIST]
-    monkeypatch.setattr(sources, "MNIST", tuple(table))
-    return arrays
+def mnist(monkeypatch: pytest.MonkeyPatch) -> Arrays:
+    return put_in_place(monkeypatch)
 
 
 @pytest.fixture
-def file(tmp_path: Path, digits: sources.Arrays) -> Path:
-    np.savez_compressed(tmp_path / "small.npz", **digits)
-    return tmp_path / "small.npz"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        body, sent = self.server.answers.pop(0)  # type: ignore[attr-defined]
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[:sent])
-
-    def log_message(self, *args: object) -> None:
-        pass
+def file(tmp_path: Path, mnist: Arrays) -> Path:
+    return npz(tmp_path / "small.npz", mnist)
 
 
 @pytest.fixture
-def server() -> Iterator[HTTPServer]:
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+def server(file: Path) -> Iterator[Server]:
+    with serving(file.read_bytes()) as server:
         yield server
-        server.shutdown()
-
-
-def serve(server: HTTPServer, body: bytes, sent: int | None = None) -> str:
-    server.answers = [(body, sent)]  # type: ignore[attr-defined]
-    return f"http://127.0.0.1:{server.server_port}/mnist.npz"
 
 
 def test_a_given_path_wins_over_cache_and_network(file: Path, cache: Path) -> None:
@@ -109,7 +82,7 @@ def test_a_path_may_start_at_home(file: Path, monkeypatch: pytest.MonkeyPatch) -
     assert data.load(config(path="~/small.npz")).source == str(file)
 
 
-def test_a_damaged_cache_is_refused_and_left_alone(digits: sources.Arrays, cache: Path) -> None:
+def test_a_damaged_cache_is_refused_and_left_alone(mnist: Arrays, cache: Path) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"delete it to download it again") as error:
@@ -118,12 +91,18 @@ def test_a_damaged_cache_is_refused_and_left_alone(digits: sources.Arrays, cache
     assert cache.read_bytes() == b"damaged"
 
 
-def test_a_download_is_in_the_cache_for_the_next_run(
-    server: HTTPServer, file: Path, cache: Path
+def test_a_cache_that_may_not_be_opened_is_no_cache(
+    cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    url = serve(server, file.read_bytes())
-    first, second = data.load(config(), url=url), data.load(config(), url=NOWHERE)
-    assert (first.source, second.source) == (url, f"Keras cache ({cache})")
+    cache.parent.mkdir(parents=True)
+    with locked(cache.parent):
+        assert data.load(config(), url=NOWHERE).is_bundled
+    assert "Permission denied" in caplog.text
+
+
+def test_a_download_is_in_the_cache_for_the_next_run(server: Server, cache: Path) -> None:
+    first, second = data.load(config(), url=server.url), data.load(config(), url=NOWHERE)
+    assert (first.source, second.source) == (server.url, f"Keras cache ({cache})")
     assert np.array_equal(first.train_images, second.train_images)
     assert first.digest == second.digest
 
@@ -141,17 +120,19 @@ def test_without_a_network_the_bundle_is_used_and_said_so(
 
 
 def test_a_cut_connection_falls_back_and_keeps_what_came(
-    server: HTTPServer, file: Path, cache: Path, caplog: pytest.LogCaptureFixture
+    server: Server, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert data.load(config(), url=serve(server, file.read_bytes(), 500)).is_bundled
+    server.cut = 500
+    assert data.load(config(), url=server.url).is_bundled
     assert "cut after 500 of" in caplog.text
     assert cache.with_name("mnist.npz.part").stat().st_size == 500
     assert not cache.exists()
 
 
-def test_a_wrong_body_never_falls_back(server: HTTPServer, cache: Path) -> None:
+def test_a_wrong_body_never_falls_back(server: Server, cache: Path) -> None:
+    server.body = b"<html>Please sign in</html>"
     with pytest.raises(InputError, match="discarded"):
-        data.load(config(), url=serve(server, b"<html>Please sign in</html>"))
+        data.load(config(), url=server.url)
     assert list(cache.parent.iterdir()) == []
 
 
@@ -162,14 +143,14 @@ def test_fallback_error_names_what_was_tried_and_what_to_do(cache: Path) -> None
         assert word in str(error.value)
 
 
-def test_validation_is_the_tail_of_the_training_images(file: Path, digits: sources.Arrays) -> None:
+def test_validation_is_the_tail_of_the_training_images(file: Path, mnist: Arrays) -> None:
     found = data.load(config(path=str(file), validation_split=0.3))
-    assert np.array_equal(found.train_images, digits["x_train"][:14])
-    assert np.array_equal(found.train_labels, digits["y_train"][:14])
-    assert np.array_equal(found.validation_images, digits["x_train"][14:])
-    assert np.array_equal(found.validation_labels, digits["y_train"][14:])
-    assert np.array_equal(found.test_images, digits["x_test"])
-    assert np.array_equal(found.test_labels, digits["y_test"])
+    assert np.array_equal(found.train_images, mnist["x_train"][:14])
+    assert np.array_equal(found.train_labels, mnist["y_train"][:14])
+    assert np.array_equal(found.validation_images, mnist["x_train"][14:])
+    assert np.array_equal(found.validation_labels, mnist["y_train"][14:])
+    assert np.array_equal(found.test_images, mnist["x_test"])
+    assert np.array_equal(found.test_labels, mnist["y_test"])
 
 
 def test_no_validation_leaves_every_image_to_train_on(file: Path) -> None:
@@ -178,10 +159,10 @@ def test_no_validation_leaves_every_image_to_train_on(file: Path) -> None:
     assert found.validation_images.shape == (0, 28, 28)
 
 
-def test_limit_takes_the_first_training_images(file: Path, digits: sources.Arrays) -> None:
+def test_limit_takes_the_first_training_images(file: Path, mnist: Arrays) -> None:
     found = data.load(config(path=str(file), limit=10))
-    assert np.array_equal(found.train_images, digits["x_train"][:9])
-    assert np.array_equal(found.validation_images, digits["x_train"][9:10])
+    assert np.array_equal(found.train_images, mnist["x_train"][:9])
+    assert np.array_equal(found.validation_images, mnist["x_train"][9:10])
     assert len(found.test_images) == 10
     assert len(data.load(config(path=str(file), limit=10, validation_split=0.25)).train_labels) == 7
     assert found.digest == data.load(config(path=str(file))).digest

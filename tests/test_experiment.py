@@ -1,0 +1,209 @@
+"""One experiment from config to record: the folder is complete, the record says the same."""
+
+import csv
+import json
+import signal
+import threading
+from pathlib import Path
+
+import keras
+import mlflow
+import numpy as np
+import pytest
+from conftest import tiny
+
+from mnist_exp import experiment, report, run_experiment
+from mnist_exp.errors import DivergedError, InputError
+from mnist_exp.experiment import Outcome
+
+FIGURES = {
+    "learning_curves",
+    "confusion_matrix",
+    "sample_predictions",
+    "worst_mistakes",
+    "reliability",
+    "training_digits",
+}
+TEST_METRICS = {
+    f"test/{name}"
+    for name in (
+        "loss",
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "top2_accuracy",
+        "ece",
+        "brier",
+    )
+}
+MODEL_METRICS = {"model/parameters", "model/bytes", "model/images_per_second"}
+
+
+@pytest.fixture(scope="module")
+def outcome(store: str, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    config = tiny(
+        f"tracking.uri={store}",
+        "train.epochs=2",
+        "save_as=[model.keras,model.h5,saved_model]",
+    )
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    return run_experiment(config, folder=folder, overrides=["train.epochs=2", "seed=0"])
+
+
+def test_the_folder_tells_everything(outcome: Outcome) -> None:
+    assert {path.name for path in outcome.folder.iterdir()} - {"code.diff"} == {
+        "config.yaml",
+        "overrides.txt",
+        "run.log",
+        "history.csv",
+        "metrics.json",
+        "summary.txt",
+        "predictions.npz",
+        "tables",
+        "figures",
+        "model.keras",
+        "model.h5",
+        "saved_model",
+    }
+    assert {path.stem for path in (outcome.folder / "figures").iterdir()} == FIGURES
+    assert (outcome.folder / "overrides.txt").read_text() == "train.epochs=2\nseed=0\n"
+    assert "dense128 on the bundled 5,000 digits" in (outcome.folder / "run.log").read_text()
+    rows = list(csv.DictReader((outcome.folder / "history.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert float(rows[1]["val/accuracy"]) == outcome.metrics["val/accuracy"]
+
+
+def test_the_score_is_that_of_the_stored_predictions(outcome: Outcome) -> None:
+    stored = np.load(outcome.folder / "predictions.npz")
+    assert stored["probabilities"].shape == (1000, 10)
+    accuracy = (stored["probabilities"].argmax(1) == stored["labels"]).mean()
+    assert accuracy == pytest.approx(outcome.metrics["test/accuracy"])
+    metrics = json.loads((outcome.folder / "metrics.json").read_text())
+    assert metrics == dict(outcome.metrics)
+    assert set(metrics) == TEST_METRICS | MODEL_METRICS | {
+        "val/loss",
+        "val/accuracy",
+        "train/seconds",
+        "train/compile_seconds",
+    }
+    assert metrics["model/bytes"] == 4 * metrics["model/parameters"] == 4 * 118_282
+    assert float(outcome) == metrics["val/accuracy"]
+
+
+def test_every_saved_model_says_the_same(outcome: Outcome) -> None:
+    import tensorflow as tf
+
+    from mnist_exp.config import compose
+    from mnist_exp.data import load
+
+    images = load(compose(["data=mnist5k"]).data).test_images
+    expected = np.load(outcome.folder / "predictions.npz")["probabilities"]
+    for name in ("model.keras", "model.h5"):
+        loaded = keras.models.load_model(outcome.folder / name)
+        assert loaded.predict(images, verbose=0) == pytest.approx(expected, abs=1e-5)
+    served = tf.saved_model.load(outcome.folder / "saved_model")
+    assert served.serve(tf.constant(images, tf.float32)).numpy() == pytest.approx(
+        expected, abs=1e-5
+    )
+
+
+def test_the_record_says_what_the_folder_says(outcome: Outcome, store: str) -> None:
+    client = mlflow.MlflowClient(store)
+    run = client.get_run(outcome.run_id)
+    assert run.info.status == "FINISHED"
+    assert {k: run.data.metrics[k] for k in outcome.metrics} == pytest.approx(outcome.metrics)
+    epochs = {"train/loss", "train/accuracy", "train/learning_rate", "train/epoch_seconds"}
+    assert set(run.data.metrics) == set(outcome.metrics) | epochs
+    assert [m.step for m in client.get_metric_history(outcome.run_id, "val/accuracy")] == [1, 2]
+    assert run.data.params["model.units"] == "[128, 128]"
+    assert run.data.params["optimizer.learning_rate"] == "0.001"
+    tags = run.data.tags
+    assert tags["data.name"] == "mnist5k"
+    assert tags["overrides"] == "train.epochs=2 seed=0"
+    assert tags["auto.precision"] == "float32"
+    assert tags["version.keras"] == keras.__version__
+    assert {"threads", "cpu", "data.digest", "version.python"} <= set(tags)
+    published = {artifact.path for artifact in client.list_artifacts(outcome.run_id)}
+    assert {"figures", "tables", "predictions.npz", "config.yaml", "run.log"} <= published
+    assert not {"model.keras", "model.h5", "saved_model"} & published
+
+
+def test_tables_count_every_test_image(outcome: Outcome) -> None:
+    confusion = list(csv.reader((outcome.folder / "tables" / "confusion.csv").open()))[1:]
+    assert sum(int(cell) for row in confusion for cell in row[1:]) == 1000
+    per_class = list(csv.DictReader((outcome.folder / "tables" / "per_class.csv").open()))
+    assert [int(row["support"]) for row in per_class] == [100] * 10
+
+
+def test_a_taken_folder_is_left_alone(tmp_path: Path) -> None:
+    config = tiny("tracking.enabled=false")
+    first = run_experiment(config, folder=tmp_path / "run")
+    before = (first.folder / "metrics.json").read_bytes()
+    second = run_experiment(config, folder=tmp_path / "run")
+    assert second.folder.name == "run-2"
+    assert (first.folder / "metrics.json").read_bytes() == before
+    assert second.run_id == ""
+
+
+def test_unusable_data_leaves_nothing_behind(store: str, tmp_path: Path) -> None:
+    config = tiny(f"tracking.uri={store}", "tracking.experiment=refused")
+    config = config.model_copy(update={"data": config.data.model_copy(update={"limit": 5000})})
+    with pytest.raises(InputError, match=r"data\.limit: expected at most 4000"):
+        run_experiment(config, folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert mlflow.MlflowClient(store).get_experiment_by_name("refused") is None
+
+
+def test_a_diverged_run_is_failed_and_keeps_its_log(store: str, tmp_path: Path) -> None:
+    config = tiny(f"tracking.uri={store}", "optimizer=sgd", "optimizer.learning_rate=1e30")
+    with pytest.raises(DivergedError):
+        run_experiment(config, folder=tmp_path / "run")
+    client = mlflow.MlflowClient(store)
+    (latest,) = client.search_runs(
+        [client.get_experiment_by_name("mnist").experiment_id], max_results=1
+    )
+    assert latest.info.status == "FAILED"
+    assert "DivergedError" in (tmp_path / "run" / "traceback.txt").read_text()
+
+
+@pytest.mark.parametrize("name", ["dropout", "cnn"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_keeps_what_it_has(
+    store: str, tmp_path: Path, name: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal comes from within the third epoch, as it would from outside."""
+    real = report.EpochFile.on_epoch_end
+
+    def strike(self: report.EpochFile, epoch: int, logs: dict[str, float]) -> None:
+        real(self, epoch, logs)
+        if epoch == 1:
+            threading.Thread(target=lambda: signal.raise_signal(number)).start()
+
+    monkeypatch.setattr(report.EpochFile, "on_epoch_end", strike)
+    config = tiny(f"tracking.uri={store}", f"model={name}", "train.epochs=100000")
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(config, folder=tmp_path / "run")
+    rows = list(csv.DictReader((tmp_path / "run" / "history.csv").open()))
+    assert len(rows) >= 2
+    keras.models.load_model(tmp_path / "run" / experiment.INTERRUPTED)
+    client = mlflow.MlflowClient(store)
+    (latest,) = client.search_runs(
+        [client.get_experiment_by_name("mnist").experiment_id], max_results=1
+    )
+    assert latest.info.status == "KILLED"
+    assert latest.data.metrics["train/loss"] in [float(row["train/loss"]) for row in rows]
+
+
+def test_restored_weights_have_the_last_word(store: str, tmp_path: Path) -> None:
+    config = tiny(
+        f"tracking.uri={store}",
+        "train.patience=1",
+        "train.epochs=60",
+        "optimizer.learning_rate=0.02",
+    )
+    outcome = run_experiment(config, folder=tmp_path / "run")
+    rows = list(csv.DictReader((outcome.folder / "history.csv").open()))
+    best = min(float(row["val/loss"]) for row in rows)
+    assert best == outcome.metrics["val/loss"] < float(rows[-1]["val/loss"])
+    run = mlflow.MlflowClient(store).get_run(outcome.run_id)
+    assert run.data.metrics["val/loss"] == pytest.approx(best)

@@ -1,0 +1,113 @@
+"""Every variant builds, takes a step, and is saved in Keras' own layers."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import tiny
+
+from mnist_exp import models, optimizers, training
+from mnist_exp.config import CONF
+from mnist_exp.data import Dataset
+
+VARIANTS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_takes_a_step(name: str, few_digits: Dataset) -> None:
+    config = tiny(f"model={name}")
+    model = models.build(config.model)
+    before = model.get_weights()
+    training.fit(
+        model,
+        few_digits,
+        config.train,
+        optimizer=optimizers.build(config.optimizer),
+        schedule=config.schedule,
+        jit=False,
+        seed=0,
+    )
+    assert all((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+    assert model.output_shape == (None, 10)
+    assert model.name == name
+
+
+def test_parameters_are_those_of_the_notebooks() -> None:
+    assert models.build(tiny("model=sigmoid100").model).count_params() == 79_510
+    assert models.build(tiny("model=dense128").model).count_params() == 118_282
+
+
+def test_raw_pixels_are_brought_to_the_unit_range() -> None:
+    model = models.build(tiny().model)
+    pixels = np.full((1, 28, 28), 255, np.uint8)
+    unit = keras.Model(model.input, model.get_layer("to_unit_range").output)
+    assert np.asarray(unit(pixels)) == pytest.approx(np.ones((1, 28, 28)))
+    assert model.input.name == "pixels_0_to_255"
+
+
+@pytest.mark.parametrize("name", ["dropout", "cnn"])
+def test_in_bfloat16_the_pixels_and_the_scores_stay_float32(name: str) -> None:
+    model = models.build(tiny(f"model={name}").model, precision="mixed_bfloat16")
+    kinds = {layer.name: layer.compute_dtype for layer in model.layers}
+    assert kinds.pop("to_unit_range") == kinds.pop("scores") == kinds.pop("pixels_0_to_255")
+    assert model.get_layer("scores").compute_dtype == "float32"
+    assert set(kinds.values()) == {"bfloat16"}
+    assert all(str(v.dtype) == "float32" for v in model.trainable_variables)
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    layer = models.Dropout(0.25, seed=1)
+    values = np.asarray(layer(np.ones((200, 200), np.float32), training=True))
+    assert (values == 0).mean() == pytest.approx(0.25, abs=0.01)
+    assert set(np.unique(values)) == {0, np.float32(1 / 0.75)}
+    again = np.asarray(layer(np.ones((200, 200), np.float32), training=True))
+    assert (again != values).any()
+    assert (np.asarray(layer(np.ones((2, 2), np.float32))) == 1).all()
+
+
+def test_what_is_saved_loads_without_this_package(tmp_path: Path) -> None:
+    model = models.build(tiny("model=dropout").model)
+    path = tmp_path / "model.keras"
+    models.stock(model).save(path)
+    saved = json.loads(zipfile.ZipFile(path).read("config.json"))
+    assert {layer["module"] for layer in saved["config"]["layers"]} == {"keras.layers"}
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
+    loaded = keras.models.load_model(path, safe_mode=True)
+    assert (np.asarray(loaded(pixels)) == np.asarray(model(pixels))).all()
+
+
+def test_a_compiled_copy_goes_on_where_training_stopped(few_digits: Dataset) -> None:
+    config = tiny()
+    model, optimizer = models.build(config.model), optimizers.build(config.optimizer)
+    training.fit(
+        model,
+        few_digits,
+        config.train,
+        optimizer=optimizer,
+        schedule=config.schedule,
+        jit=False,
+        seed=0,
+    )
+    copy = models.compiled(models.stock(model), optimizer, config.train.loss)
+    assert int(copy.optimizer.iterations) == 6  # 180 images in batches of 32
+    _, accuracy = copy.evaluate(few_digits.test_images, few_digits.test_labels, verbose=0)
+    scores, _ = models.timed_scores(model, few_digits.test_images)
+    assert accuracy == pytest.approx((scores.argmax(1) == few_digits.test_labels).mean())
+
+
+def test_every_image_is_scored_and_none_depends_on_its_batch(digits: Dataset) -> None:
+    model = models.build(tiny().model)
+    images = digits.train_images[:2500]
+    scores, images_per_second = models.timed_scores(model, images)
+    assert scores.shape == (2500, 10)
+    assert images_per_second > 0
+    assert scores[-3:] == pytest.approx(np.asarray(model(images[-3:])), abs=1e-6)
+
+
+def test_the_summary_names_the_range_of_the_pixels() -> None:
+    text = models.summary(models.build(tiny().model))
+    assert "pixels_0_to_255" in text
+    assert "118,282" in text

@@ -1,0 +1,60 @@
+"""Optimizers as configured, and learning rates step by step."""
+
+import numpy as np
+import pytest
+from conftest import tiny
+
+from mnist_exp import models, optimizers
+from mnist_exp.config import Schedule
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])
+def test_the_configured_rate_arrives(name: str) -> None:
+    config = tiny(f"optimizer={name}", "optimizer.learning_rate=0.03")
+    optimizer = optimizers.build(config.optimizer)
+    assert type(optimizer).__name__.lower() == name
+    assert float(optimizer.learning_rate) == pytest.approx(0.03)
+
+
+def test_adamw_leaves_biases_undecayed() -> None:
+    model = models.build(tiny().model)
+    optimizer = optimizers.build(tiny("optimizer=adamw").optimizer)
+    optimizer.build(model.trainable_variables)
+    decayed = [v.path for v in model.trainable_variables if optimizer._use_weight_decay(v)]
+    assert len(decayed) == 3
+    assert all(path.endswith("kernel") for path in decayed)
+
+
+def rates(name: str, warmup: float, steps: int = 100) -> np.ndarray:
+    return optimizers.learning_rates(Schedule(name=name, warmup=warmup), 0.5, steps)
+
+
+def test_constant_stays() -> None:
+    assert (rates("constant", 0.0) == 0.5).all()
+
+
+def test_warmup_rises_in_a_line_to_the_peak() -> None:
+    assert rates("constant", 0.1)[:10] == pytest.approx(np.arange(1, 11) * 0.05)
+    assert rates("cosine", 0.1)[9:11] == pytest.approx([0.5, 0.5])
+
+
+def test_cosine_falls_to_zero() -> None:
+    curve = rates("cosine", 0.0, 101)
+    assert curve[[0, 50, 100]] == pytest.approx([0.5, 0.25, 0.0], abs=1e-7)
+
+
+def test_onecycle_has_its_three_corners() -> None:
+    curve = rates("onecycle", 0.3)
+    assert curve[0] == pytest.approx(0.5 / 25)
+    assert curve[30] == pytest.approx(0.5)
+    assert curve[-1] == pytest.approx(0.5 / 250_000)
+    assert curve.argmax() == 30
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine", "onecycle"])
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_even_the_shortest_training_has_a_rate_per_step(name: str, steps: int) -> None:
+    curve = rates(name, 0.3, steps)
+    assert curve.shape == (steps,)
+    assert (curve <= 0.5).all()
+    assert np.isfinite(curve).all()

@@ -1,0 +1,88 @@
+"""The door: quick answers, exit codes, and nothing heavy before the config is valid."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("tensorflow", "keras", "mlflow", "matplotlib", "sklearn", "pandas")
+SPY = f"""
+import sys
+sys.argv = ["run.py", *sys.argv[1:]]
+from mnist_exp.run import main
+try:
+    main()
+    code = 0
+except SystemExit as end:
+    code = end.code
+print("heavy:", [name for name in {HEAVY} if name in sys.modules])
+sys.exit(code)
+"""
+
+
+def knock(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", SPY, *arguments],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--help"], ["model: cnn, dense128, dropout, sigmoid100", "-m model=sigmoid100,dense128"]),
+        (["--cfg", "job"], ["learning_rate: 0.001"]),
+    ],
+)
+def test_questions_are_answered_without_heavy_imports(
+    tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    done = knock(tmp_path, *arguments)
+    assert done.returncode == 0
+    assert all(word in done.stdout for word in words)
+    assert "heavy: []" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["model=dens128"], "model=dens128: no such option (did you mean dense128?)"),
+        (["train.epoch=3"], "train.epoch: no such key (did you mean train.epochs?)"),
+        (["train.epochs=0"], "train.epochs: expected a number of at least 1, got 0"),
+        (["train=5"], "a group takes the name of an option"),
+        (["seed=${nothing}"], "Interpolation key 'nothing' not found"),
+        (["model=dense128,cnn"], "model=dense128,cnn: model takes one value; add -m"),
+        (["train.epochs"], "train.epochs: not understood; expected key=value"),
+        (["data.path=/nowhere"], "/nowhere: no such file or folder"),
+        (["data=mnist5k", "data.limit=9999"], "data.limit: expected at most 4000"),
+        (["--config-name", "other"], "Cannot find primary config 'other'"),
+        (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (
+            ["-m", "model=dense128,foo", "train.epochs=1,0"],
+            "3 of 4 jobs cannot run, so none was started:",
+        ),
+        (["-m", "train.epochs=1,"], "train.epochs=1,: not understood"),
+    ],
+)
+def test_wrong_input_ends_with_a_sentence_and_code_2(
+    tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    done = knock(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "heavy: []" in done.stdout
+    assert list(tmp_path.iterdir()) == []  # nothing half-written
+
+
+def test_a_traceback_is_there_for_who_asks(tmp_path: Path) -> None:
+    done = knock(tmp_path, "train.epochs=0", HYDRA_FULL_ERROR="1")
+    assert "Traceback" in done.stderr
+    assert "InputError: train.epochs: expected" in done.stderr

@@ -1,0 +1,139 @@
+"""Runs as MLflow sees them, in a real store: how they end, what they carry, that they load."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from conftest import tiny
+
+from mnist_exp import models, tracking
+from mnist_exp.config import Tracking
+from mnist_exp.data import Dataset
+
+
+@pytest.fixture
+def client(store: str) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(store)
+
+
+@pytest.fixture
+def config(store: str) -> Tracking:
+    return Tracking(enabled=True, uri=store, experiment="rooms")
+
+
+@pytest.fixture
+def opened(config: Tracking, tmp_path: Path) -> Callable[..., object]:
+    def open_record(**more: object) -> object:
+        settings = {"name": "a run", "folder": tmp_path, "params": {}, "tags": {}} | more
+        return tracking.record(config, **settings)  # type: ignore[arg-type]
+
+    return open_record
+
+
+def test_a_run_carries_what_was_said(
+    opened: Callable, client: mlflow.MlflowClient, tmp_path: Path, digits: Dataset
+) -> None:
+    (tmp_path / "figures").mkdir()
+    for name in ("history.csv", "figures/curve.png", "model.keras"):
+        (tmp_path / name).write_text(name)
+    params = {"train.patience": None, "model.units": [128, 10], "data.name": "mnist"}
+    with opened(params=params, tags={"x": "y", "none": ""}, unpublished=("model.keras",)) as record:
+        assert client.get_run(record.run_id).info.status == "RUNNING"
+        record.log_metrics({"val/accuracy": 0.5}, step=1)
+        live = client.get_metric_history(record.run_id, "val/accuracy")
+        record.log_metrics({"val/accuracy": 0.75}, step=2)
+        record.log_data(digits)
+    assert [(m.step, m.value) for m in live] == [(1, 0.5)]
+    run = client.get_run(record.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "a run"
+    assert run.data.metrics == {"val/accuracy": 0.75}
+    assert run.data.params == {
+        "train.patience": "null",
+        "model.units": "[128, 10]",
+        "data.name": "mnist",
+    }
+    assert run.data.tags["x"] == "y"
+    assert "none" not in run.data.tags
+    assert [a.path for a in client.list_artifacts(record.run_id)] == ["figures", "history.csv"]
+    assert [a.path for a in client.list_artifacts(record.run_id, "figures")] == [
+        "figures/curve.png"
+    ]
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("mnist5k", digits.digest)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("oh no"), "FAILED"), (KeyboardInterrupt(), "KILLED")]
+)
+def test_a_run_is_closed_whatever_happens(
+    opened: Callable,
+    client: mlflow.MlflowClient,
+    tmp_path: Path,
+    error: BaseException,
+    status: str,
+) -> None:
+    (tmp_path / "history.csv").write_text("so far")
+    with pytest.raises(type(error)), opened() as record:
+        raise error
+    assert client.get_run(record.run_id).info.status == status
+    kept = [artifact.path for artifact in client.list_artifacts(record.run_id)]
+    assert kept == (["history.csv", "traceback.txt"] if status == "FAILED" else ["history.csv"])
+    if status == "FAILED":
+        assert "ValueError: oh no" in (tmp_path / "traceback.txt").read_text()
+
+
+def test_a_job_lies_below_its_sweep(
+    opened: Callable, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)  # must not be opened instead
+    with opened() as parent:
+        monkeypatch.setenv(tracking.PARENT, parent.run_id)
+        with opened() as child:
+            pass
+    assert client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
+
+
+def test_a_logged_model_takes_raw_pixels(
+    opened: Callable, client: mlflow.MlflowClient, store: str, digits: Dataset
+) -> None:
+    model = models.build(tiny("model=dropout").model)
+    images = digits.test_images[:20]
+    with opened() as record:
+        record.log_model(models.stock(model), images[:2])
+    assert not mlflow.is_tracking_uri_set()  # what log_model needs is put back
+    mlflow.set_tracking_uri(store)
+    loaded = mlflow.pyfunc.load_model(f"runs:/{record.run_id}/model")
+    requirements = mlflow.pyfunc.get_model_dependencies(f"runs:/{record.run_id}/model")
+    assert "tensorflow==" in Path(requirements).read_text()
+    assert loaded.metadata.signature.inputs.inputs[0].type == np.uint8
+    assert loaded.input_example.dtype == np.uint8
+    expected, _ = models.timed_scores(model, images)
+    mlflow.set_tracking_uri(None)
+    assert loaded.predict(images) == pytest.approx(expected, abs=1e-6)
+    experiment = client.get_run(record.run_id).info.experiment_id
+    assert [m.name for m in client.search_logged_models([experiment])] == ["model"]
+
+
+def test_tracking_can_be_off(tmp_path: Path) -> None:
+    off = Tracking(enabled=False, uri="http://127.0.0.1:9", experiment="x")
+    with tracking.record(off, name="", folder=tmp_path, params={}, tags={}) as record:
+        record.log_metrics({"val/accuracy": 1.0}, step=1)
+    assert record.run_id == ""
+
+
+def test_the_store_is_the_one_configured(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Tracking(enabled=True, uri=None, experiment="x")
+    assert tracking.store_uri(plain) == f"sqlite:///{workplace}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert tracking.store_uri(plain) == "http://127.0.0.1:5000"
+    assert (
+        tracking.store_uri(plain.model_copy(update={"uri": "sqlite:///a.db"})) == "sqlite:///a.db"
+    )
+
+
+def test_telemetry_is_off() -> None:
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"

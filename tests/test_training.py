@@ -1,0 +1,206 @@
+"""The compiled epoch against Keras' own, bit by bit where it must be."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from conftest import tiny
+
+from mnist_exp import models, optimizers, training
+from mnist_exp.config import Config
+from mnist_exp.data import Dataset
+from mnist_exp.epoch import EpochLoop, loss_function
+from mnist_exp.errors import DivergedError
+
+
+def fit(
+    config: Config, data: Dataset, *, jit: bool | None = None, callbacks: Any = ()
+) -> tuple[keras.Model, training.History]:
+    keras.utils.set_random_seed(config.seed)
+    model = models.build(config.model)
+    history = training.fit(
+        model,
+        data,
+        config.train,
+        optimizer=optimizers.build(config.optimizer),
+        schedule=config.schedule,
+        jit=not models.is_convolutional(config.model) if jit is None else jit,
+        seed=config.seed,
+        callbacks=callbacks,
+    )
+    return model, history
+
+
+def same(a: keras.Model, b: keras.Model) -> bool:
+    return all((x == y).all() for x, y in zip(a.get_weights(), b.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.parametrize("name", ["dense128", "sigmoid100"])
+@pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", "categorical_crossentropy"])
+def test_an_epoch_is_that_of_keras(few_digits: Dataset, jit: bool, name: str, loss: str) -> None:
+    """In file order, the last partial batch included: 180 images in batches of 32."""
+    config = tiny(f"model={name}", f"train.loss={loss}")
+    keras.utils.set_random_seed(0)
+    ours = models.build(config.model)
+    theirs = keras.models.clone_model(ours)
+    theirs.set_weights(ours.get_weights())
+    loop = EpochLoop(ours, few_digits, config.train, optimizers.build(config.optimizer), jit=jit)
+    row = loop.run(np.arange(180), np.full(loop.steps, 1e-3, np.float32), lambda step: None)
+    theirs.compile(optimizers.build(config.optimizer), loss=loss, metrics=["accuracy"])
+    labels = few_digits.train_labels
+    if loss == "categorical_crossentropy":
+        labels = keras.utils.to_categorical(labels, 10)
+    history = theirs.fit(few_digits.train_images, labels, shuffle=False, verbose=0)
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        assert a == pytest.approx(b, abs=2e-5)
+    assert row["train/loss"] == pytest.approx(history.history["loss"][0], rel=1e-4)
+    assert row["train/accuracy"] == pytest.approx(history.history["accuracy"][0], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["dense128", "dropout", "cnn"])
+def test_the_same_seed_gives_the_same_bits(few_digits: Dataset, name: str) -> None:
+    config = tiny(f"model={name}", "train.epochs=2")
+    assert same(fit(config, few_digits)[0], fit(config, few_digits)[0])
+
+
+def test_another_seed_is_another_batch_order(few_digits: Dataset) -> None:
+    """From the same starting weights: only the order of the images differs."""
+    config = tiny()
+    keras.utils.set_random_seed(0)
+    start = models.build(config.model)
+    ends = []
+    for seed in (0, 1):
+        model = keras.models.clone_model(start)
+        model.set_weights(start.get_weights())
+        training.fit(
+            model,
+            few_digits,
+            config.train,
+            optimizer=optimizers.build(config.optimizer),
+            schedule=config.schedule,
+            jit=True,
+            seed=seed,
+        )
+        ends.append(model)
+    assert not same(*ends)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "losses"),
+    [
+        (["model=dense128"], [2.2269755, 1.7897605]),
+        (["model=cnn"], [2.2288467, 1.9324276]),
+    ],
+)
+def test_a_fixed_seed_has_a_fixed_loss(
+    few_digits: Dataset, overrides: list[str], losses: list[float]
+) -> None:
+    """So that a refactoring proves itself neutral."""
+    _, history = fit(tiny(*overrides, "train.epochs=2"), few_digits)
+    assert [row["train/loss"] for row in history.epochs] == pytest.approx(losses, rel=1e-4)
+
+
+def test_stretches_do_not_change_the_result(
+    few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny("train.batch_size=4")
+    whole, _ = fit(config, few_digits)
+    monkeypatch.setattr(EpochLoop, "_pace", lambda *_: None)  # one step at a time
+    assert same(whole, fit(config, few_digits)[0])
+
+
+def test_label_smoothing_is_that_of_keras_for_either_loss() -> None:
+    labels = np.array([3, 7])
+    scores = keras.ops.softmax(np.random.default_rng(0).normal(size=(2, 10)).astype(np.float32))
+    expected = keras.losses.CategoricalCrossentropy(label_smoothing=0.1, reduction="sum")(
+        keras.utils.to_categorical(labels, 10), scores
+    )
+    for loss in ("sparse_categorical_crossentropy", "categorical_crossentropy"):
+        train = tiny(f"train.loss={loss}", "train.label_smoothing=0.1").train
+        assert float(loss_function(train)(labels, scores)) == pytest.approx(float(expected))
+
+
+def test_averaged_weights_follow_the_formula(
+    few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The average of the weights after each step, which the first step starts."""
+    monkeypatch.setattr(EpochLoop, "_pace", lambda *_: None)  # hear of every step
+    config = tiny("train.batch_size=90", "train.ema=0.9", "train.epochs=3", "optimizer=sgd")
+    averaged, _ = fit(config, few_digits)
+    trail: list[list[np.ndarray]] = []
+
+    class Trail(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            trail.append(self.model.get_weights())
+
+    plain = tiny("train.batch_size=90", "train.epochs=3", "optimizer=sgd")
+    fit(plain, few_digits, callbacks=[Trail()])
+    expected = trail[0]
+    for weights in trail[1:]:
+        expected = [0.9 * a + 0.1 * w for a, w in zip(expected, weights, strict=True)]
+    assert len(trail) == 6
+    for a, b in zip(averaged.get_weights(), expected, strict=True):
+        assert a == pytest.approx(b, abs=1e-5)
+
+
+def test_validation_scores_the_averaged_weights(few_digits: Dataset) -> None:
+    model, history = fit(tiny("train.ema=0.5", "train.epochs=2"), few_digits)
+    scores, _ = models.timed_scores(model, few_digits.validation_images)
+    accuracy = (scores.argmax(1) == few_digits.validation_labels).mean()
+    assert history.epochs[-1]["val/accuracy"] == pytest.approx(accuracy)
+
+
+def test_patience_stops_and_restores_the_best_weights(few_digits: Dataset) -> None:
+    config = tiny("train.patience=2", "train.epochs=60", "optimizer.learning_rate=0.02")
+    model, history = fit(config, few_digits)
+    losses = [row["val/loss"] for row in history.epochs]
+    assert len(losses) < 60
+    assert history.best_epoch == int(np.argmin(losses)) + 1 == len(losses) - 2
+    labels, images = few_digits.validation_labels, few_digits.validation_images
+    scores, _ = models.timed_scores(model, images)
+    loss = -np.log(scores[np.arange(len(labels)), labels]).mean()
+    assert loss == pytest.approx(min(losses), rel=1e-4)
+    assert history.metrics()["val/loss"] == min(losses)
+
+
+def test_a_loss_that_is_no_number_is_an_error(few_digits: Dataset) -> None:
+    config = tiny("optimizer=sgd", "optimizer.learning_rate=1e30")
+    with pytest.raises(DivergedError, match=r"became (nan|inf) in epoch 1: lower optimizer\.learn"):
+        fit(config, few_digits)
+
+
+def test_a_schedule_moves_the_rate(few_digits: Dataset) -> None:
+    _, history = fit(tiny("schedule=cosine", "train.epochs=2"), few_digits)
+    assert history.epochs[0]["train/learning_rate"] == pytest.approx(6.545e-4, rel=1e-3)
+    assert history.epochs[1]["train/learning_rate"] == 0
+
+
+def test_keras_callbacks_are_heard(few_digits: Dataset) -> None:
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.model.stop_training = epoch == 1
+
+    slower = keras.callbacks.ReduceLROnPlateau(monitor="val_loss", min_delta=100, patience=1)
+    _, history = fit(tiny("train.epochs=9"), few_digits, callbacks=[slower, Stop()])
+    assert len(history.epochs) == 2
+    assert history.epochs[0]["train/learning_rate"] == pytest.approx(1e-3)
+    _, history = fit(tiny("train.epochs=3"), few_digits, callbacks=[slower])
+    assert history.epochs[2]["train/learning_rate"] == pytest.approx(1e-4)
+
+
+def test_it_learns(digits: Dataset) -> None:
+    _, history = fit(tiny("train.epochs=4"), digits)
+    assert history.epochs[-1]["val/accuracy"] > 0.9
+    assert history.epochs[-1]["train/loss"] < 0.3 < history.epochs[0]["train/loss"]
+    assert history.compile_seconds > 0
+    assert history.seconds == pytest.approx(
+        sum(row["train/epoch_seconds"] for row in history.epochs)
+    )
+
+
+@pytest.mark.parametrize("size", [1, 200, 500])
+def test_batches_larger_than_the_data_and_of_one_image(few_digits: Dataset, size: int) -> None:
+    _, history = fit(tiny(f"train.batch_size={size}"), few_digits)
+    assert 0 < history.epochs[0]["train/loss"] < 5
