@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mnist_exp.config import CONF, parse
 from mnist_exp.errors import DivergedError, InputError, SweepError
@@ -35,8 +35,7 @@ def job(values: DictConfig) -> "Outcome":
     """One experiment from its composed config."""
     context = HydraConfig.get()
     folder = Path(context.runtime.output_dir)
-    task = cast(ListConfig, context.overrides.task)
-    overrides = [str(override) for override in task._iter_ex(resolve=False)]
+    overrides = cast(list[str], OmegaConf.to_container(context.overrides.task, resolve=False))
     if context.mode == RunMode.MULTIRUN:
         return _sweep_job(values, folder, overrides)
     with sentences(empty_folder=folder):

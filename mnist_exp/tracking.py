@@ -44,19 +44,21 @@ class Record:
 class MlflowRun(Record):
     """One MLflow run, open until `close`."""
 
-    def __init__(
-        self, config: Tracking, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> None:
+    def __init__(self, config: Tracking, name: str, tags: Mapping[str, str]) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
         from mlflow import MlflowClient
-        from mlflow.entities import Param
 
         self.uri = store_uri(config)
         self.client = MlflowClient(self.uri)
         self.experiment_id = self._experiment_id(config.experiment)
         run = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags))
         self.run_id: str = run.info.run_id
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Publishes config values as they would be typed."""
+        from mlflow.entities import Param
+
         values = [Param(key, _text(value)) for key, value in params.items()]
         self.client.log_batch(self.run_id, params=values)
 
@@ -154,9 +156,10 @@ def record(
     if not config.enabled:
         yield Record()
         return
-    run = MlflowRun(config, name, params, _run_tags(tags))
+    run = MlflowRun(config, name, _run_tags(tags))
     status = "FAILED"
     try:
+        run.log_params(params)
         yield run
         status = "FINISHED"
     except KeyboardInterrupt:
