@@ -15,7 +15,7 @@ from mnist_exp import data as datasets
 from mnist_exp import provenance, tracking
 from mnist_exp.config import Config, flatten, public, to_yaml
 from mnist_exp.data import Dataset
-from mnist_exp.signals import sigterm_interrupts
+from mnist_exp.signals import sigterm_interrupts, uninterrupted
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,8 @@ def _train_and_score(
                 callbacks=[report.EpochFile(folder), publish, bar],
             )
         except KeyboardInterrupt:
-            models.stock(model).save(folder / INTERRUPTED)
+            with uninterrupted():
+                models.stock(model).save(folder / INTERRUPTED)
             raise
 
     scores, images_per_second = models.timed_scores(model, data.test_images)

@@ -1,4 +1,4 @@
-"""SIGTERM made an interrupt, so that whoever ends a run still gets its record closed."""
+"""Interrupts that come as exceptions, and never in the middle of a write."""
 
 import signal
 import threading
@@ -26,3 +26,24 @@ def sigterm_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Within: Ctrl-C and SIGTERM wait until the end; a write broken off would lock its store."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])

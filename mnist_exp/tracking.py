@@ -14,6 +14,7 @@ import numpy as np
 
 from mnist_exp.config import Tracking
 from mnist_exp.data import Dataset
+from mnist_exp.signals import uninterrupted
 
 PARENT = "MNIST_EXP_PARENT_RUN"  # not MLFLOW_RUN_ID: that one would override the run to open
 TRACEBACK = "traceback.txt"
@@ -55,6 +56,7 @@ class MlflowRun(Record):
         run = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags))
         self.run_id: str = run.info.run_id
 
+    @uninterrupted()
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Publishes config values as they would be typed."""
         from mlflow.entities import Param
@@ -62,6 +64,7 @@ class MlflowRun(Record):
         values = [Param(key, _text(value)) for key, value in params.items()]
         self.client.log_batch(self.run_id, params=values)
 
+    @uninterrupted()
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         from mlflow.entities import Metric
 
@@ -69,11 +72,13 @@ class MlflowRun(Record):
         values = [Metric(key, float(value), now, step) for key, value in metrics.items()]
         self.client.log_batch(self.run_id, metrics=values)
 
+    @uninterrupted()
     def log_tags(self, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
 
         self.client.log_batch(self.run_id, tags=[RunTag(k, str(v)) for k, v in tags.items()])
 
+    @uninterrupted()
     def log_data(self, data: Dataset) -> None:
         from mlflow.entities import Dataset as MlflowDataset
         from mlflow.entities import DatasetInput, InputTag
@@ -90,6 +95,7 @@ class MlflowRun(Record):
         context = [InputTag("mlflow.data.context", "training")]
         self.client.log_inputs(self.run_id, [DatasetInput(dataset, context)])
 
+    @uninterrupted()
     def log_model(self, model: Any, example: np.ndarray) -> None:
         import mlflow
         from mlflow.models import ModelSignature
@@ -169,10 +175,11 @@ def record(
         (folder / TRACEBACK).write_text(traceback.format_exc())
         raise
     finally:
-        try:
-            run.log_folder(folder, without=unpublished)
-        finally:
-            run.close(status)
+        with uninterrupted():
+            try:
+                run.log_folder(folder, without=unpublished)
+            finally:
+                run.close(status)
 
 
 def store_uri(config: Tracking) -> str:

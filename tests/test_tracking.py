@@ -1,6 +1,7 @@
 """Runs as MLflow sees them, in a real store: how they end, what they carry, that they load."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,3 +138,21 @@ def test_the_store_is_the_one_configured(workplace: Path, monkeypatch: pytest.Mo
 
 def test_telemetry_is_off() -> None:
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_an_interrupt_during_a_write_comes_after_it(
+    opened: Callable, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Broken off in the middle, it would leave the store locked and the run RUNNING."""
+    with pytest.raises(KeyboardInterrupt), opened() as record:
+        real = record.client.log_batch
+
+        def interrupted(*arguments: object, **more: object) -> None:
+            signal.raise_signal(signal.SIGINT)
+            real(*arguments, **more)
+
+        monkeypatch.setattr(record.client, "log_batch", interrupted)
+        record.log_metrics({"val/accuracy": 0.5}, step=1)
+    run = client.get_run(record.run_id)
+    assert run.info.status == "KILLED"
+    assert run.data.metrics == {"val/accuracy": 0.5}
