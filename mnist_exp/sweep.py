@@ -12,6 +12,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from mnist_exp import tracking
@@ -107,9 +108,12 @@ def parse_all(jobs: Sequence[Job], config: DictConfig, loader: ConfigLoader) -> 
 
 def table(results: Sequence[Result], swept: Sequence[str]) -> Table:
     """The jobs ranked by validation accuracy."""
-    drawn = Table(title="ranked by validation accuracy", title_justify="left")
-    for heading in ("job", *swept, "validation %", "test % (95 %)", "seconds", "run"):
-        drawn.add_column(heading, overflow="fold")
+    drawn = Table(title="ranked by validation accuracy", title_justify="left", box=SIMPLE_HEAD)
+    drawn.add_column("job")
+    for key in swept:
+        drawn.add_column(key, overflow="fold")
+    for heading in ("val %", "test %", "95 % interval", "seconds", "run"):
+        drawn.add_column(heading, no_wrap=True)
     for result in sorted(results, key=lambda result: -result.score):
         drawn.add_row(str(result.number), *result.choices.values(), *_cells(result))
     return drawn
@@ -133,13 +137,14 @@ def write_csv(path: Path, results: Sequence[Result], swept: Sequence[str]) -> No
 
 def _cells(result: Result) -> list[str]:
     if result.outcome is None:
-        return ["failed", "", "", ""]
+        return ["failed", "", "", "", ""]
     figures = result.outcome.metrics
     validation = f"{100 * figures['val/accuracy']:.2f}" if "val/accuracy" in figures else "none"
     score, low, high = (100 * figures[f"test/accuracy{end}"] for end in ("", "_low", "_high"))
     return [
         validation,
-        f"{score:.2f} ({low:.2f}-{high:.2f})",
+        f"{score:.2f}",
+        f"{low:.2f}-{high:.2f}",
         f"{figures['train/seconds']:.1f}",
         result.outcome.run_id[:8],
     ]

@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import logging
 import os
 import time
 import traceback
@@ -211,10 +212,15 @@ def _fluent(uri: str, experiment_id: str) -> Iterator[None]:
     experiment_before = os.environ.get("MLFLOW_EXPERIMENT_ID")
     os.environ["MLFLOW_EXPERIMENT_ID"] = experiment_id  # where the model is listed
     mlflow.set_tracking_uri(uri)
-    keras.config.disable_interactive_logging()  # MLflow tries the example: no progress bar
+    # MLflow loads the model and tries the example: no progress bar, no hint about its tracing.
+    keras.config.disable_interactive_logging()
+    hints = logging.getLogger("tensorflow")
+    hints_before = hints.level
+    hints.setLevel(logging.ERROR)
     try:
         yield
     finally:
+        hints.setLevel(hints_before)
         if chatty:
             keras.config.enable_interactive_logging()
         mlflow.set_tracking_uri(uri_before)
