@@ -19,6 +19,7 @@ from mnist_exp.signals import uninterrupted
 
 PARENT = "MNIST_EXP_PARENT_RUN"  # not MLFLOW_RUN_ID: that one would override the run to open
 TRACEBACK = "traceback.txt"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # or the page shows GenAI's tabs
 SERVING = ("mlflow", "tensorflow", "keras", "numpy")  # what a served model needs
 
 
@@ -137,7 +138,7 @@ class MlflowRun(Record):
         found = self.client.get_experiment_by_name(name)
         if found is None:
             try:
-                return str(self.client.create_experiment(name))
+                return str(self.client.create_experiment(name, tags=KIND))
             except MlflowException:  # another process was first
                 found = self.client.get_experiment_by_name(name)
                 if found is None:
