@@ -9,6 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 
 run: $(VENV)/.run  ## train, score and record one experiment
 	$(BIN)/python -m mnist_exp.run $(ARGS)
+	@echo "browse every run: make ui"
 
 test: $(VENV)/.dev  ## the tests, without the slow ones
 	$(BIN)/python -m pytest -m "not slow"
