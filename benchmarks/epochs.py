@@ -32,7 +32,7 @@ def ours(data: Dataset, overrides: list[str], seed: int = 0) -> tuple[keras.Mode
 
     def epoch(number: int) -> float:
         order = np.random.default_rng([seed, number]).permutation(len(data.train_labels))
-        return loop.run(order, rates, lambda step: None)["train/epoch_seconds"]
+        return loop.run(order, rates, lambda *_: None)["train/epoch_seconds"]
 
     return model, epoch
 

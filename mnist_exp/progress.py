@@ -23,14 +23,14 @@ class EpochBar(keras.callbacks.Callback):
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.fields[speed]}"),
+            TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(compact=True),
             TextColumn("left"),
             console=console,
             transient=True,
             disable=not (console.is_terminal or console.is_jupyter),
         )
-        self.task = self.bar.add_task("compiling", total=None, speed="")
+        self.task = self.bar.add_task("compiling", total=None, figures="")
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -54,11 +54,17 @@ class EpochBar(keras.callbacks.Callback):
         self.started = time.perf_counter()
         self.bar.update(self.task, description=f"epoch {epoch + 1}/{self.params['epochs']}")
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Moves the bar to the step done last."""
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Moves the bar to the step done last, with the epoch's figures so far."""
+        figures = logs or {}
         share = (batch + 1) / self.params["steps"]
         speed = share * self.images / (time.perf_counter() - self.started)
-        self.bar.update(self.task, completed=self.done + batch + 1, speed=f"{speed:,.0f} images/s")
+        text = f"loss {figures['loss']:.4f}  accuracy {figures['accuracy']:6.2%}"
+        self.bar.update(
+            self.task,
+            completed=self.done + batch + 1,
+            figures=f"{text}  {speed:,.0f} images/s",
+        )
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Leaves the epoch's line behind."""
@@ -68,10 +74,8 @@ class EpochBar(keras.callbacks.Callback):
 def epoch_line(epoch: int, epochs: int, row: Mapping[str, float], images: int) -> str:
     """One epoch in words and figures."""
     seconds = row["train/epoch_seconds"]
-    text = (
-        f"epoch {epoch:>{len(str(epochs))}}/{epochs}   "
-        f"loss {row['train/loss']:.4f}  accuracy {row['train/accuracy']:6.2%}   "
-    )
+    text = f"epoch {epoch:>{len(str(epochs))}}/{epochs}  "
+    text += f"loss {row['train/loss']:.4f}  accuracy {row['train/accuracy']:.2%}  "
     if "val/loss" in row:
-        text += f"validation loss {row['val/loss']:.4f}  accuracy {row['val/accuracy']:6.2%}   "
-    return f"{text}{seconds:.2f} s  {images / seconds:,.0f} images/s"
+        text += f"val {row['val/loss']:.4f}  {row['val/accuracy']:.2%}  "
+    return f"{text}{seconds:.1f} s  {images / seconds:,.0f} images/s"

@@ -47,7 +47,7 @@ def test_an_epoch_is_that_of_keras(few_digits: Dataset, jit: bool, name: str, lo
     theirs = keras.models.clone_model(ours)
     theirs.set_weights(ours.get_weights())
     loop = EpochLoop(ours, few_digits, config.train, optimizers.build(config.optimizer), jit=jit)
-    row = loop.run(np.arange(180), np.full(loop.steps, 1e-3, np.float32), lambda step: None)
+    row = loop.run(np.arange(180), np.full(loop.steps, 1e-3, np.float32), lambda *_: None)
     theirs.compile(optimizers.build(config.optimizer), loss=loss, metrics=["accuracy"])
     labels = few_digits.train_labels
     if loss == "categorical_crossentropy":
