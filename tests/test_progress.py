@@ -20,7 +20,7 @@ ROW = {
 def test_an_epoch_in_a_line() -> None:
     line = progress.epoch_line(1, 10, ROW, images=54_000)
     assert line == (
-        "epoch  1/10  loss 0.1576  accuracy 95.19%  val 0.0459  98.85%  2.0 s  27,000 images/s"
+        "epoch  1/10  loss 0.1577  accuracy 95.19%  val 0.0459  98.85%  2.0 s  27,000 images/s"
     )
     without = {name: value for name, value in ROW.items() if not name.startswith("val/")}
     assert "val" not in progress.epoch_line(1, 10, without, images=54_000)
