@@ -1,6 +1,5 @@
 """Text becomes truth once, here: a composed YAML config in, a frozen, validated `Config` out."""
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
@@ -15,9 +14,10 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from mnist_exp.errors import InputError
+from mnist_exp.refusals import explain, sentence
 
 # Beside the package in a checkout, inside it in a wheel.
 CONF = next(
@@ -177,26 +177,6 @@ class Config(Part):
         return self
 
 
-EXPECTED = {  # pydantic's kinds of error in our words
-    "greater_than": "a number above {gt}",
-    "greater_than_equal": "a number of at least {ge}",
-    "less_than": "a number below {lt}",
-    "literal_error": "one of {expected}",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "string_too_short": "text",
-    "tuple_type": "a list such as [128,128]",
-    "too_short": "a list of at least {min_length}",
-    "too_long": "a list of at most {max_length}",
-    "model_type": "a group of keys",
-    "model_attributes_type": "a group of keys",
-}
-
-
 def parse(values: Any) -> Config:
     """The validated config; raises `InputError` naming each wrong key, value and what is allowed.
 
@@ -213,7 +193,7 @@ def parse(values: Any) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise InputError("\n".join(_sentence(e) for e in error.errors())) from None
+        raise InputError("\n".join(sentence(e, keys()) for e in error.errors())) from None
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
@@ -222,13 +202,11 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
 
-    from mnist_exp.refusals import explain
-
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return parse(hydra_compose("config", overrides=list(overrides)))
     except HydraException as error:
-        raise InputError(explain(error)) from None
+        raise InputError(explain(error, keys())) from None
 
 
 def public(config: Config) -> dict[str, Any]:
@@ -270,48 +248,5 @@ def keys() -> list[str]:
     return sorted(set(walk(Config, "")))
 
 
-def nearest(word: str, words: list[str]) -> str:
-    """' (did you mean X?)' for the closest of `words`, or nothing when none is close."""
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
 def _is_part(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Part)
-
-
-def _sentence(error: ErrorDetails) -> str:
-    """One error as 'key: expected ..., got ...'."""
-    kind, given, context = error["type"], error["input"], error.get("ctx", {})
-    key = _key(error["loc"])
-    if kind == "pair":
-        return error["msg"]
-    if kind == "extra_forbidden":
-        siblings = [k for k in keys() if k.rpartition(".")[0] == key.rpartition(".")[0]]
-        return f"{key}: no such key{nearest(key, siblings)}; there are {', '.join(siblings)}"
-    if kind == "missing":
-        return f"{key}: missing; give it a value"
-    if kind == "union_tag_invalid":
-        key = f"{key}.{context['discriminator'].strip(chr(39))}"
-        given, allowed = context["tag"], context["expected_tags"]
-        options = [tag.strip("'") for tag in _options(allowed)]
-        return f"{key}: expected one of {allowed}, got {given!r}{nearest(str(given), options)}"
-    hint = ""
-    if kind == "literal_error" and isinstance(given, str):
-        hint = nearest(given, [option.strip("'") for option in _options(context["expected"])])
-        context = {"expected": ", ".join(_options(context["expected"]))}
-    wanted = EXPECTED[kind].format(**context) if kind in EXPECTED else error["msg"]
-    return f"{key}: expected {wanted}, got {given!r}{hint}"
-
-
-def _options(text: str) -> list[str]:
-    """Pydantic's "'a', 'b' or 'c'" as its parts."""
-    return text.replace(" or ", ", ").split(", ")
-
-
-def _key(location: tuple[int | str, ...]) -> str:
-    """The key as typed: pydantic names the union's branch after `model` and `optimizer`."""
-    parts = [str(part) for part in location]
-    if len(parts) > 1 and parts[0] in ("model", "optimizer"):
-        del parts[1]
-    return ".".join(parts)

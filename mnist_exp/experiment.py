@@ -10,12 +10,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mnist_exp import data as datasets
 from mnist_exp import provenance, tracking
 from mnist_exp.config import Config, flatten, public, to_yaml
 from mnist_exp.data import Dataset
 from mnist_exp.signals import sigterm_interrupts, uninterrupted
+
+if TYPE_CHECKING:
+    import keras
+
+    from mnist_exp.training import History
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +78,7 @@ def _train_and_score(
     with _quiet_stderr():  # TensorFlow greets every import with a page of hints
         import keras
 
-        from mnist_exp import evaluation, hardware, models, optimizers, plots, report, training
-        from mnist_exp.progress import EpochBar
+        from mnist_exp import evaluation, hardware, models, optimizers, plots, report
 
         convolutional = models.is_convolutional(config.model)
         precision = hardware.choose_precision(config.train.precision, convolutional=convolutional)
@@ -84,34 +89,13 @@ def _train_and_score(
 
     keras.utils.set_random_seed(config.seed)
     model = models.build(config.model, precision=precision)
+    optimizer = optimizers.build(config.optimizer)
     logger.info(
         f"{model.name}: {model.count_params():,} parameters in {precision}"
         f"{', compiled by XLA' if jit else ''}; {len(data.train_labels):,} training images of "
         f"{data.label}"
     )
-    publish = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: record.log_metrics(
-            {name: value for name, value in logs.items() if "/" in name}, epoch + 1
-        )
-    )
-    optimizer = optimizers.build(config.optimizer)
-    with EpochBar(len(data.train_labels)) as bar:
-        try:
-            history = training.fit(
-                model,
-                data,
-                config.train,
-                optimizer=optimizer,
-                schedule=config.schedule,
-                jit=jit,
-                seed=config.seed,
-                callbacks=[report.EpochFile(folder), publish, bar],
-            )
-        except KeyboardInterrupt:
-            with uninterrupted():
-                models.stock(model).save(folder / INTERRUPTED)
-            raise
-
+    history = _fit(model, optimizer, config, data, folder, record, jit=jit)
     scores, images_per_second = models.timed_scores(model, data.test_images)
     result = evaluation.from_scores(data.test_labels, scores)
     metrics = history.metrics() | result.metrics()
@@ -130,6 +114,45 @@ def _train_and_score(
     record.log_model(models.stock(model), data.test_images[:2])
     logger.info(title)
     return Outcome(title, folder, record.run_id, metrics)
+
+
+def _fit(
+    model: "keras.Model",
+    optimizer: "keras.optimizers.Optimizer",
+    config: Config,
+    data: Dataset,
+    folder: Path,
+    record: tracking.Record,
+    *,
+    jit: bool,
+) -> "History":
+    """Trains in sight of everyone: the terminal, the folder, MLflow."""
+    import keras
+
+    from mnist_exp import models, report, training
+    from mnist_exp.progress import EpochBar
+
+    publish = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: record.log_metrics(
+            {name: value for name, value in logs.items() if "/" in name}, epoch + 1
+        )
+    )
+    with EpochBar(len(data.train_labels)) as bar:
+        try:
+            return training.fit(
+                model,
+                data,
+                config.train,
+                optimizer=optimizer,
+                schedule=config.schedule,
+                jit=jit,
+                seed=config.seed,
+                callbacks=[report.EpochFile(folder), publish, bar],
+            )
+        except KeyboardInterrupt:
+            with uninterrupted():
+                models.stock(model).save(folder / INTERRUPTED)
+            raise
 
 
 def _tags(data: Dataset, code: provenance.Commit, overrides: Sequence[str]) -> dict[str, str]:

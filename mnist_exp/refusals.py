@@ -1,14 +1,35 @@
-"""Hydra's refusals in our words: the key, what came, what is allowed, the nearest right name."""
+"""Refusals in our words: the key, what came, what is allowed, the nearest right name."""
 
+import difflib
 import re
+from collections.abc import Sequence
 from traceback import walk_tb
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationResolutionError
-
-from mnist_exp.config import keys, nearest
+from pydantic_core import ErrorDetails
 
 GROUPS = ["data", "debug", "experiment", "model", "optimizer", "schedule", "tracking", "train"]
+
+
+EXPECTED = {  # pydantic's kinds of error in our words
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "literal_error": "one of {expected}",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "string_too_short": "text",
+    "tuple_type": "a list such as [128,128]",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+    "model_type": "a group of keys",
+    "model_attributes_type": "a group of keys",
+}
 
 
 def is_refusal(error: Exception) -> bool:
@@ -17,7 +38,7 @@ def is_refusal(error: Exception) -> bool:
     return frame.f_globals["__name__"].partition(".")[0] in ("hydra", "omegaconf")
 
 
-def explain(error: Exception) -> str:
+def explain(error: Exception, keys: Sequence[str]) -> str:
     """One sentence for an error that Hydra raised while reading the command line."""
     message = str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
@@ -32,7 +53,7 @@ def explain(error: Exception) -> str:
             f"train.epochs=5, quoted where it holds commas, brackets or spaces"
         )
     if found := re.search(r"Could not override '([^']+)'", message):
-        return _unknown_key(found[1])
+        return _unknown_key(found[1], keys)
     if found := re.search(r"Ambiguous value for argument '([^']+)'", message):
         key = found[1].partition("=")[0]
         return f"{found[1]}: {key} takes one value; add -m to run one job for each"
@@ -43,11 +64,54 @@ def explain(error: Exception) -> str:
     return message.splitlines()[0]
 
 
-def _unknown_key(key: str) -> str:
+def _unknown_key(key: str, keys: Sequence[str]) -> str:
     group = key.partition(".")[0]
-    if key in keys():
+    if key in keys:
         return f"{key}: the chosen {group} has no such key; another one has (see conf/{group})"
-    known = [*GROUPS, *keys()]
+    known = [*GROUPS, *keys]
     siblings = [k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]]
     hint = nearest(key, siblings or known) or nearest(key, known)
     return f"{key}: no such key{hint}; there are {', '.join(sorted(set(siblings or GROUPS)))}"
+
+
+def nearest(word: str, words: list[str]) -> str:
+    """' (did you mean X?)' for the closest of `words`, or nothing when none is close."""
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def sentence(error: ErrorDetails, keys: Sequence[str]) -> str:
+    """One of pydantic's errors as 'key: expected ..., got ...'; `keys` are all there may be."""
+    kind, given, context = error["type"], error["input"], error.get("ctx", {})
+    key = _key(error["loc"])
+    if kind == "pair":
+        return error["msg"]
+    if kind == "extra_forbidden":
+        siblings = [k for k in keys if k.rpartition(".")[0] == key.rpartition(".")[0]]
+        return f"{key}: no such key{nearest(key, siblings)}; there are {', '.join(siblings)}"
+    if kind == "missing":
+        return f"{key}: missing; give it a value"
+    if kind == "union_tag_invalid":
+        key = f"{key}.{context['discriminator'].strip(chr(39))}"
+        given, allowed = context["tag"], context["expected_tags"]
+        options = [tag.strip("'") for tag in _options(allowed)]
+        return f"{key}: expected one of {allowed}, got {given!r}{nearest(str(given), options)}"
+    hint = ""
+    if kind == "literal_error" and isinstance(given, str):
+        hint = nearest(given, [option.strip("'") for option in _options(context["expected"])])
+        context = {"expected": ", ".join(_options(context["expected"]))}
+    wanted = EXPECTED[kind].format(**context) if kind in EXPECTED else error["msg"]
+    return f"{key}: expected {wanted}, got {given!r}{hint}"
+
+
+def _options(text: str) -> list[str]:
+    """Pydantic's "'a', 'b' or 'c'" as its parts."""
+    return text.replace(" or ", ", ").split(", ")
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """The key as typed: pydantic names the union's branch after `model` and `optimizer`."""
+    parts = [str(part) for part in location]
+    if len(parts) > 1 and parts[0] in ("model", "optimizer"):
+        del parts[1]
+    return ".".join(parts)

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_exp.config import CONF, parse
+from mnist_exp.config import CONF, keys, parse
 from mnist_exp.errors import DivergedError, InputError, SweepError
 from mnist_exp.refusals import explain, is_refusal
 from mnist_exp.signals import Terminated
@@ -73,7 +73,7 @@ def sentences(empty_folder: Path | None = None) -> Iterator[None]:
     except Exception as error:
         if not is_refusal(error):
             raise
-        _leave(2, explain(error), error)
+        _leave(2, explain(error, keys()), error)
     finally:
         if empty_folder is not None:
             _remove_empty(empty_folder)

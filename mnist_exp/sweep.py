@@ -16,7 +16,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from mnist_exp import tracking
-from mnist_exp.config import Config, parse
+from mnist_exp.config import Config, keys, parse
 from mnist_exp.errors import InputError, SweepError
 from mnist_exp.refusals import explain
 from mnist_exp.signals import sigterm_interrupts
@@ -96,7 +96,7 @@ def parse_all(jobs: Sequence[Job], config: DictConfig, loader: ConfigLoader) -> 
             values = {key: node for key, node in composed.items_ex(resolve=False) if key != "hydra"}
             configs.append(parse(OmegaConf.create(values)))
         except (InputError, HydraException) as error:
-            reason = explain(error) if isinstance(error, HydraException) else str(error)
+            reason = explain(error, keys()) if isinstance(error, HydraException) else str(error)
             refused.append(f"  {' '.join(job)}: {reason}")
     if refused:
         raise InputError(

@@ -21,7 +21,6 @@ FLOORS = [
 ]
 BESIDE = {  # who may import whom on the same floor
     "config": {"errors", "refusals"},
-    "refusals": {"config"},
     "download": {"sources"},
     "data": {"sources", "download"},
 }
