@@ -213,8 +213,13 @@ def public(config: Config) -> dict[str, Any]:
     """The config as plain nested values, without the password a tracking URI may carry."""
     values = config.model_dump(mode="json")
     if uri := values["tracking"]["uri"]:
-        values["tracking"]["uri"] = re.sub(r"(?<=://)[^/@]*@", "***@", uri)
+        values["tracking"]["uri"] = without_password(uri)
     return values
+
+
+def without_password(text: str) -> str:
+    """The text, with what stands before the @ of a URI blotted out."""
+    return re.sub(r"(?<=://)[^/\s]*@", "***@", text)
 
 
 def to_yaml(config: Config) -> str:

@@ -3,17 +3,16 @@
 import http.client
 import logging
 import os
-import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from mnist_exp import sources
 from mnist_exp.errors import InputError
+from mnist_exp.locks import alone
 from mnist_exp.sources import Arrays
 
 logger = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ def fetch(url: str, target: Path) -> Arrays:
     part = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(target.with_name(f"{target.name}.lock")):
+        with alone(target.with_name(f"{target.name}.lock")):
             if target.exists():  # another process was quicker
                 return sources.read(target, f"delete {target} to download it again")
             try:
@@ -115,27 +114,3 @@ def _open(url: str, start: int) -> http.client.HTTPResponse:
 def _close(late: Future[http.client.HTTPResponse]) -> None:
     if not late.exception():
         late.result().close()
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Lets one process in at a time; the lock goes with a killed process, and leaves no file."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    while True:
-        with lock.open("a") as file:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(file, fcntl.LOCK_EX)
-            try:
-                if not os.path.samestat(lock.stat(), os.fstat(file.fileno())):
-                    continue
-            except FileNotFoundError:  # its last holder removed it while we waited
-                continue
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-            return

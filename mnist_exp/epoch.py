@@ -48,8 +48,10 @@ class EpochLoop:
         self._stretch_steps = 1
 
     def compile(self) -> float:
-        """Builds the graph without taking a step; the seconds it took."""
+        """Builds the graphs without taking a step; the seconds it took."""
         started = time.perf_counter()
+        self._last_batch.get_concrete_function()
+        self._score.get_concrete_function()
         if self.whole:
             data = (self.images, self.labels, tf.zeros(self.steps))
             self._stretch(*data, tf.constant(0), tf.constant(0))
@@ -110,10 +112,12 @@ class EpochLoop:
     def averaged_weights(self) -> Iterator[None]:
         """Within: the model holds the averaged weights; afterwards the trained ones again."""
         trained = [v.numpy() for v in self.variables] if self.averages else []
-        self.keep_averaged_weights()
-        yield
-        for variable, value in zip(self.variables, trained, strict=False):
-            variable.assign(value)
+        try:
+            self.keep_averaged_weights()
+            yield
+        finally:
+            for variable, value in zip(self.variables, trained, strict=False):
+                variable.assign(value)
 
     def keep_averaged_weights(self) -> None:
         """The averaged weights, where there are any, become the model's."""

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mnist_exp import data as datasets
 from mnist_exp import provenance, tracking
-from mnist_exp.config import Config, flatten, public, to_yaml
+from mnist_exp.config import Config, flatten, public, to_yaml, without_password
 from mnist_exp.data import Dataset
 from mnist_exp.signals import sigterm_interrupts, uninterrupted
 
@@ -26,6 +26,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 INTERRUPTED = "interrupted.keras"
+FILES = (  # of a run folder, published; the model is logged as a model
+    "config.yaml",
+    "overrides.txt",
+    "run.log",
+    "history.csv",
+    "metrics.json",
+    "summary.txt",
+    "predictions.npz",
+    "code.diff",
+    "tables",
+    "figures",
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,8 @@ def run_experiment(
     `overrides` are recorded as the way this config was asked for. Raises `InputError` for
     unusable data and `DivergedError` when the loss stops being a number.
     """
-    with sigterm_interrupts():
+    overrides = [without_password(override) for override in overrides]
+    with sigterm_interrupts() as check:
         data = datasets.load(config.data)
         code = provenance.commit()
         now = datetime.now().strftime("outputs/%Y-%m-%d/%H-%M-%S")
@@ -66,14 +79,18 @@ def run_experiment(
                 folder=folder,
                 params=flatten(public(config)),
                 tags=_tags(data, code, overrides),
-                unpublished=(*config.save_as, INTERRUPTED),
+                files=FILES,
             ) as record,
         ):
-            return _train_and_score(config, data, folder, record)
+            return _train_and_score(config, data, folder, record, check)
 
 
 def _train_and_score(
-    config: Config, data: Dataset, folder: Path, record: tracking.Record
+    config: Config,
+    data: Dataset,
+    folder: Path,
+    record: tracking.Record,
+    check: Callable[[], None],
 ) -> Outcome:
     with _quiet_stderr():  # TensorFlow greets every import with a page of hints
         import keras
@@ -95,7 +112,10 @@ def _train_and_score(
         f"{', compiled by XLA' if jit else ''}; {len(data.train_labels):,} training images of "
         f"{data.label}"
     )
-    history = _fit(model, optimizer, config, data, folder, record, jit=jit)
+    history = _fit(model, optimizer, config, data, folder, record, check, jit=jit)
+    complete = models.compiled(models.stock(model), optimizer, config.train.loss)
+    report.save_models(folder, complete, config.save_as)  # first: what cost most is kept first
+
     scores, images_per_second = models.timed_scores(model, data.test_images)
     result = evaluation.from_scores(data.test_labels, scores)
     metrics = history.metrics() | result.metrics()
@@ -105,8 +125,6 @@ def _train_and_score(
 
     low, high = result.accuracy_interval
     title = plots.score_title(model.name, data.label, result.accuracy, low, high, result.n)
-    complete = models.compiled(models.stock(model), optimizer, config.train.loss)
-    report.save_models(folder, complete, config.save_as)
     report.write(folder, title, model, data, history.epochs, result, metrics)
     last = history.epochs[-1]  # its figures are published, unless better weights were restored
     news = {name: value for name, value in metrics.items() if last.get(name) != value}
@@ -123,6 +141,7 @@ def _fit(
     data: Dataset,
     folder: Path,
     record: tracking.Record,
+    check: Callable[[], None],
     *,
     jit: bool,
 ) -> "History":
@@ -135,7 +154,8 @@ def _fit(
     publish = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: record.log_metrics(
             {name: value for name, value in logs.items() if "/" in name}, epoch + 1
-        )
+        ),
+        on_train_batch_end=lambda batch, logs: check(),
     )
     with EpochBar(len(data.train_labels)) as bar:
         try:

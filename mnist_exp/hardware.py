@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
-TENSOR_CORES = (7, 0)  # the first compute capability with them (Volta)
+BFLOAT16_CORES = (8, 0)  # the first compute capability with bfloat16 tensor cores (Ampere)
 
 
 def choose_precision(
@@ -41,7 +41,7 @@ def has_bfloat16() -> bool:
 
     gpu = tf.config.list_physical_devices("GPU")[0]
     capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
-    return bool(capability >= TENSOR_CORES)
+    return bool(capability >= BFLOAT16_CORES)
 
 
 @cache

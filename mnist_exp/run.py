@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnist_exp.run")  # not __main__
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(values: DictConfig) -> "Outcome":
     """One experiment from its composed config."""
     context = HydraConfig.get()
+    os.chdir(context.runtime.cwd)  # hydra.job.chdir would take mlflow.db and relative paths along
     folder = Path(context.runtime.output_dir)
     overrides = cast(list[str], OmegaConf.to_container(context.overrides.task, resolve=False))
     if context.mode == RunMode.MULTIRUN:
@@ -112,19 +114,29 @@ def _leave(code: int, sentence: str, error: BaseException) -> NoReturn:
     if WANTS_TRACEBACK:
         raise error
     errors.print(sentence, style="red", markup=False)
+    if isinstance(error, KeyboardInterrupt):
+        # At once: taking TensorFlow down in order takes a second, and everything is on disk.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        logging.shutdown()
+        os._exit(code)
     sys.exit(code)
 
 
 def _remove_empty(folder: Path) -> None:
-    """Removes the run folder, its day and `outputs`, as far as they are empty."""
+    """Removes the run folder, its day and `outputs`, as far as they are empty and not in use."""
+    here = Path.cwd()
     for path in (folder, *folder.parents)[:3]:
+        if path == here or path in here.parents:
+            return
         try:
             path.rmdir()
         except OSError:
             return
 
 
-WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
-
 if __name__ == "__main__":
-    main()
+    # As a module of its own name: a worker process can then import `job`.
+    from mnist_exp.run import main as named_main
+
+    named_main()

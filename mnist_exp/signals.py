@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -12,18 +12,28 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Within: SIGTERM raises `Terminated` in the main thread; elsewhere nothing changes."""
+def sigterm_interrupts() -> Iterator[Callable[[], None]]:
+    """Within: SIGTERM raises `Terminated` in the main thread; elsewhere nothing changes.
+
+    Gives a function to call now and then: it raises again what some library swallowed.
+    """
+    asked: list[int] = []
+
+    def still_asked() -> None:
+        if asked:
+            raise Terminated
+
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers, and only it is interrupted
+        yield still_asked  # only the main thread may set handlers, and only it is interrupted
         return
 
-    def end(signum: int, frame: FrameType | None) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
         raise Terminated
 
     before = signal.signal(signal.SIGTERM, end)
     try:
-        yield
+        yield still_asked
     finally:
         signal.signal(signal.SIGTERM, before)
 

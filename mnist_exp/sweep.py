@@ -16,7 +16,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from mnist_exp import tracking
-from mnist_exp.config import Config, keys, parse
+from mnist_exp.config import Config, keys, parse, without_password
 from mnist_exp.errors import InputError, SweepError
 from mnist_exp.refusals import explain
 from mnist_exp.signals import sigterm_interrupts
@@ -69,8 +69,8 @@ def run_sweep(
             name=f"sweep of {', '.join(swept) or 'one job'}",
             folder=folder,
             params={"swept": ", ".join(swept), "jobs": len(jobs)},
-            tags={"overrides": " ".join(config.hydra.overrides.task)},
-            unpublished=tuple(str(number) for number in range(len(jobs))),  # the jobs' own folders
+            tags={"overrides": without_password(" ".join(config.hydra.overrides.task))},
+            files=["sweep.csv"],
         ) as parent,
     ):
         logger.info(f"sweep of {len(jobs)} jobs in {folder}")

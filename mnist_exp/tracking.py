@@ -6,15 +6,17 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mnist_exp.config import Tracking
+from mnist_exp.config import Tracking, without_password
 from mnist_exp.data import Dataset
+from mnist_exp.errors import InputError
+from mnist_exp.locks import alone
 from mnist_exp.signals import uninterrupted
 
 PARENT = "MNIST_EXP_PARENT_RUN"  # not MLFLOW_RUN_ID: that one would override the run to open
@@ -40,21 +42,19 @@ class Record:
     def log_model(self, model: Any, example: np.ndarray) -> None:
         """Publishes the Keras model with its signature: (n, 28, 28) uint8 pixels of 0-255 in."""
 
-    def log_folder(self, folder: Path, *, without: tuple[str, ...]) -> None:
-        """Publishes the run folder's files, except those named."""
+    def log_files(self, folder: Path, names: Sequence[str]) -> None:
+        """Publishes the files and folders of these names, as far as they are there."""
 
 
 class MlflowRun(Record):
     """One MLflow run, open until `close`."""
 
-    def __init__(self, config: Tracking, name: str, tags: Mapping[str, str]) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    def __init__(self, uri: str, experiment: str, name: str, tags: Mapping[str, str]) -> None:
         from mlflow import MlflowClient
 
-        self.uri = store_uri(config)
-        self.client = MlflowClient(self.uri)
-        self.experiment_id = self._experiment_id(config.experiment)
+        self.uri = uri
+        self.client = MlflowClient(uri)
+        self.experiment_id = self._experiment_id(experiment)
         run = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags))
         self.run_id: str = run.info.run_id
 
@@ -119,13 +119,11 @@ class MlflowRun(Record):
                 pip_requirements=[f"{name}=={installed[name]}" for name in SERVING],
             )
 
-    def log_folder(self, folder: Path, *, without: tuple[str, ...]) -> None:
-        for path in sorted(folder.iterdir()):
-            if path.name in without:
-                continue
+    def log_files(self, folder: Path, names: Sequence[str]) -> None:
+        for path in (folder / name for name in names):
             if path.is_dir():
                 self.client.log_artifacts(self.run_id, str(path), path.name)
-            else:
+            elif path.exists():
                 self.client.log_artifact(self.run_id, str(path))
 
     def close(self, status: str) -> None:
@@ -154,17 +152,18 @@ def record(
     folder: Path,
     params: Mapping[str, Any],
     tags: Mapping[str, str],
-    unpublished: tuple[str, ...] = (),
+    files: Sequence[str] = (),
 ) -> Iterator[Record]:
-    """An open run that is closed whatever happens, its folder published.
+    """An open run that is closed whatever happens, and `files` of its folder published.
 
     FINISHED at a normal end, KILLED at Ctrl-C or SIGTERM, FAILED with the traceback otherwise.
-    Files named in `unpublished` stay where they are.
+    Raises `InputError` when there is no store to write to.
     """
     if not config.enabled:
         yield Record()
         return
-    run = MlflowRun(config, name, _run_tags(tags))
+    with uninterrupted():
+        run = _open(config, name, tags)
     status = "FAILED"
     try:
         run.log_params(params)
@@ -179,9 +178,32 @@ def record(
     finally:
         with uninterrupted():
             try:
-                run.log_folder(folder, without=unpublished)
+                run.log_files(folder, [*files, TRACEBACK])
+            except Exception:
+                status = "FAILED"
+                raise
             finally:
                 run.close(status)
+
+
+def _open(config: Tracking, name: str, tags: Mapping[str, str]) -> MlflowRun:
+    """A new run; the first to come makes the store's schema while the others wait."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else minutes at a closed port
+    from mlflow.exceptions import MlflowException
+
+    uri = store_uri(config)
+    file = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    try:
+        with alone(file.with_name(f"{file.name}.lock")) if file else nullcontext():
+            return MlflowRun(uri, config.experiment, name, _run_tags(tags))
+    except (MlflowException, OSError) as error:
+        raise InputError(
+            f"{without_password(uri)}: this tracking store cannot be used "
+            f"({str(error).splitlines()[0][:200]}); start it, name another with tracking.uri=..., "
+            "or run without one: tracking.enabled=false"
+        ) from error
 
 
 def store_uri(config: Tracking) -> str:
@@ -193,13 +215,20 @@ def store_uri(config: Tracking) -> str:
 
 def _run_tags(tags: Mapping[str, str]) -> dict[str, str]:
     own = {
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
         "mlflow.source.name": "python -m mnist_exp.run",
         "mlflow.source.type": "LOCAL",
     }
     if parent := os.environ.get(PARENT):
         own["mlflow.parentRunId"] = parent
     return own | {key: value for key, value in tags.items() if value}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return str(os.getuid())
 
 
 @contextmanager

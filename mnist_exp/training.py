@@ -59,7 +59,8 @@ def fit(
     """
     model.optimizer, model.stop_training = optimizer, False  # where callbacks look
     loop = EpochLoop(model, data, config, optimizer, jit=jit)
-    rates = learning_rates(schedule, float(optimizer.learning_rate), config.epochs * loop.steps)
+    peak = float(optimizer.learning_rate)
+    rates = learning_rates(schedule, peak, config.epochs * loop.steps)
     hooks = keras.callbacks.CallbackList(
         list(callbacks), model=model, epochs=config.epochs, steps=loop.steps
     )
@@ -74,7 +75,7 @@ def fit(
         else:  # as it stands: a callback such as ReduceLROnPlateau may have changed it
             epoch_rates = np.full(loop.steps, optimizer.learning_rate, np.float32)
         row = loop.run(order, epoch_rates, hooks.on_train_batch_end)
-        _refuse_divergence(row["train/loss"], epoch, optimizer)
+        _refuse_divergence(row["train/loss"], epoch, peak)
         with loop.averaged_weights():
             row |= loop.validate()
             history.epochs.append(row)
@@ -117,9 +118,9 @@ class BestWeights:
         return self.epoch
 
 
-def _refuse_divergence(loss: float, epoch: int, optimizer: keras.optimizers.Optimizer) -> None:
+def _refuse_divergence(loss: float, epoch: int, rate: float) -> None:
     if not math.isfinite(loss):
         raise DivergedError(
             f"the training loss became {loss} in epoch {epoch + 1}: lower optimizer.learning_rate "
-            f"(now {float(optimizer.learning_rate):g}) and run again"
+            f"(now {rate:g}) and run again"
         )

@@ -10,7 +10,17 @@ import mnist_exp
 
 PACKAGE = Path(mnist_exp.__file__).parent
 FLOORS = [
-    {"errors", "signals", "terminal", "config", "refusals", "significance", "plots", "provenance"},
+    {
+        "errors",
+        "signals",
+        "locks",
+        "terminal",
+        "config",
+        "refusals",
+        "significance",
+        "plots",
+        "provenance",
+    },
     {"sources", "download", "data", "hardware", "models", "optimizers", "progress"},
     {"tracking"},
     {"epoch", "evaluation"},
@@ -23,6 +33,7 @@ BESIDE = {  # who may import whom on the same floor
     "config": {"errors", "refusals"},
     "download": {"sources"},
     "data": {"sources", "download"},
+    "run": {"run"},  # by its own name, so that workers can import it
 }
 ROOMS = {
     "mlflow": {"tracking"},

@@ -86,3 +86,12 @@ def test_a_traceback_is_there_for_who_asks(tmp_path: Path) -> None:
     done = knock(tmp_path, "train.epochs=0", HYDRA_FULL_ERROR="1")
     assert "Traceback" in done.stderr
     assert "InputError: train.epochs: expected" in done.stderr
+
+
+def test_only_what_hydra_made_is_removed(tmp_path: Path) -> None:
+    here = tmp_path / "a" / "b"
+    here.mkdir(parents=True)
+    done = knock(here, "hydra.run.dir=x", "train.epochs=0")
+    assert done.returncode == 2
+    assert list(here.iterdir()) == []
+    assert here.exists()

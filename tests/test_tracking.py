@@ -13,6 +13,7 @@ from conftest import tiny
 from mnist_exp import models, tracking
 from mnist_exp.config import Tracking
 from mnist_exp.data import Dataset
+from mnist_exp.errors import InputError
 
 
 @pytest.fixture
@@ -41,7 +42,9 @@ def test_a_run_carries_what_was_said(
     for name in ("history.csv", "figures/curve.png", "model.keras"):
         (tmp_path / name).write_text(name)
     params = {"train.patience": None, "model.units": [128, 10], "data.name": "mnist"}
-    with opened(params=params, tags={"x": "y", "none": ""}, unpublished=("model.keras",)) as record:
+    with opened(
+        params=params, tags={"x": "y", "none": ""}, files=("history.csv", "figures", "absent")
+    ) as record:
         assert client.get_run(record.run_id).info.status == "RUNNING"
         record.log_metrics({"val/accuracy": 0.5}, step=1)
         live = client.get_metric_history(record.run_id, "val/accuracy")
@@ -78,7 +81,7 @@ def test_a_run_is_closed_whatever_happens(
     status: str,
 ) -> None:
     (tmp_path / "history.csv").write_text("so far")
-    with pytest.raises(type(error)), opened() as record:
+    with pytest.raises(type(error)), opened(files=["history.csv"]) as record:
         raise error
     assert client.get_run(record.run_id).info.status == status
     kept = [artifact.path for artifact in client.list_artifacts(record.run_id)]
@@ -156,3 +159,32 @@ def test_an_interrupt_during_a_write_comes_after_it(
     run = client.get_run(record.run_id)
     assert run.info.status == "KILLED"
     assert run.data.metrics == {"val/accuracy": 0.5}
+
+
+def test_a_closed_port_is_answered_in_a_sentence_without_the_password(tmp_path: Path) -> None:
+    closed = Tracking(enabled=True, uri="http://me:s3c@ret@127.0.0.1:9", experiment="x")
+    with (
+        pytest.raises(InputError, match=r"^http://\*\*\*@127.0.0.1:9: this tracking store cannot"),
+        tracking.record(closed, name="", folder=tmp_path, params={}, tags={}),
+    ):
+        pass
+
+
+def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr(tracking.getpass, "getuser", nobody)
+    assert tracking._user() == str(os.getuid())
+
+
+def test_what_cannot_be_published_is_no_finished_run(
+    opened: Callable, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(OSError, match="disk full"), opened(files=["history.csv"]) as record:
+
+        def full(*_: object) -> None:
+            raise OSError("disk full")
+
+        monkeypatch.setattr(record, "log_files", full)
+    assert client.get_run(record.run_id).info.status == "FAILED"
