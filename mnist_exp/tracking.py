@@ -178,6 +178,8 @@ def record(
     finally:
         with uninterrupted():
             try:
+                if status == "KILLED":
+                    run.log_tags({"outcome": "interrupted"})
                 run.log_files(folder, [*files, TRACEBACK])
             except Exception:
                 status = "FAILED"
@@ -199,10 +201,10 @@ def _open(config: Tracking, name: str, tags: Mapping[str, str]) -> MlflowRun:
         with alone(file.with_name(f"{file.name}.lock")) if file else nullcontext():
             return MlflowRun(uri, config.experiment, name, _run_tags(tags))
     except (MlflowException, OSError) as error:
+        reason = without_password(str(error).splitlines()[0])[:200]
         raise InputError(
-            f"{without_password(uri)}: this tracking store cannot be used "
-            f"({str(error).splitlines()[0][:200]}); start it, name another with tracking.uri=..., "
-            "or run without one: tracking.enabled=false"
+            f"{without_password(uri)}: this tracking store cannot be used ({reason}); start it, "
+            "name another with tracking.uri=..., or run without one: tracking.enabled=false"
         ) from error
 
 

@@ -47,7 +47,8 @@ def outcome(store: str, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         "save_as=[model.keras,model.h5,saved_model]",
     )
     folder = tmp_path_factory.mktemp("runs") / "run"
-    return run_experiment(config, folder=folder, overrides=["train.epochs=2", "seed=0"])
+    secret = "tracking.uri=http://me:s3cret@host"
+    return run_experiment(config, folder=folder, overrides=["train.epochs=2", secret])
 
 
 def test_the_folder_tells_everything(outcome: Outcome) -> None:
@@ -66,7 +67,9 @@ def test_the_folder_tells_everything(outcome: Outcome) -> None:
         "saved_model",
     }
     assert {path.stem for path in (outcome.folder / "figures").iterdir()} == FIGURES
-    assert (outcome.folder / "overrides.txt").read_text() == "train.epochs=2\nseed=0\n"
+    assert (outcome.folder / "overrides.txt").read_text() == (
+        "train.epochs=2\ntracking.uri=http://***@host\n"
+    )
     assert "dense128 on the bundled 5,000 digits" in (outcome.folder / "run.log").read_text()
     rows = list(csv.DictReader((outcome.folder / "history.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -119,7 +122,7 @@ def test_the_record_says_what_the_folder_says(outcome: Outcome, store: str) -> N
     assert run.data.params["optimizer.learning_rate"] == "0.001"
     tags = run.data.tags
     assert tags["data.name"] == "mnist5k"
-    assert tags["overrides"] == "train.epochs=2 seed=0"
+    assert tags["overrides"] == "train.epochs=2 tracking.uri=http://***@host"
     assert tags["auto.precision"] == "float32"
     assert tags["version.keras"] == keras.__version__
     assert {"threads", "cpu", "data.digest", "version.python"} <= set(tags)
