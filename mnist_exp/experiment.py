@@ -16,6 +16,7 @@ from mnist_exp import data as datasets
 from mnist_exp import provenance, tracking
 from mnist_exp.config import Config, flatten, public, to_yaml, without_password
 from mnist_exp.data import Dataset
+from mnist_exp.errors import DivergedError
 from mnist_exp.signals import sigterm_interrupts, uninterrupted
 
 if TYPE_CHECKING:
@@ -82,7 +83,11 @@ def run_experiment(
                 files=FILES,
             ) as record,
         ):
-            return _train_and_score(config, data, folder, record, check)
+            try:
+                return _train_and_score(config, data, folder, record, check)
+            except Exception:
+                check()  # native code may have turned a SIGTERM into an error of its own
+                raise
 
 
 def _train_and_score(
@@ -169,7 +174,9 @@ def _fit(
                 seed=config.seed,
                 callbacks=[report.EpochFile(folder), publish, bar],
             )
-        except KeyboardInterrupt:
+        except DivergedError:
+            raise
+        except BaseException:
             with uninterrupted():
                 models.stock(model).save(folder / INTERRUPTED)
             raise

@@ -210,3 +210,23 @@ def test_restored_weights_have_the_last_word(store: str, tmp_path: Path) -> None
     assert best == outcome.metrics["val/loss"] < float(rows[-1]["val/loss"])
     run = mlflow.MlflowClient(store).get_run(outcome.run_id)
     assert run.data.metrics["val/loss"] == pytest.approx(best)
+
+
+def test_a_sigterm_that_a_library_turned_into_an_error_is_still_one(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def strike(*_: object, **__: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise RuntimeError("something native was interrupted") from None
+
+    monkeypatch.setattr(report.EpochFile, "on_epoch_end", strike)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(tiny(f"tracking.uri={store}"), folder=tmp_path / "run")
+    client = mlflow.MlflowClient(store)
+    (latest,) = client.search_runs(
+        [client.get_experiment_by_name("mnist").experiment_id], max_results=1
+    )
+    assert latest.info.status == "KILLED"
+    assert (tmp_path / "run" / experiment.INTERRUPTED).exists()

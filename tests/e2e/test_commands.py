@@ -112,7 +112,7 @@ def test_sigterm_ends_everything_as_killed(tmp_path: Path, arguments: list[str])
             process.send_signal(signal.SIGTERM)
             break
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 143
+    assert process.returncode == 143, error
     assert error == "terminated; what was finished is kept\n"
     assert {recorded.info.status for recorded in runs(tmp_path)} == {"KILLED"}
     assert len(runs(tmp_path)) == (2 if "-m" in arguments else 1)
