@@ -64,7 +64,7 @@ def load(config: Data, *, url: str = download.URL) -> Dataset:
     count, split_at = _cut(config, name, len(arrays["y_train"]))
     images, labels = arrays["x_train"], arrays["y_train"]
     for array in arrays.values():
-        array.setflags(write=False)  # the jobs of a sweep may share it
+        array.setflags(write=False)  # what was verified stays so
     return Dataset(
         name=name,
         source=source,

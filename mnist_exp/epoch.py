@@ -69,7 +69,7 @@ class EpochLoop:
         `progress` is told the last step done, and the figures so far, after every stretch.
         """
         started = time.perf_counter()
-        # All at once and in threads: a gather per step cost XLA a tenth of a dense epoch.
+        # All at once and in threads: a gather per step made a dense epoch 3 to 6 % longer.
         images, labels = tf.gather(self.images, order), tf.gather(self.labels, order)
         rates = tf.constant(rates, tf.float32)
         loss, hits = tf.constant(0.0), tf.constant(0)
