@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from mnist_exp.errors import InputError
-from mnist_exp.refusals import explain, sentence
+from mnist_exp.refusals import GROUPS, explain, sentence
 
 # Beside the package in a checkout, inside it in a wheel.
 CONF = next(
@@ -193,7 +193,21 @@ def parse(values: Any) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise InputError("\n".join(sentence(e, keys()) for e in error.errors())) from None
+        sentences = [sentence(e, _siblings(e["loc"])) for e in error.errors()]
+        raise InputError("\n".join(sentences)) from None
+
+
+def refuse_lists(choices: Mapping[str, Any]) -> None:
+    """Raises `InputError` when a group was given several options: Hydra would merge them.
+
+    `choices` are Hydra's runtime choices, where such a group is not listed.
+    """
+    for group in GROUPS:
+        if group not in choices:
+            raise InputError(
+                f"{group}: expected one option, got a list; write {group}=a,b with -m to run a job "
+                "for each"
+            )
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
@@ -204,9 +218,18 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return parse(hydra_compose("config", overrides=list(overrides)))
+            composed = hydra_compose("config", list(overrides), return_hydra_config=True)
+            refuse_lists(composed.hydra.runtime.choices)
+            return parse(without_hydra(composed))
     except HydraException as error:
         raise InputError(explain(error, keys())) from None
+
+
+def without_hydra(composed: Any) -> Any:
+    """The composed config without Hydra's own part."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.create({k: v for k, v in composed.items_ex(resolve=False) if k != "hydra"})
 
 
 def public(config: Config) -> dict[str, Any]:
@@ -243,15 +266,30 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def keys() -> list[str]:
     """Every dotted key that some config may hold."""
 
-    def walk(kind: Any, prefix: str) -> Iterator[str]:
+    def walk(kind: type[Part], prefix: str) -> Iterator[str]:
         for name, field in kind.model_fields.items():
-            kinds = [k for k in (field.annotation, *get_args(field.annotation)) if _is_part(k)]
             yield prefix + name
-            for part in kinds:
+            for part in _parts(field.annotation):
                 yield from walk(part, f"{prefix}{name}.")
 
     return sorted(set(walk(Config, "")))
 
 
-def _is_part(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Part)
+def _siblings(location: tuple[int | str, ...]) -> list[str]:
+    """The names beside the one that a validation error points at."""
+    kinds: list[type[Part]] = [Config]
+    for name in location[:-1]:
+        if name in kinds[0].model_fields:
+            kinds = _parts(kinds[0].model_fields[str(name)].annotation)
+        else:  # a union's branch, by its tag
+            kinds = [kind for kind in kinds if name in _tags(kind)]
+    return sorted(kinds[0].model_fields) if kinds else []
+
+
+def _parts(annotation: Any) -> list[type[Part]]:
+    kinds = (annotation, *get_args(annotation))
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Part)]
+
+
+def _tags(kind: type[Part]) -> list[str]:
+    return [tag for field in kind.model_fields.values() for tag in get_args(field.annotation)]

@@ -35,7 +35,8 @@ class EpochLoop:
         self.batch = config.batch_size
         self.whole, rest = divmod(len(data.train_labels), config.batch_size)
         self.steps = self.whole + bool(rest)
-        self.loss = loss_function(config)
+        self.loss = loss_function(config.loss, config.label_smoothing)
+        self.plain_loss = loss_function(config.loss)  # what test/loss is, whatever the smoothing
         self.momentum = config.ema
         self.variables = model.trainable_variables
         optimizer.build(self.variables)
@@ -162,19 +163,17 @@ class EpochLoop:
 
     def _evaluate(self, images: Any, labels: Any) -> Any:
         scores = self.model(tf.cast(images, tf.float32), training=False)
-        return self.loss(labels, scores), _hits(labels, scores)
+        return self.plain_loss(labels, scores), _hits(labels, scores)
 
 
-def loss_function(config: Train) -> Callable[[Any, Any], Any]:
+def loss_function(name: str, label_smoothing: float = 0.0) -> Callable[[Any, Any], Any]:
     """(integer labels, scores) -> the summed loss; one-hot inside where the loss needs it."""
-    if config.loss == "sparse_categorical_crossentropy" and not config.label_smoothing:
+    if name == "sparse_categorical_crossentropy" and not label_smoothing:
         sparse: Callable[[Any, Any], Any] = keras.losses.SparseCategoricalCrossentropy(
             reduction="sum"
         )
         return sparse
-    one_hot = keras.losses.CategoricalCrossentropy(
-        label_smoothing=config.label_smoothing, reduction="sum"
-    )
+    one_hot = keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing, reduction="sum")
     return lambda labels, scores: one_hot(tf.one_hot(labels, 10), scores)
 
 

@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count
@@ -16,7 +16,8 @@ from mnist_exp import data as datasets
 from mnist_exp import provenance, tracking
 from mnist_exp.config import Config, flatten, public, to_yaml, without_password
 from mnist_exp.data import Dataset
-from mnist_exp.errors import DivergedError
+from mnist_exp.errors import DivergedError, InputError
+from mnist_exp.records import Record
 from mnist_exp.signals import sigterm_interrupts, uninterrupted
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def run_experiment(
         if code.is_dirty:
             (folder / "code.diff").write_text(code.diff)
         with (
+            _given_back_if_refused(folder),
             _log_file(folder / "run.log"),
             tracking.record(
                 config.tracking,
@@ -94,7 +96,7 @@ def _train_and_score(
     config: Config,
     data: Dataset,
     folder: Path,
-    record: tracking.Record,
+    record: Record,
     check: Callable[[], None],
 ) -> Outcome:
     with _quiet_stderr():  # TensorFlow greets every import with a page of hints
@@ -114,8 +116,8 @@ def _train_and_score(
     optimizer = optimizers.build(config.optimizer)
     logger.info(
         f"{model.name}: {model.count_params():,} parameters in {precision}"
-        f"{', compiled by XLA' if jit else ''}; {len(data.train_labels):,} training images of "
-        f"{data.label}"
+        f"{', compiled by XLA' if jit else ''}; {len(data.train_labels):,} training and "
+        f"{len(data.validation_labels):,} validation images of {data.label}"
     )
     history = _fit(model, optimizer, config, data, folder, record, check, jit=jit)
     complete = models.compiled(models.stock(model), optimizer, config.train.loss)
@@ -130,7 +132,7 @@ def _train_and_score(
 
     low, high = result.accuracy_interval
     title = plots.score_title(model.name, data.label, result.accuracy, low, high, result.n)
-    report.write(folder, title, model, data, history.epochs, result, metrics)
+    report.write(folder, title, model, data, history, result, metrics)
     last = history.epochs[-1]  # its figures are published, unless better weights were restored
     news = {name: value for name, value in metrics.items() if last.get(name) != value}
     record.log_metrics(news, step=len(history.epochs))
@@ -145,7 +147,7 @@ def _fit(
     config: Config,
     data: Dataset,
     folder: Path,
-    record: tracking.Record,
+    record: Record,
     check: Callable[[], None],
     *,
     jit: bool,
@@ -196,8 +198,11 @@ def _tags(data: Dataset, code: provenance.Commit, overrides: Sequence[str]) -> d
 
 def _claim(folder: Path, config: Config) -> Path:
     """A folder of our own that holds the config; numbered when another run has the name."""
+    folder = folder.absolute()
+    if folder == Path.cwd() and (folder / "config.yaml").exists():
+        raise InputError(f"{folder}: a run is in this folder; give hydra.run.dir= another one")
     for name in chain([folder.name], (f"{folder.name}-{number}" for number in count(2))):
-        claimed = folder.absolute().with_name(name)
+        claimed = folder.with_name(name)
         claimed.mkdir(parents=True, exist_ok=True)  # Hydra may have made it already
         try:
             with (claimed / "config.yaml").open("x", encoding="utf-8") as file:
@@ -206,6 +211,20 @@ def _claim(folder: Path, config: Config) -> Path:
             continue
         return claimed
     raise AssertionError("count never ends")
+
+
+@contextmanager
+def _given_back_if_refused(folder: Path) -> Iterator[None]:
+    """Within: a run that is refused, since it cannot be tracked, leaves nothing in its folder."""
+    try:
+        yield
+    except InputError:
+        for name in FILES:
+            if (folder / name).is_file():
+                (folder / name).unlink()
+        with suppress(OSError):  # something else is in it
+            folder.rmdir()
+        raise
 
 
 @contextmanager

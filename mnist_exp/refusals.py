@@ -24,7 +24,7 @@ EXPECTED = {  # pydantic's kinds of error in our words
     "bool_type": "true or false",
     "string_type": "text",
     "string_too_short": "text",
-    "tuple_type": "a list such as [128,128]",
+    "tuple_type": "a list, written [{given}]",
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
     "model_type": "a group of keys",
@@ -57,6 +57,8 @@ def explain(error: Exception, keys: Sequence[str]) -> str:
     if found := re.search(r"Ambiguous value for argument '([^']+)'", message):
         key = found[1].partition("=")[0]
         return f"{found[1]}: {key} takes one value; add -m to run one job for each"
+    if found := re.match(r"Multiple values for (\w+)\.", message):
+        return f"+{found[1]}=...: {found[1]} has its option already; write {found[1]}=... without +"
     if message.startswith("Config group override"):
         return f"a group takes the name of an option, such as train=quick ({message})"
     if isinstance(error, InterpolationResolutionError):
@@ -66,6 +68,8 @@ def explain(error: Exception, keys: Sequence[str]) -> str:
 
 def _unknown_key(key: str, keys: Sequence[str]) -> str:
     group = key.partition(".")[0]
+    if group == "hydra":
+        return f"{key}: Hydra has no such key; see --hydra-help"
     if key in keys:
         return f"{key}: the chosen {group} has no such key; another one has (see conf/{group})"
     known = [*GROUPS, *keys]
@@ -75,20 +79,36 @@ def _unknown_key(key: str, keys: Sequence[str]) -> str:
 
 
 def nearest(word: str, words: list[str]) -> str:
-    """' (did you mean X?)' for the closest of `words`, or nothing when none is close."""
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    """' (did you mean X?)' for the closest of `words`, or nothing when none is close.
+
+    A key's last part decides, and may be initials: optimizer.lr means optimizer.learning_rate.
+    """
+    last = {option: option.rpartition(".")[2] for option in words}
+    name = word.rpartition(".")[2]
+    close = [option for option in words if name == _initials(last[option])]
+    if not close:
+        names = difflib.get_close_matches(name, list(last.values()), n=1, cutoff=0.6)
+        close = [option for option in words if last[option] in names]
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def sentence(error: ErrorDetails, keys: Sequence[str]) -> str:
-    """One of pydantic's errors as 'key: expected ..., got ...'; `keys` are all there may be."""
+def _initials(name: str) -> str:
+    return "".join(part[0] for part in name.split("_") if part)
+
+
+def sentence(error: ErrorDetails, siblings: Sequence[str]) -> str:
+    """One of pydantic's errors as 'key: expected ..., got ...'.
+
+    `siblings` are the names that may stand beside the last part of the key.
+    """
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
     key = _key(error["loc"])
     if kind == "pair":
         return error["msg"]
     if kind == "extra_forbidden":
-        siblings = [k for k in keys if k.rpartition(".")[0] == key.rpartition(".")[0]]
-        return f"{key}: no such key{nearest(key, siblings)}; there are {', '.join(siblings)}"
+        prefix, dot, _ = key.rpartition(".")
+        known = [f"{prefix}{dot}{name}" for name in siblings]
+        return f"{key}: no such key{nearest(key, known)}; there are {', '.join(known)}"
     if kind == "missing":
         return f"{key}: missing; give it a value"
     if kind == "union_tag_invalid":
@@ -99,14 +119,16 @@ def sentence(error: ErrorDetails, keys: Sequence[str]) -> str:
     hint = ""
     if kind == "literal_error" and isinstance(given, str):
         hint = nearest(given, [option.strip("'") for option in _options(context["expected"])])
+    if kind == "literal_error":
         context = {"expected": ", ".join(_options(context["expected"]))}
-    wanted = EXPECTED[kind].format(**context) if kind in EXPECTED else error["msg"]
+    wanted = EXPECTED[kind].format(**context, given=given) if kind in EXPECTED else error["msg"]
     return f"{key}: expected {wanted}, got {given!r}{hint}"
 
 
 def _options(text: str) -> list[str]:
-    """Pydantic's "'a', 'b' or 'c'" as its parts."""
-    return text.replace(" or ", ", ").split(", ")
+    """Pydantic's "'a', True or None" as its parts, as YAML has them."""
+    yaml = {"True": "true", "False": "false", "None": "null"}
+    return [yaml.get(part, part) for part in text.replace(" or ", ", ").split(", ")]
 
 
 def _key(location: tuple[int | str, ...]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from mnist_exp import models, plots
 from mnist_exp.data import Dataset
 from mnist_exp.evaluation import Evaluation
+from mnist_exp.training import History
 
 HISTORY = "history.csv"
 METRICS = "metrics.json"
@@ -50,7 +51,8 @@ def save_models(folder: Path, model: keras.Model, names: Sequence[str]) -> None:
             model.save(path)
             absl.set_verbosity(with_advice)
         else:
-            model.export(path, verbose=False)
+            pixels = keras.InputSpec("uint8", (None, 28, 28), name=models.PIXELS)
+            model.export(path, verbose=False, input_signature=[pixels])
 
 
 def write(
@@ -58,7 +60,7 @@ def write(
     title: str,
     model: keras.Model,
     data: Dataset,
-    epochs: Sequence[Mapping[str, float]],
+    history: History,
     evaluation: Evaluation,
     metrics: Mapping[str, float],
 ) -> None:
@@ -69,7 +71,7 @@ def write(
         folder / PREDICTIONS, labels=evaluation.labels, probabilities=evaluation.probabilities
     )
     write_tables(folder / "tables", evaluation)
-    write_figures(folder / "figures", title, data, epochs, evaluation)
+    write_figures(folder / "figures", title, data, history, evaluation)
 
 
 def write_tables(folder: Path, evaluation: Evaluation) -> None:
@@ -88,7 +90,7 @@ def write_figures(
     folder: Path,
     title: str,
     data: Dataset,
-    epochs: Sequence[Mapping[str, float]],
+    history: History,
     evaluation: Evaluation,
 ) -> None:
     """Every figure of the run as a PNG."""
@@ -97,7 +99,7 @@ def write_figures(
     worst = said.worst_mistakes()
     train = f"{data.label}: {len(data.train_labels):,} training images"
     for name, figure in {
-        "learning_curves": plots.learning_curves(epochs, title),
+        "learning_curves": plots.learning_curves(history.epochs, title, history.best_epoch),
         "confusion_matrix": plots.confusion_matrix(said.confusion, title),
         "sample_predictions": plots.sample_predictions(
             images, said.labels, said.probabilities, title

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_exp.config import CONF, keys, parse
+from mnist_exp.config import CONF, keys, parse, refuse_lists
 from mnist_exp.errors import DivergedError, InputError, SweepError
 from mnist_exp.refusals import explain, is_refusal
 from mnist_exp.signals import Terminated
@@ -41,6 +41,7 @@ def job(values: DictConfig) -> "Outcome":
     if context.mode == RunMode.MULTIRUN:
         return _sweep_job(values, folder, overrides)
     with sentences(empty_folder=folder):
+        refuse_lists(context.runtime.choices)
         outcome = _run(values, folder, overrides)
         _say_where(outcome)
         return outcome

@@ -11,12 +11,12 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from mnist_exp import tracking
-from mnist_exp.config import Config, keys, parse, without_password
+from mnist_exp.config import Config, keys, parse, refuse_lists, without_hydra, without_password
 from mnist_exp.errors import InputError, SweepError
 from mnist_exp.refusals import explain
 from mnist_exp.signals import sigterm_interrupts
@@ -93,8 +93,8 @@ def parse_all(jobs: Sequence[Job], config: DictConfig, loader: ConfigLoader) -> 
     for job in jobs:
         try:
             composed = loader.load_sweep_config(config, list(job))
-            values = {key: node for key, node in composed.items_ex(resolve=False) if key != "hydra"}
-            configs.append(parse(OmegaConf.create(values)))
+            refuse_lists(composed.hydra.runtime.choices)
+            configs.append(parse(without_hydra(composed)))
         except (InputError, HydraException) as error:
             reason = explain(error, keys()) if isinstance(error, HydraException) else str(error)
             refused.append(f"  {' '.join(job)}: {reason}")

@@ -30,12 +30,14 @@ class History:
     epochs: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0  # in training steps: no compiling, no validation
     compile_seconds: float = 0.0
-    best_epoch: int | None = None  # counted from 1; None when the last weights were kept
+    best_epoch: int | None = None  # counted from 1; None without early stopping: the last is kept
 
     def metrics(self) -> dict[str, float]:
         """The kept weights' validation figures, and the seconds training and compiling took."""
-        kept = self.epochs[(self.best_epoch or len(self.epochs)) - 1]
-        return {name: value for name, value in kept.items() if name.startswith("val/")} | {
+        kept = self.best_epoch or len(self.epochs)
+        row = self.epochs[kept - 1]
+        return {name: value for name, value in row.items() if name.startswith("val/")} | {
+            "train/kept_epoch": kept,
             "train/seconds": self.seconds,
             "train/compile_seconds": self.compile_seconds,
         }

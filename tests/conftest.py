@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -43,3 +44,26 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def tiny(*overrides: str) -> Config:
     """A config that trains in a moment on bundled digits."""
     return compose(["data=mnist5k", "data.limit=200", "train.epochs=1", *overrides])
+
+
+def fit(
+    config: Config, data: Dataset, *, jit: bool | None = None, callbacks: Any = ()
+) -> tuple[Any, Any]:
+    """The model of the config, trained as it says, and its history."""
+    import keras
+
+    from mnist_exp import models, optimizers, training
+
+    keras.utils.set_random_seed(config.seed)
+    model = models.build(config.model)
+    history = training.fit(
+        model,
+        data,
+        config.train,
+        optimizer=optimizers.build(config.optimizer),
+        schedule=config.schedule,
+        jit=not models.is_convolutional(config.model) if jit is None else jit,
+        seed=config.seed,
+        callbacks=callbacks,
+    )
+    return model, history

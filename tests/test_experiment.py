@@ -86,6 +86,7 @@ def test_the_score_is_that_of_the_stored_predictions(outcome: Outcome) -> None:
     assert set(metrics) == TEST_METRICS | MODEL_METRICS | {
         "val/loss",
         "val/accuracy",
+        "train/kept_epoch",
         "train/seconds",
         "train/compile_seconds",
     }
@@ -105,9 +106,7 @@ def test_every_saved_model_says_the_same(outcome: Outcome) -> None:
         loaded = keras.models.load_model(outcome.folder / name)
         assert loaded.predict(images, verbose=0) == pytest.approx(expected, abs=1e-5)
     served = tf.saved_model.load(outcome.folder / "saved_model")
-    assert served.serve(tf.constant(images, tf.float32)).numpy() == pytest.approx(
-        expected, abs=1e-5
-    )
+    assert served.serve(images).numpy() == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_record_says_what_the_folder_says(outcome: Outcome, store: str) -> None:
@@ -157,6 +156,21 @@ def test_unusable_data_leaves_nothing_behind(store: str, tmp_path: Path) -> None
     assert mlflow.MlflowClient(store).get_experiment_by_name("refused") is None
 
 
+def test_a_refused_store_leaves_nothing_behind(tmp_path: Path) -> None:
+    config = tiny("tracking.uri=http://127.0.0.1:9")
+    with pytest.raises(InputError, match="this tracking store cannot be used"):
+        run_experiment(config, folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_current_folder_holds_one_run_and_none_goes_beside_it(workplace: Path) -> None:
+    config = tiny("tracking.enabled=false")
+    run_experiment(config, folder=Path())
+    with pytest.raises(InputError, match=r"give hydra\.run\.dir= another one"):
+        run_experiment(config, folder=Path())
+    assert list(workplace.parent.glob(f"{workplace.name}-*")) == []
+
+
 def test_a_diverged_run_is_failed_and_keeps_its_log(store: str, tmp_path: Path) -> None:
     config = tiny(f"tracking.uri={store}", "optimizer=sgd", "optimizer.learning_rate=1e30")
     with pytest.raises(DivergedError):
@@ -195,6 +209,26 @@ def test_an_interrupted_run_keeps_what_it_has(
     )
     assert latest.info.status == "KILLED"
     assert latest.data.metrics["train/loss"] in [float(row["train/loss"]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    "moment", ["models.timed_scores", "plots.confusion_matrix", "records.MlflowRun.log_model"]
+)
+def test_a_signal_after_training_ends_the_run_too(
+    store: str, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def strike(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(f"mnist_exp.{moment}", strike)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(tiny(f"tracking.uri={store}"), folder=tmp_path / "run")
+    client = mlflow.MlflowClient(store)
+    (latest,) = client.search_runs(
+        [client.get_experiment_by_name("mnist").experiment_id], max_results=1
+    )
+    assert latest.info.status == "KILLED"
+    assert (tmp_path / "run" / "model.keras").exists()
 
 
 def test_restored_weights_have_the_last_word(store: str, tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import tiny
+from conftest import fit, tiny
 
-from mnist_exp import models, optimizers, training
+from mnist_exp import models
 from mnist_exp.config import CONF
 from mnist_exp.data import Dataset
 
@@ -19,17 +19,9 @@ VARIANTS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant_takes_a_step(name: str, few_digits: Dataset) -> None:
     config = tiny(f"model={name}")
-    model = models.build(config.model)
-    before = model.get_weights()
-    training.fit(
-        model,
-        few_digits,
-        config.train,
-        optimizer=optimizers.build(config.optimizer),
-        schedule=config.schedule,
-        jit=False,
-        seed=0,
-    )
+    keras.utils.set_random_seed(config.seed)
+    before = models.build(config.model).get_weights()
+    model, _ = fit(config, few_digits)
     assert all((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
     assert model.output_shape == (None, 10)
     assert model.name == name
@@ -68,30 +60,24 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     assert (np.asarray(layer(np.ones((2, 2), np.float32))) == 1).all()
 
 
-def test_what_is_saved_loads_without_this_package(tmp_path: Path) -> None:
-    model = models.build(tiny("model=dropout").model)
+@pytest.mark.parametrize("name", ["dropout", "cnn"])
+def test_what_is_saved_loads_without_this_package(name: str, tmp_path: Path) -> None:
+    model = models.build(tiny(f"model={name}").model)
+    random = np.random.default_rng(0)
+    model.set_weights([w + random.normal(0, 0.1, w.shape) for w in model.get_weights()])
     path = tmp_path / "model.keras"
     models.stock(model).save(path)
     saved = json.loads(zipfile.ZipFile(path).read("config.json"))
     assert {layer["module"] for layer in saved["config"]["layers"]} == {"keras.layers"}
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
+    pixels = random.integers(0, 256, (5, 28, 28), np.uint8)
     loaded = keras.models.load_model(path, safe_mode=True)
     assert (np.asarray(loaded(pixels)) == np.asarray(model(pixels))).all()
 
 
 def test_a_compiled_copy_goes_on_where_training_stopped(few_digits: Dataset) -> None:
     config = tiny()
-    model, optimizer = models.build(config.model), optimizers.build(config.optimizer)
-    training.fit(
-        model,
-        few_digits,
-        config.train,
-        optimizer=optimizer,
-        schedule=config.schedule,
-        jit=False,
-        seed=0,
-    )
-    copy = models.compiled(models.stock(model), optimizer, config.train.loss)
+    model, _ = fit(config, few_digits)
+    copy = models.compiled(models.stock(model), model.optimizer, config.train.loss)
     assert int(copy.optimizer.iterations) == 6  # 180 images in batches of 32
     _, accuracy = copy.evaluate(few_digits.test_images, few_digits.test_labels, verbose=0)
     scores, _ = models.timed_scores(model, few_digits.test_images)

@@ -17,7 +17,7 @@ def texts(figure):
     """Every word drawn, after a real drawing of the figure."""
     figure.savefig(BytesIO(), format="png")
     return [
-        artist.get_text()
+        artist.get_text().replace("\N{NO-BREAK SPACE}", " ")
         for artist in figure.findobj(lambda a: hasattr(a, "get_text") and a.get_visible())
         if artist.get_text()
     ]
@@ -51,13 +51,19 @@ def test_learning_curves_compare_training_with_validation():
     words = said(figure)
     assert TITLE in words
     assert "training" in words
-    assert "best validation 97.00 %, epoch 2" in words
+    assert "best: epoch 2, validation 97.00 %" in words
     loss, accuracy = figure.axes
     assert [len(axes.get_lines()) for axes in (loss, accuracy)] == [3, 3]  # the third: best epoch
     assert [line.get_linestyle() for line in loss.get_lines()[:2]] == ["-", "--"]
     assert loss.get_lines()[0].get_xydata()[-1] == pytest.approx((15, 1 / 15))
     assert accuracy.get_lines()[1].get_ydata()[1] == pytest.approx(0.97)
     assert all(tick == int(tick) for tick in loss.get_xticks())
+
+
+def test_learning_curves_mark_the_epoch_that_early_stopping_kept():
+    assert "kept for its loss: epoch 4, validation 95.00 %" in said(
+        plots.learning_curves(history(6), TITLE, kept=4)
+    )
 
 
 def test_learning_curves_without_validation():

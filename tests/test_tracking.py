@@ -194,3 +194,21 @@ def test_what_cannot_be_published_is_no_finished_run(
 
         monkeypatch.setattr(record, "log_files", full)
     assert client.get_run(record.run_id).info.status == "FAILED"
+
+
+def test_an_interrupted_run_is_killed_even_if_nothing_can_be_published(
+    opened: Callable,
+    client: mlflow.MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("WARNING", "mnist_exp")
+    with pytest.raises(KeyboardInterrupt), opened(files=["history.csv"]) as record:
+
+        def full(*_: object) -> None:
+            raise OSError("disk full")
+
+        monkeypatch.setattr(record, "log_files", full)
+        raise KeyboardInterrupt
+    assert client.get_run(record.run_id).info.status == "KILLED"
+    assert "did not hear how the run ended: disk full" in caplog.text

@@ -5,31 +5,12 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from conftest import tiny
+from conftest import fit, tiny
 
 from mnist_exp import models, optimizers, training
-from mnist_exp.config import Config
 from mnist_exp.data import Dataset
 from mnist_exp.epoch import EpochLoop, loss_function
 from mnist_exp.errors import DivergedError
-
-
-def fit(
-    config: Config, data: Dataset, *, jit: bool | None = None, callbacks: Any = ()
-) -> tuple[keras.Model, training.History]:
-    keras.utils.set_random_seed(config.seed)
-    model = models.build(config.model)
-    history = training.fit(
-        model,
-        data,
-        config.train,
-        optimizer=optimizers.build(config.optimizer),
-        schedule=config.schedule,
-        jit=not models.is_convolutional(config.model) if jit is None else jit,
-        seed=config.seed,
-        callbacks=callbacks,
-    )
-    return model, history
 
 
 def same(a: keras.Model, b: keras.Model) -> bool:
@@ -118,8 +99,15 @@ def test_label_smoothing_is_that_of_keras_for_either_loss() -> None:
         keras.utils.to_categorical(labels, 10), scores
     )
     for loss in ("sparse_categorical_crossentropy", "categorical_crossentropy"):
-        train = tiny(f"train.loss={loss}", "train.label_smoothing=0.1").train
-        assert float(loss_function(train)(labels, scores)) == pytest.approx(float(expected))
+        smoothed = loss_function(loss, 0.1)(labels, scores)
+        assert float(smoothed) == pytest.approx(float(expected))
+
+
+def test_validation_loss_is_plain_whatever_the_smoothing(few_digits: Dataset) -> None:
+    model, history = fit(tiny("train.label_smoothing=0.3"), few_digits)
+    labels, images = few_digits.validation_labels, few_digits.validation_images
+    truth = models.timed_scores(model, images)[0][np.arange(len(labels)), labels]
+    assert history.epochs[-1]["val/loss"] == pytest.approx(-np.log(truth).mean(), rel=1e-4)
 
 
 def test_averaged_weights_follow_the_formula(
@@ -163,6 +151,7 @@ def test_patience_stops_and_restores_the_best_weights(few_digits: Dataset) -> No
     loss = -np.log(scores[np.arange(len(labels)), labels]).mean()
     assert loss == pytest.approx(min(losses), rel=1e-4)
     assert history.metrics()["val/loss"] == min(losses)
+    assert history.metrics()["train/kept_epoch"] == history.best_epoch
 
 
 def test_a_loss_that_is_no_number_is_an_error(few_digits: Dataset) -> None:

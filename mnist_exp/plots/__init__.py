@@ -1,0 +1,15 @@
+"""Numbers in, matplotlib `Figure` out: nothing is saved, and pyplot's global state is not used."""
+
+from mnist_exp.plots.curves import learning_curves
+from mnist_exp.plots.digits import digit_sheet, sample_predictions, worst_mistakes
+from mnist_exp.plots.scores import confusion_matrix, reliability, score_title
+
+__all__ = [
+    "confusion_matrix",
+    "digit_sheet",
+    "learning_curves",
+    "reliability",
+    "sample_predictions",
+    "score_title",
+    "worst_mistakes",
+]

@@ -1,0 +1,127 @@
+"""Digits to look at. They go in as one mosaic: a figure of 100 axes took 1.4 s to draw."""
+
+from math import ceil
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+
+from mnist_exp.plots.page import (
+    BLUE,
+    GREY,
+    INK,
+    TILE,
+    VERMILLION,
+    Array,
+    axes_at,
+    blend,
+    page,
+    percent,
+    text_at,
+)
+
+SIDE = 28  # pixels of a digit
+
+
+def sample_predictions(images: Array, labels: Array, probabilities: Array, title: str) -> Figure:
+    """The first dozen of `images` (n, 28, 28), each beside its ten probabilities as bars."""
+    images, labels, probabilities = images[:12], labels[:12], probabilities[:12]
+    note = "Sample predictions. Blue bar: the true digit. Orange bar: a wrong answer."
+    figure = page(11.1, 1.95 * ceil(len(images) / 4), title, note)
+    axes, corners = _mosaic(figure, images, columns=4, pitch=(54, 38), scale=0.05, left=0.3)
+    tracks, bars, colours = [], [], []
+    for (x, y), label, shares in zip(corners, labels, probabilities, strict=True):
+        said = int(shares.argmax())
+        answer = f"✓ {said}" if said == label else f"✗ true {label}, said {said}"
+        colour = BLUE if said == label else VERMILLION
+        caption = f"{answer} ({percent(shares[said])})"
+        text_at(axes, x, y + 31, caption, size=9, color=colour, fontweight="bold")
+        for digit, share in enumerate(shares):
+            middle = y + 2.8 * (digit + 0.5)
+            text_at(axes, x + 32, middle, str(digit), ha="right")
+            tracks.append(_bar(x + 33, middle, 15))
+            bars.append(_bar(x + 33, middle, 15 * share))
+            colours.append(BLUE if digit == label else colour if digit == said else GREY)
+    axes.add_collection(PolyCollection(tracks, facecolors=TILE), autolim=False)
+    axes.add_collection(PolyCollection(bars, facecolors=colours), autolim=False)
+    return figure
+
+
+def worst_mistakes(
+    images: Array,
+    labels: Array,
+    predictions: Array,
+    confidences: Array,
+    indices: Array,
+    title: str,
+) -> Figure:
+    """The first 25 of `indices` into the other arrays, as digits captioned with what was said."""
+    chosen = np.asarray(indices, dtype=int)[:25]
+    if not len(chosen):
+        figure = page(9.1, 1.2, title, "Worst mistakes.")
+        text = f"No mistakes among {len(labels):,} images."
+        figure.text(0.5, 0.6 / figure.get_figheight(), text, ha="center", fontsize=13, color=GREY)
+        return figure
+    wrong = int(np.not_equal(labels, predictions).sum())
+    note = f"Worst mistakes: {len(chosen)} of {wrong:,} wrong answers, the most confident first."
+    figure = page(9.1, 1.44 * ceil(len(chosen) / 5), title, note)
+    axes, corners = _mosaic(figure, images[chosen], columns=5, pitch=(44, 36), scale=0.04, left=0.3)
+    for (x, y), index in zip(corners, chosen, strict=True):
+        said = f"true {labels[index]}, said {predictions[index]} ({percent(confidences[index])})"
+        text_at(axes, x, y + 31, said, size=8.5)
+    return figure
+
+
+def digit_sheet(images: Array, labels: Array, title: str, *, columns: int = 16) -> Figure:
+    """A row of examples of each digit, the first `columns` in file order, and how many there are.
+
+    The counts are those of the arrays given, so pass the whole split.
+    """
+    board = np.zeros((10, columns, SIDE, SIDE), images.dtype)
+    counts = np.bincount(labels, minlength=10)
+    for digit in range(10):
+        examples = images[np.flatnonzero(labels == digit)[:columns]]
+        board[digit, : len(examples)] = examples
+    note = f"The first {columns} of each digit, and how many there are in {len(labels):,} images."
+    figure = page(0.6 * columns + 1.4, 6.1, title, note)
+    axes, corners = _mosaic(
+        figure, board.reshape(-1, SIDE, SIDE), columns=columns, pitch=(30, 30), scale=0.02, left=0.6
+    )
+    for digit, (x, y) in enumerate(corners[::columns]):
+        text_at(axes, x - 8, y + 14, str(digit), size=12, ha="right", fontweight="bold")
+        text_at(axes, x + 30 * columns + 4, y + 14, f"{counts[digit]:,}", size=9, color=GREY)
+    return figure
+
+
+def _mosaic(
+    figure: Figure,
+    images: Array,
+    *,
+    columns: int,
+    pitch: tuple[int, int],
+    scale: float,
+    left: float,
+) -> tuple[Axes, list[tuple[int, int]]]:
+    """All digits drawn as one picture, and each one's top left corner, in pixels of a digit.
+
+    `pitch` is from digit to digit (across, down) in such pixels, `scale` their size in inches:
+    a multiple of 0.01 is whole screen pixels at 100 dpi.
+    """
+    across, down = pitch
+    wide, high = columns * across, ceil(len(images) / columns) * down
+    board = np.ones((high, wide, 3))
+    corners = [((k % columns) * across, (k // columns) * down) for k in range(len(images))]
+    for (x, y), image in zip(corners, images, strict=True):
+        board[y : y + SIDE, x : x + SIDE] = blend(image / 255, TILE, INK)
+    axes = axes_at(figure, left, 0.05, wide * scale, high * scale)
+    axes.imshow(board, extent=(0, wide, high, 0), aspect="auto", interpolation="nearest")
+    axes.set_axis_off()
+    return axes, corners
+
+
+def _bar(x: float, middle: float, length: float) -> list[tuple[float, float]]:
+    """The corners of a horizontal bar."""
+    return [
+        (x, middle - 1), (x + length, middle - 1), (x + length, middle + 1), (x, middle + 1)
+    ]  # fmt: skip

@@ -1,0 +1,170 @@
+"""What can be said about a run, and how MLflow hears it."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnist_exp.data import Dataset
+from mnist_exp.signals import uninterrupted
+
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # or the page shows GenAI's tabs
+SERVING = ("mlflow", "tensorflow", "keras", "numpy")  # what a served model needs
+
+
+class Record:
+    """What can be said about one run; this one says it to nobody (`tracking.enabled=false`)."""
+
+    run_id = ""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Publishes figures at `step`, which counts epochs from 1."""
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Sets tags on the run."""
+
+    def log_data(self, data: Dataset) -> None:
+        """Names the data set, with its digest, as the run's input."""
+
+    def log_model(self, model: Any, example: np.ndarray) -> None:
+        """Publishes the Keras model with its signature: (n, 28, 28) uint8 pixels of 0-255 in."""
+
+    def log_files(self, folder: Path, names: Sequence[str]) -> None:
+        """Publishes the files and folders of these names, as far as they are there."""
+
+
+class MlflowRun(Record):
+    """One MLflow run, open until `close`."""
+
+    def __init__(self, uri: str, experiment: str, name: str, tags: Mapping[str, str]) -> None:
+        from mlflow import MlflowClient
+
+        self.uri = uri
+        self.client = MlflowClient(uri)
+        self.experiment_id = self._experiment_id(experiment)
+        run = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags))
+        self.run_id: str = run.info.run_id
+
+    @uninterrupted()
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Publishes config values as they would be typed."""
+        from mlflow.entities import Param
+
+        values = [Param(key, _text(value)) for key, value in params.items()]
+        self.client.log_batch(self.run_id, params=values)
+
+    @uninterrupted()
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        values = [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        self.client.log_batch(self.run_id, metrics=values)
+
+    @uninterrupted()
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(self.run_id, tags=[RunTag(k, str(v)) for k, v in tags.items()])
+
+    @uninterrupted()
+    def log_data(self, data: Dataset) -> None:
+        from mlflow.entities import Dataset as MlflowDataset
+        from mlflow.entities import DatasetInput, InputTag
+
+        images = {"train": data.train_images, "test": data.test_images}
+        profile = {f"{split}_images": len(values) for split, values in images.items()}
+        dataset = MlflowDataset(
+            name=data.name,
+            digest=data.digest,
+            source_type="local",
+            source=json.dumps({"uri": data.source}),
+            profile=json.dumps(profile | {"validation_images": len(data.validation_images)}),
+        )
+        context = [InputTag("mlflow.data.context", "training")]
+        self.client.log_inputs(self.run_id, [DatasetInput(dataset, context)])
+
+    @uninterrupted()
+    def log_model(self, model: Any, example: np.ndarray) -> None:
+        import mlflow
+        from mlflow.models import ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        from mnist_exp.provenance import versions
+
+        installed = versions()
+        with _fluent(self.uri, self.experiment_id):
+            mlflow.tensorflow.log_model(
+                model,
+                name="model",
+                run_id=self.run_id,
+                signature=ModelSignature(
+                    Schema([TensorSpec(np.dtype(np.uint8), (-1, 28, 28))]),
+                    Schema([TensorSpec(np.dtype(np.float32), (-1, 10))]),
+                ),
+                input_example=example,
+                pip_requirements=[f"{name}=={installed[name]}" for name in SERVING],
+            )
+
+    def log_files(self, folder: Path, names: Sequence[str]) -> None:
+        for path in (folder / name for name in names):
+            if path.is_dir():
+                self.client.log_artifacts(self.run_id, str(path), path.name)
+            elif path.exists():
+                self.client.log_artifact(self.run_id, str(path))
+
+    def close(self, status: str) -> None:
+        """Ends the run as FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(self.run_id, status)
+
+    def _experiment_id(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(self.client.create_experiment(name, tags=KIND))
+            except MlflowException:  # another process was first
+                found = self.client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        return str(found.experiment_id)
+
+
+@contextmanager
+def _fluent(uri: str, experiment_id: str) -> Iterator[None]:
+    """Within: what MLflow keeps for the whole process points at our run, and it stays silent."""
+    import keras
+    import mlflow
+
+    chatty = keras.config.is_interactive_logging_enabled()
+    uri_before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    experiment_before = os.environ.get("MLFLOW_EXPERIMENT_ID")
+    os.environ["MLFLOW_EXPERIMENT_ID"] = experiment_id  # where the model is listed
+    mlflow.set_tracking_uri(uri)
+    # MLflow loads the model and tries the example: no progress bar, no hint about its tracing.
+    keras.config.disable_interactive_logging()
+    hints = logging.getLogger("tensorflow")
+    hints_before = hints.level
+    hints.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        hints.setLevel(hints_before)
+        if chatty:
+            keras.config.enable_interactive_logging()
+        mlflow.set_tracking_uri(uri_before)
+        del os.environ["MLFLOW_EXPERIMENT_ID"]
+        if experiment_before is not None:
+            os.environ["MLFLOW_EXPERIMENT_ID"] = experiment_before
+
+
+def _text(value: Any) -> str:
+    """A param as it would be typed on the command line."""
+    return value if isinstance(value, str) else json.dumps(value)
