@@ -86,8 +86,8 @@ def main() -> None:
     cnn = ["model=cnn", "train.batch_size=128"]
     print(compare(data, "dense128, batch 32", dense, rounds=7), flush=True)
     print(accuracy(data, dense, seeds=5, epochs=3), flush=True)
-    print(compare(data, "cnn, batch 128, float32", [*cnn, "train.precision=float32"], rounds=3))
-    print(compare(data, "cnn, batch 128, precision auto", cnn, rounds=3))
+    print(compare(data, "cnn, batch 128, float32", [*cnn, "train.precision=float32"], rounds=5))
+    print(compare(data, "cnn, batch 128, precision auto", cnn, rounds=5))
 
 
 if __name__ == "__main__":

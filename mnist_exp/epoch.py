@@ -13,6 +13,7 @@ from mnist_exp.config import Train
 from mnist_exp.data import Dataset
 from mnist_exp.models import BATCH
 
+TINY = 1e-30  # a share that underflows keeps a finite logarithm, and a gradient
 STRETCH_SECONDS = 0.4  # how long the host may be away: bounds the answer to a Ctrl-C
 
 
@@ -35,8 +36,9 @@ class EpochLoop:
         self.batch = config.batch_size
         self.whole, rest = divmod(len(data.train_labels), config.batch_size)
         self.steps = self.whole + bool(rest)
-        self.loss = loss_function(config.loss, config.label_smoothing)
-        self.plain_loss = loss_function(config.loss)  # what test/loss is, whatever the smoothing
+        activation = model.layers[-1].activation
+        self.loss = loss_function(activation, config.label_smoothing)
+        self.plain_loss = loss_function(activation)  # what test/loss is, whatever the smoothing
         self.momentum = config.ema
         self.variables = model.trainable_variables
         optimizer.build(self.variables)
@@ -166,15 +168,22 @@ class EpochLoop:
         return self.plain_loss(labels, scores), _hits(labels, scores)
 
 
-def loss_function(name: str, label_smoothing: float = 0.0) -> Callable[[Any, Any], Any]:
-    """(integer labels, scores) -> the summed loss; one-hot inside where the loss needs it."""
-    if name == "sparse_categorical_crossentropy" and not label_smoothing:
-        sparse: Callable[[Any, Any], Any] = keras.losses.SparseCategoricalCrossentropy(
-            reduction="sum"
-        )
-        return sparse
-    one_hot = keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing, reduction="sum")
-    return lambda labels, scores: one_hot(tf.one_hot(labels, 10), scores)
+def loss_function(activation: Any, label_smoothing: float = 0.0) -> Callable[[Any, Any], Any]:
+    """(integer labels, scores) -> the summed cross-entropy in nats, `activation` the scores' own.
+
+    It is both of Keras' categorical cross-entropies: they differ only in how labels are written.
+    """
+    if activation is keras.activations.softmax and not label_smoothing:
+        return _cross_entropy
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing, reduction="sum")
+    return lambda labels, scores: loss(tf.one_hot(labels, 10), scores)
+
+
+def _cross_entropy(labels: Any, scores: Any) -> Any:
+    """As Keras', whose graph of it made a dense epoch 5 % longer."""
+    true = tf.reduce_sum(tf.one_hot(labels, 10) * scores, axis=1)
+    total = tf.reduce_sum(scores, axis=1)
+    return tf.reduce_sum(tf.math.log(total + 10 * TINY) - tf.math.log(true + TINY))
 
 
 def _means(loss: Any, hits: Any, seen: int) -> dict[str, float]:

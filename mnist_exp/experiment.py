@@ -124,7 +124,7 @@ def _train_and_score(
     report.save_models(folder, complete, config.save_as)  # first: what cost most is kept first
 
     scores, images_per_second = models.timed_scores(model, data.test_images)
-    result = evaluation.from_scores(data.test_labels, scores)
+    result = evaluation.from_scores(data.test_labels, scores, config.model.output)
     metrics = history.metrics() | result.metrics()
     metrics["model/parameters"] = model.count_params()
     metrics["model/bytes"] = sum(weights.nbytes for weights in model.get_weights())

@@ -23,7 +23,9 @@ def noisy():
     """400 images of which about two thirds are right; no image shows a 9."""
     random = np.random.default_rng(0)
     labels = random.integers(0, 9, 400)
-    return from_scores(labels, random.random((400, 10)) ** 3 + 0.9 * np.eye(10)[labels])
+    return from_scores(
+        labels, (random.random((400, 10)) ** 3 + 0.9 * np.eye(10)[labels]) / 2, "softmax"
+    )
 
 
 @pytest.fixture
@@ -88,9 +90,11 @@ def test_scores_of_each_digit(noisy, small):
 def test_most_confused_pairs_come_first():
     truth = np.array([4, 4, 4, 7, 7, 1, 2])
     said = np.array([9, 9, 9, 2, 2, 1, 8])
-    found = from_scores(truth, np.eye(10)[said]).most_confused(2)
+    found = from_scores(truth, np.eye(10)[said], "softmax").most_confused(2)
     assert found == [(4, 9, 3), (7, 2, 2)]
-    assert len(from_scores(truth, np.eye(10)[said]).most_confused()) == 3  # right ones are no pair
+    assert (
+        len(from_scores(truth, np.eye(10)[said], "softmax").most_confused()) == 3
+    )  # right ones are no pair
 
 
 def test_worst_mistakes_are_the_surest_wrong_ones(small, noisy):
@@ -104,7 +108,7 @@ def test_worst_mistakes_are_the_surest_wrong_ones(small, noisy):
 
 def test_a_perfect_model():
     labels = np.arange(10)
-    perfect = from_scores(labels, np.eye(10))
+    perfect = from_scores(labels, np.eye(10), "softmax")
     assert perfect.metrics() == pytest.approx(
         {
             "test/loss": 0,
@@ -129,19 +133,25 @@ def test_metrics_are_plain_floats_under_their_mlflow_names(noisy):
     assert {type(value) for value in metrics.values()} == {float}
 
 
-def test_sigmoid_scores_become_probabilities():
-    scores = np.zeros((2, 10), np.float32)
-    scores[0, [2, 5]] = 0.9, 0.6
-    made = probabilities(scores)
+def test_sigmoid_scores_become_the_softmax_of_their_logits():
+    logits = np.random.default_rng(0).normal(scale=4, size=(50, 10))
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    made = probabilities(1 / (1 + np.exp(-logits)), "sigmoid")
     assert made.dtype == np.float32
-    assert made[0, [2, 5]] == pytest.approx([0.6, 0.4])
+    assert made == pytest.approx(softmax, abs=1e-6)
+    assert probabilities(softmax, "softmax") == pytest.approx(softmax, abs=1e-6)
+
+
+def test_sigmoids_that_say_all_or_nothing_are_shared_evenly():
+    scores = np.zeros((2, 10), np.float32)
+    scores[0, [2, 5]] = 1
+    made = probabilities(scores, "sigmoid")
+    assert made[0, [2, 5]] == pytest.approx([0.5, 0.5])
     assert made[1] == pytest.approx(np.full(10, 0.1))  # it said nothing about any digit
-    softmax = rows((3, 0.75))
-    assert probabilities(softmax) == pytest.approx(softmax)
 
 
 def test_a_row_that_favours_nothing_earns_no_free_second_guess():
-    blank = from_scores(np.arange(10), np.zeros((10, 10)))
+    blank = from_scores(np.arange(10), np.zeros((10, 10)), "softmax")
     assert blank.accuracy == 0.1
     assert blank.top2_accuracy == 0.2
 
@@ -158,12 +168,12 @@ def test_a_row_that_favours_nothing_earns_no_free_second_guess():
         ([-1], np.ones((1, 10)), "integers 0-9"),
         ([1.0], np.ones((1, 10)), "integers 0-9"),
         ([1], np.full((1, 10), -2.0), "logits"),
-        ([1], np.full((1, 10), np.nan), "finite"),
+        ([1], np.full((1, 10), np.nan), "logits"),
     ],
 )
 def test_wrong_shapes_and_values_are_refused(labels, scores, words):
     with pytest.raises(ValueError, match=words):
-        from_scores(np.array(labels, dtype=int if labels == [] else None), scores)
+        from_scores(np.array(labels, dtype=int if labels == [] else None), scores, "softmax")
 
 
 def test_rows_must_sum_to_one_and_be_probabilities():

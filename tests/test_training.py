@@ -5,9 +5,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import fit, tiny
 
-from mnist_exp import models, optimizers, training
+from mnist_exp import evaluation, models, optimizers, training
 from mnist_exp.data import Dataset
 from mnist_exp.epoch import EpochLoop, loss_function
 from mnist_exp.errors import DivergedError
@@ -92,22 +93,41 @@ def test_stretches_do_not_change_the_result(
     assert same(whole, fit(config, few_digits)[0])
 
 
-def test_label_smoothing_is_that_of_keras_for_either_loss() -> None:
-    labels = np.array([3, 7])
-    scores = keras.ops.softmax(np.random.default_rng(0).normal(size=(2, 10)).astype(np.float32))
-    expected = keras.losses.CategoricalCrossentropy(label_smoothing=0.1, reduction="sum")(
-        keras.utils.to_categorical(labels, 10), scores
-    )
-    for loss in ("sparse_categorical_crossentropy", "categorical_crossentropy"):
-        smoothed = loss_function(loss, 0.1)(labels, scores)
-        assert float(smoothed) == pytest.approx(float(expected))
+@pytest.mark.parametrize("name", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_is_that_of_keras(name: str, smoothing: float) -> None:
+    activation = keras.activations.get(name)
+    labels = np.arange(10) % 4
+    logits = np.random.default_rng(0).normal(scale=3, size=(10, 10)).astype(np.float32)
+    keras_loss = keras.losses.CategoricalCrossentropy(label_smoothing=smoothing, reduction="sum")
+
+    @tf.function
+    def both() -> Any:
+        scores = activation(tf.constant(logits))
+        one_hot = tf.one_hot(labels, 10)
+        return loss_function(activation, smoothing)(labels, scores), keras_loss(one_hot, scores)
+
+    ours, theirs = (float(value) for value in both())
+    assert ours == pytest.approx(theirs, rel=1e-5)
 
 
-def test_validation_loss_is_plain_whatever_the_smoothing(few_digits: Dataset) -> None:
-    model, history = fit(tiny("train.label_smoothing=0.3"), few_digits)
-    labels, images = few_digits.validation_labels, few_digits.validation_images
-    truth = models.timed_scores(model, images)[0][np.arange(len(labels)), labels]
-    assert history.epochs[-1]["val/loss"] == pytest.approx(-np.log(truth).mean(), rel=1e-4)
+def test_a_share_of_nothing_keeps_the_loss_and_its_gradient_finite() -> None:
+    scores = tf.Variable([[0.0] * 10, [1.0] + [0.0] * 9])
+    with tf.GradientTape() as tape:
+        loss = loss_function(keras.activations.softmax)(tf.constant([3, 3]), scores)
+    assert float(loss) == pytest.approx(np.log(10) - np.log(1e-30), rel=1e-5)
+    assert np.isfinite(tape.gradient(loss, scores)).all()
+
+
+@pytest.mark.parametrize("name", ["dense128", "sigmoid100"])
+def test_validation_loss_is_that_of_the_probabilities_whatever_the_smoothing(
+    few_digits: Dataset, name: str
+) -> None:
+    config = tiny("train.label_smoothing=0.3", f"model={name}")
+    model, history = fit(config, few_digits)
+    scores, _ = models.timed_scores(model, few_digits.validation_images)
+    found = evaluation.from_scores(few_digits.validation_labels, scores, config.model.output)
+    assert history.epochs[-1]["val/loss"] == pytest.approx(found.loss, rel=1e-4)
 
 
 def test_averaged_weights_follow_the_formula(
