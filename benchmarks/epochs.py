@@ -11,22 +11,25 @@ import keras
 import numpy as np
 
 from benchmarks import machine
-from mnist_exp import hardware, models, optimizers
+from mnist_exp import hardware, models, optimizers, training
 from mnist_exp.config import compose
 from mnist_exp.data import Dataset
-from mnist_exp.epoch import EpochLoop
 
 Epoch = Callable[[int], float]  # its number -> its seconds
 
 
 def ours(data: Dataset, overrides: list[str], seed: int = 0) -> tuple[keras.Model, Epoch]:
     config = compose(overrides)
-    keras.utils.set_random_seed(seed)
     convolutional = models.is_convolutional(config.model)
-    precision = hardware.choose_precision(config.train.precision, convolutional=convolutional)
-    model = models.build(config.model, precision=precision)
-    jit = hardware.choose_jit(config.train.jit, convolutional=convolutional)
-    loop = EpochLoop(model, data, config.train, optimizers.build(config.optimizer), jit=jit)
+    loop = training.prepare(
+        config.model,
+        config.optimizer,
+        config.train,
+        data,
+        precision=hardware.choose_precision(config.train.precision, convolutional=convolutional),
+        jit=hardware.choose_jit(config.train.jit, convolutional=convolutional),
+        seed=seed,
+    )
     loop.compile()
     rates = np.full(loop.steps, config.optimizer.learning_rate, np.float32)
 
@@ -34,7 +37,7 @@ def ours(data: Dataset, overrides: list[str], seed: int = 0) -> tuple[keras.Mode
         order = np.random.default_rng([seed, number]).permutation(len(data.train_labels))
         return loop.run(order, rates, lambda *_: None)["train/epoch_seconds"]
 
-    return model, epoch
+    return loop.model, epoch
 
 
 def keras_fit(data: Dataset, overrides: list[str], seed: int = 0) -> tuple[keras.Model, Epoch]:

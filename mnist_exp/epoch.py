@@ -18,23 +18,21 @@ STRETCH_SECONDS = 0.4  # how long the host may be away: bounds the answer to a C
 
 
 class EpochLoop:
-    """A model, its data and its optimizer, compiled into stretches of training steps."""
+    """A model, its optimizer and its data, compiled into stretches of training steps."""
 
     def __init__(
         self,
         model: keras.Model,
-        data: Dataset,
-        config: Train,
         optimizer: keras.optimizers.Optimizer,
+        config: Train,
         *,
+        n: int,
         jit: bool,
     ) -> None:
+        """For `n` training images; `start` brings them."""
         self.model, self.optimizer = model, optimizer
-        self.images = tf.constant(data.train_images)
-        self.labels = tf.constant(data.train_labels, tf.int32)
-        self.validation = (data.validation_images, data.validation_labels.astype(np.int32))
         self.batch = config.batch_size
-        self.whole, rest = divmod(len(data.train_labels), config.batch_size)
+        self.whole, rest = divmod(n, config.batch_size)
         self.steps = self.whole + bool(rest)
         activation = model.layers[-1].activation
         self.loss = loss_function(activation, config.label_smoothing)
@@ -49,6 +47,21 @@ class EpochLoop:
         self._last_batch = tf.function(self._step, [*batch, rate], autograph=False)
         self._score = tf.function(self._evaluate, batch, autograph=False)
         self._stretch_steps = 1
+
+    def start(
+        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, data: Dataset
+    ) -> None:
+        """Begins (anew) as this untrained model would with this optimizer; what is compiled stays.
+
+        Both are built like the loop's own.
+        """
+        self.images = tf.constant(data.train_images)
+        self.labels = tf.constant(data.train_labels, tf.int32)
+        self.validation = (data.validation_images, data.validation_labels.astype(np.int32))
+        optimizer.build(model.trainable_variables)
+        ours = [*self.model.variables, *self.optimizer.variables]
+        for variable, fresh in zip(ours, [*model.variables, *optimizer.variables], strict=True):
+            variable.assign(fresh)
 
     def compile(self) -> float:
         """Builds the graphs without taking a step; the seconds it took."""
@@ -110,6 +123,11 @@ class EpochLoop:
         ]
         loss, hits = (sum(float(part[k]) for part in parts) for k in (0, 1))
         return {"val/loss": loss / n, "val/accuracy": hits / n}
+
+    def is_finite(self) -> bool:
+        """Whether the model's scores of some training images are numbers."""
+        scores = self.model(tf.cast(self.images[:BATCH], tf.float32), training=False)
+        return bool(tf.reduce_all(tf.math.is_finite(scores)))
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:

@@ -11,8 +11,9 @@ from mnist_exp.significance import wilson_interval
 
 CLASSES = 10
 BINS = 15  # of the calibration error, as in Guo et al. (2017)
-SMALLEST = 1e-7  # Keras clips probabilities here too, so the losses agree
+SMALLEST = 1e-30  # keeps the logarithm of a share that underflowed finite
 
+SATURATED = 1e-8  # a float32 sigmoid of 1 is one of at least 1 - 6e-8
 Output = Literal["softmax", "sigmoid"]  # of the model's last layer
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -187,7 +188,7 @@ def probabilities(scores: NDArray[Any], output: Output) -> NDArray[np.float32]:
     if not (shares >= 0).all() or (shares > 1 + 1e-3).any():
         raise ValueError("scores must lie in 0-1: softmax or sigmoid, not logits")
     if output == "sigmoid":
-        shares = shares / np.maximum(1 - shares, SMALLEST)
+        shares = shares / np.maximum(1 - shares, SATURATED)
     totals = shares.sum(axis=1, keepdims=True)
     empty = totals == 0
     return np.where(empty, 1 / CLASSES, shares / np.where(empty, 1, totals)).astype(np.float32)

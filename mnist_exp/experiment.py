@@ -1,45 +1,33 @@
 """The story of one experiment: load, build, fit, evaluate, report, track."""
 
+import json
 import logging
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_exp import data as datasets
-from mnist_exp import provenance, tracking
-from mnist_exp.config import Config, flatten, public, to_yaml, without_password
+from mnist_exp import folders, provenance, runs, tracking
+from mnist_exp.config import Config, flatten, public, scientific, without_password
 from mnist_exp.data import Dataset
-from mnist_exp.errors import DivergedError, InputError
+from mnist_exp.errors import DivergedError
 from mnist_exp.records import Record
 from mnist_exp.signals import sigterm_interrupts, uninterrupted
 
 if TYPE_CHECKING:
-    import keras
-
+    from mnist_exp.epoch import EpochLoop
     from mnist_exp.training import History
 
 logger = logging.getLogger(__name__)
 
+OUTCOME = "outcome.json"
 INTERRUPTED = "interrupted.keras"
-FILES = (  # of a run folder, published; the model is logged as a model
-    "config.yaml",
-    "overrides.txt",
-    "run.log",
-    "history.csv",
-    "metrics.json",
-    "summary.txt",
-    "predictions.npz",
-    "code.diff",
-    "tables",
-    "figures",
-)
 
 
 @dataclass(frozen=True)
@@ -50,9 +38,28 @@ class Outcome:
     folder: Path
     run_id: str  # empty when tracking is off
     metrics: Mapping[str, float]
+    data: str  # the label of the data set the scores are of
 
     def __float__(self) -> float:
         return self.metrics.get("val/accuracy", float("nan"))
+
+    def save(self) -> None:
+        """Leaves the outcome in the run folder: the run is complete, its record closed."""
+        values = vars(self) | {"folder": "", "metrics": dict(self.metrics)}
+        whole = self.folder / f"{OUTCOME}.part"
+        whole.write_text(json.dumps(values, indent=2) + "\n")
+        whole.replace(self.folder / OUTCOME)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Outcome":
+        """The outcome of the complete run in `folder`; raises `FileNotFoundError` for others."""
+        values = json.loads((folder / OUTCOME).read_text())
+        return cls(**values | {"folder": folder})
+
+    @classmethod
+    def of_run(cls, run: runs.Run) -> "Outcome":
+        """The outcome as the record has it."""
+        return cls(run.title, Path(run.folder), run.run_id, run.metrics, run.data)
 
 
 def run_experiment(
@@ -67,29 +74,36 @@ def run_experiment(
     overrides = [without_password(override) for override in overrides]
     with sigterm_interrupts() as check:
         data = datasets.load(config.data)
+        fingerprint = provenance.fingerprint(scientific(config), data.digest)
+        if config.tracking.enabled and config.tracking.skip_finished:
+            for run in runs.finished(config.tracking, [fingerprint]).values():
+                logger.info(f"run {run.run_id[:8]} has done this already: {run.title}")
+                return Outcome.of_run(run)
         code = provenance.commit()
         now = datetime.now().strftime("outputs/%Y-%m-%d/%H-%M-%S")
-        folder = _claim(folder or Path(now), config)
+        folder = folders.claim(folder or Path(now), config)
         (folder / "overrides.txt").write_text("".join(f"{line}\n" for line in overrides))
         if code.is_dirty:
             (folder / "code.diff").write_text(code.diff)
         with (
-            _given_back_if_refused(folder),
-            _log_file(folder / "run.log"),
+            folders.given_back_if_refused(folder),
+            folders.log_file(folder / "run.log"),
             tracking.record(
                 config.tracking,
                 name=f"{config.model.name}-seed{config.seed}",
                 folder=folder,
                 params=flatten(public(config)),
-                tags=_tags(data, code, overrides),
-                files=FILES,
+                tags=_tags(data, code, overrides) | {runs.FINGERPRINT: fingerprint},
+                files=folders.FILES,
             ) as record,
         ):
             try:
-                return _train_and_score(config, data, folder, record, check)
+                outcome = _train_and_score(config, data, folder, record, check)
             except Exception:
                 check()  # native code may have turned a SIGTERM into an error of its own
                 raise
+        outcome.save()
+        return outcome
 
 
 def _train_and_score(
@@ -100,9 +114,7 @@ def _train_and_score(
     check: Callable[[], None],
 ) -> Outcome:
     with _quiet_stderr():  # TensorFlow greets every import with a page of hints
-        import keras
-
-        from mnist_exp import evaluation, hardware, models, optimizers, plots, report
+        from mnist_exp import evaluation, hardware, models, plots, report, training
 
         convolutional = models.is_convolutional(config.model)
         precision = hardware.choose_precision(config.train.precision, convolutional=convolutional)
@@ -111,16 +123,23 @@ def _train_and_score(
     record.log_tags({"auto.precision": precision, "auto.jit": str(jit).lower(), **machine})
     record.log_data(data)
 
-    keras.utils.set_random_seed(config.seed)
-    model = models.build(config.model, precision=precision)
-    optimizer = optimizers.build(config.optimizer)
+    loop = training.prepare(
+        config.model,
+        config.optimizer,
+        config.train,
+        data,
+        precision=precision,
+        jit=jit,
+        seed=config.seed,
+    )
+    model = loop.model
     logger.info(
         f"{model.name}: {model.count_params():,} parameters in {precision}"
         f"{', compiled by XLA' if jit else ''}; {len(data.train_labels):,} training and "
         f"{len(data.validation_labels):,} validation images of {data.label}"
     )
-    history = _fit(model, optimizer, config, data, folder, record, check, jit=jit)
-    complete = models.compiled(models.stock(model), optimizer, config.train.loss)
+    history = _fit(loop, config, folder, record, check)
+    complete = models.compiled(models.stock(model), loop.optimizer, config.train.loss)
     report.save_models(folder, complete, config.save_as)  # first: what cost most is kept first
 
     scores, images_per_second = models.timed_scores(model, data.test_images)
@@ -136,57 +155,44 @@ def _train_and_score(
     last = history.epochs[-1]  # its figures are published, unless better weights were restored
     news = {name: value for name, value in metrics.items() if last.get(name) != value}
     record.log_metrics(news, step=len(history.epochs))
+    record.log_tags({runs.TITLE: title})
     record.log_model(models.stock(model), data.test_images[:2])
     logger.info(title)
-    return Outcome(title, folder, record.run_id, metrics)
+    return Outcome(title, folder, record.run_id, metrics, data.label)
 
 
 def _fit(
-    model: "keras.Model",
-    optimizer: "keras.optimizers.Optimizer",
+    loop: "EpochLoop",
     config: Config,
-    data: Dataset,
     folder: Path,
     record: Record,
     check: Callable[[], None],
-    *,
-    jit: bool,
 ) -> "History":
     """Trains in sight of everyone: the terminal, the folder, MLflow."""
-    import keras
-
     from mnist_exp import models, report, training
-    from mnist_exp.progress import EpochBar
+    from mnist_exp.progress import EpochBar, LiveMetrics
 
-    publish = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: record.log_metrics(
-            {name: value for name, value in logs.items() if "/" in name}, epoch + 1
-        ),
-        on_train_batch_end=lambda batch, logs: check(),
-    )
-    with EpochBar(len(data.train_labels)) as bar:
+    with EpochBar(len(loop.labels)) as bar:
         try:
             return training.fit(
-                model,
-                data,
+                loop,
                 config.train,
-                optimizer=optimizer,
                 schedule=config.schedule,
-                jit=jit,
                 seed=config.seed,
-                callbacks=[report.EpochFile(folder), publish, bar],
+                callbacks=[report.EpochFile(folder), LiveMetrics(record.log_metrics, check), bar],
             )
         except DivergedError:
             raise
         except BaseException:
             with uninterrupted():
-                models.stock(model).save(folder / INTERRUPTED)
+                models.stock(loop.model).save(folder / INTERRUPTED)
             raise
 
 
 def _tags(data: Dataset, code: provenance.Commit, overrides: Sequence[str]) -> dict[str, str]:
     return {
         "data.name": data.name,
+        runs.DATA_LABEL: data.label,
         "data.digest": data.digest,
         "data.source": data.source,
         "overrides": " ".join(overrides),
@@ -194,54 +200,6 @@ def _tags(data: Dataset, code: provenance.Commit, overrides: Sequence[str]) -> d
         "mlflow.source.git.commit": code.sha,
         **{f"version.{name}": number for name, number in provenance.versions().items()},
     }
-
-
-def _claim(folder: Path, config: Config) -> Path:
-    """A folder of our own that holds the config; numbered when another run has the name."""
-    folder = folder.absolute()
-    if folder == Path.cwd() and (folder / "config.yaml").exists():
-        raise InputError(f"{folder}: a run is in this folder; give hydra.run.dir= another one")
-    for name in chain([folder.name], (f"{folder.name}-{number}" for number in count(2))):
-        claimed = folder.with_name(name)
-        claimed.mkdir(parents=True, exist_ok=True)  # Hydra may have made it already
-        try:
-            with (claimed / "config.yaml").open("x", encoding="utf-8") as file:
-                file.write(to_yaml(config))
-        except FileExistsError:
-            continue
-        return claimed
-    raise AssertionError("count never ends")
-
-
-@contextmanager
-def _given_back_if_refused(folder: Path) -> Iterator[None]:
-    """Within: a run that is refused, since it cannot be tracked, leaves nothing in its folder."""
-    try:
-        yield
-    except InputError:
-        for name in FILES:
-            if (folder / name).is_file():
-                (folder / name).unlink()
-        with suppress(OSError):  # something else is in it
-            folder.rmdir()
-        raise
-
-
-@contextmanager
-def _log_file(path: Path) -> Iterator[None]:
-    """Within: what the package logs is also written to `path`."""
-    package = logging.getLogger("mnist_exp")
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    before = package.level
-    package.addHandler(handler)
-    package.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        package.setLevel(before)
-        package.removeHandler(handler)
-        handler.close()
 
 
 @contextmanager

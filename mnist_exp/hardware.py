@@ -55,7 +55,8 @@ def describe() -> dict[str, str]:
     """What a timing or a last bit depends on: CPU, threads, GPU."""
     import tensorflow as tf
 
-    threads = tf.config.threading.get_intra_op_parallelism_threads() or cores()
+    asked = os.environ.get("TF_NUM_INTRAOP_THREADS")
+    threads = asked or tf.config.threading.get_intra_op_parallelism_threads() or cores()
     gpus = tf.config.list_physical_devices("GPU")
     names = [tf.config.experimental.get_device_details(g).get("device_name", g.name) for g in gpus]
     return {

@@ -1,10 +1,13 @@
-"""One process at a time, by a lock that a killed process gives back."""
+"""Locks of the operating system: a killed process gives them back."""
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+LOCK = ".running"  # in a run's folder, locked while the run lives
 
 
 @contextmanager
@@ -29,3 +32,39 @@ def alone(lock: Path) -> Iterator[None]:
             finally:
                 lock.unlink(missing_ok=True)
             return
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Within: this process holds the folder, and `is_abandoned` says so to every other."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with (folder / LOCK).open("a") as file:
+        for _ in range(20):  # a look of another process takes no time, and another run is no reason
+            with suppress(OSError):  # to wait; some file systems have no locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(0.01)
+        try:
+            yield
+        finally:
+            (folder / LOCK).unlink(missing_ok=True)
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Whether the folder is there and no living process of this machine holds it."""
+    if sys.platform == "win32" or not folder.is_dir():
+        return False
+    import fcntl
+
+    try:
+        with (folder / LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except OSError:  # held, or not ours to see
+        return False
+    return True

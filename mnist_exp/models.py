@@ -2,19 +2,20 @@
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from mnist_exp.config import ConvModel, DenseModel
+from mnist_exp.config import ConvModel, DenseModel, ModelConfig
 
 PIXELS = "pixels_0_to_255"  # the input's name: floats in [0, 1] would be read as nearly black
 BATCH = 1000  # images per forward pass when nothing is learned
 
 
-def build(config: DenseModel | ConvModel, *, precision: str = "float32") -> keras.Model:
+def build(config: ModelConfig, *, precision: str = "float32") -> keras.Model:
     """The untrained model: (n, 28, 28) pixels of 0-255 in, (n, 10) scores out."""
     pixels = keras.Input((28, 28), name=PIXELS)
     unit = keras.layers.Rescaling(1 / 255, name="to_unit_range", dtype="float32")(pixels)
@@ -51,7 +52,7 @@ def conv(config: ConvModel, images: Any, precision: str) -> Any:
 FAMILIES: dict[str, Callable[..., Any]] = {"dense": dense, "conv": conv}
 
 
-def is_convolutional(config: DenseModel | ConvModel) -> bool:
+def is_convolutional(config: ModelConfig) -> bool:
     """Whether the family convolves, which decides what `auto` becomes."""
     return config.family == "conv"
 
@@ -87,15 +88,20 @@ def compiled(model: keras.Model, optimizer: keras.optimizers.Optimizer, loss: st
 
 def timed_scores(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, float]:
     """The scores (n, 10) float32 of (n, 28, 28) pixels, and images per second once warm."""
-    forward = tf.function(
-        lambda batch: model(tf.cast(batch, tf.float32), training=False),
-        input_signature=[tf.TensorSpec((None, 28, 28), tf.uint8)],
-        autograph=False,
-    )
+    forward = _forward(model)
     forward(images[:BATCH])  # building the graph is not inference
     started = time.perf_counter()
     scores = [forward(images[i : i + BATCH]).numpy() for i in range(0, len(images), BATCH)]
     return np.concatenate(scores), len(images) / (time.perf_counter() - started)
+
+
+@lru_cache(maxsize=1)  # a sweep's jobs may share their model
+def _forward(model: keras.Model) -> Any:
+    return tf.function(
+        lambda batch: model(tf.cast(batch, tf.float32), training=False),
+        input_signature=[tf.TensorSpec((None, 28, 28), tf.uint8)],
+        autograph=False,
+    )
 
 
 class Conv2D(keras.layers.Conv2D):
@@ -142,7 +148,7 @@ STOCK = {
 }
 
 
-def _dense_layers(config: DenseModel | ConvModel, hidden: Any, precision: str) -> Any:
+def _dense_layers(config: ModelConfig, hidden: Any, precision: str) -> Any:
     for units in config.units:
         hidden = keras.layers.Dense(units, config.activation, dtype=precision)(hidden)
         if config.dropout:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mnist_exp.config import Adam, AdamW, RmsProp, Schedule, Sgd
+from mnist_exp.config import AdamW, OptimizerConfig, Schedule
 
 OPTIMIZERS = {
     "adam": keras.optimizers.Adam,
@@ -16,7 +16,7 @@ OPTIMIZERS = {
 }
 
 
-def build(config: Adam | AdamW | Sgd | RmsProp) -> keras.optimizers.Optimizer:
+def build(config: OptimizerConfig) -> keras.optimizers.Optimizer:
     """The Keras optimizer; AdamW leaves biases and normalisation weights undecayed."""
     settings: dict[str, Any] = config.model_dump(exclude={"name"})
     optimizer = OPTIMIZERS[config.name](**settings)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -69,6 +69,43 @@ class EpochBar(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Leaves the epoch's line behind."""
         logger.info(epoch_line(epoch + 1, self.params["epochs"], logs or {}, self.images))
+
+
+class LiveMetrics(keras.callbacks.Callback):
+    """Publishes each epoch's figures; what cannot be told now is told later.
+
+    `check` is called after every stretch of steps, and may raise.
+    """
+
+    def __init__(
+        self, publish: Callable[[Mapping[str, float], int], None], check: Callable[[], None]
+    ) -> None:
+        super().__init__()
+        self.publish, self.check = publish, check
+        self.untold: list[tuple[dict[str, float], int]] = []
+        self.warned = False
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Lets an interrupt through."""
+        self.check()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Publishes the epoch, after those that are still untold."""
+        row = {name: value for name, value in (logs or {}).items() if "/" in name}
+        self.untold.append((row, epoch + 1))
+        try:
+            while self.untold:
+                self.publish(*self.untold[0])
+                del self.untold[0]
+        except Exception as error:  # training goes on without a listener
+            if not self.warned:
+                logger.warning(f"epoch {epoch + 1} could not be published yet: {error}")
+            self.warned = True
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Publishes what is still untold; raises what the listener raises."""
+        while self.untold:
+            self.publish(*self.untold.pop(0))
 
 
 def epoch_line(epoch: int, epochs: int, row: Mapping[str, float], images: int) -> str:

@@ -1,10 +1,15 @@
 """Where a result comes from: the code's commit, its uncommitted changes, the versions in use."""
 
+import hashlib
+import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("mnist-exp", "tensorflow", "keras", "numpy", "mlflow", "hydra-core")
 
@@ -31,6 +36,21 @@ def commit() -> Commit:
     untracked = _git(here, "ls-files", "--others", "--exclude-standard").split("\n")
     names = "".join(f"untracked: {name}\n" for name in untracked if name)
     return Commit(sha, _git(here, "diff", "HEAD") + names) if sha else Commit()
+
+
+def fingerprint(science: Mapping[str, Any], data_digest: str) -> str:
+    """The same for runs that must come out the same: config, data and this package's source."""
+    parts = json.dumps([science, data_digest, _source_digest()], sort_keys=True)
+    return hashlib.sha256(parts.encode()).hexdigest()[:32]
+
+
+@cache
+def _source_digest() -> str:
+    digest = hashlib.sha256()
+    here = Path(__file__).parent
+    for path in sorted(here.rglob("*.py")):
+        digest.update(path.relative_to(here).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -7,12 +7,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mnist_exp.data import Dataset
 from mnist_exp.signals import uninterrupted
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # or the page shows GenAI's tabs
 SERVING = ("mlflow", "tensorflow", "keras", "numpy")  # what a served model needs
@@ -22,6 +25,9 @@ class Record:
     """What can be said about one run; this one says it to nobody (`tracking.enabled=false`)."""
 
     run_id = ""
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Publishes config values as they would be typed."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Publishes figures at `step`, which counts epochs from 1."""
@@ -38,22 +44,28 @@ class Record:
     def log_files(self, folder: Path, names: Sequence[str]) -> None:
         """Publishes the files and folders of these names, as far as they are there."""
 
+    def close(self, status: str) -> None:
+        """Ends the run as FINISHED, FAILED or KILLED."""
+
 
 class MlflowRun(Record):
     """One MLflow run, open until `close`."""
 
-    def __init__(self, uri: str, experiment: str, name: str, tags: Mapping[str, str]) -> None:
-        from mlflow import MlflowClient
-
-        self.uri = uri
-        self.client = MlflowClient(uri)
+    def __init__(
+        self,
+        client: "MlflowClient",
+        uri: str,
+        experiment: str,
+        name: str,
+        tags: Mapping[str, str],
+    ) -> None:
+        self.client, self.uri = client, uri
         self.experiment_id = self._experiment_id(experiment)
         run = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags))
         self.run_id: str = run.info.run_id
 
     @uninterrupted()
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Publishes config values as they would be typed."""
         from mlflow.entities import Param
 
         values = [Param(key, _text(value)) for key, value in params.items()]
@@ -120,7 +132,6 @@ class MlflowRun(Record):
                 self.client.log_artifact(self.run_id, str(path))
 
     def close(self, status: str) -> None:
-        """Ends the run as FINISHED, FAILED or KILLED."""
         self.client.set_terminated(self.run_id, status)
 
     def _experiment_id(self, name: str) -> str:

@@ -24,6 +24,7 @@ EXPECTED = {  # pydantic's kinds of error in our words
     "bool_type": "true or false",
     "string_type": "text",
     "string_too_short": "text",
+    "string_pattern_mismatch": "letters, digits, dots, dashes and underscores",
     "tuple_type": "a list, written [{given}]",
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
@@ -36,6 +37,12 @@ def is_refusal(error: Exception) -> bool:
     """Whether Hydra or OmegaConf itself raised the error: some of theirs are plain ValueErrors."""
     *_, (frame, _) = walk_tb(error.__traceback__)
     return frame.f_globals["__name__"].partition(".")[0] in ("hydra", "omegaconf")
+
+
+def made_by_hydra(error: Exception) -> bool:
+    """Whether the error arose while Hydra prepared the job: none of our story had begun."""
+    rooms = {frame.f_globals["__name__"] for frame, _ in walk_tb(error.__traceback__)}
+    return not rooms & {"mnist_exp.experiment", "mnist_exp.sweep"}
 
 
 def explain(error: Exception, keys: Sequence[str]) -> str:
@@ -59,6 +66,9 @@ def explain(error: Exception, keys: Sequence[str]) -> str:
         return f"{found[1]}: {key} takes one value; add -m to run one job for each"
     if found := re.match(r"Multiple values for (\w+)\.", message):
         return f"+{found[1]}=...: {found[1]} has its option already; write {found[1]}=... without +"
+    if found := re.match(r"(?:Error merging override|Sweep parameters) '?([^']+)", message):
+        hint = "; add -m to run a job for each value" if "(" in found[1] else ""
+        return f"{found[1]}: the key does not take such a value{hint}"
     if message.startswith("Config group override"):
         return f"a group takes the name of an option, such as train=quick ({message})"
     if isinstance(error, InterpolationResolutionError):
@@ -75,7 +85,10 @@ def _unknown_key(key: str, keys: Sequence[str]) -> str:
     known = [*GROUPS, *keys]
     siblings = [k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]]
     hint = nearest(key, siblings or known) or nearest(key, known)
-    return f"{key}: no such key{hint}; there are {', '.join(sorted(set(siblings or GROUPS)))}"
+    place = f"in all of conf/{group} " if siblings and "." in key else ""
+    return (
+        f"{key}: no such key{hint}; {place}there are {', '.join(sorted(set(siblings or GROUPS)))}"
+    )
 
 
 def nearest(word: str, words: list[str]) -> str:

@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_exp.config import CONF, keys, parse, refuse_lists
 from mnist_exp.errors import DivergedError, InputError, SweepError
-from mnist_exp.refusals import explain, is_refusal
+from mnist_exp.folders import remove_empty, unusable
+from mnist_exp.refusals import explain, is_refusal, made_by_hydra
 from mnist_exp.signals import Terminated
 from mnist_exp.terminal import errors, show_logs
 
@@ -74,12 +75,14 @@ def sentences(empty_folder: Path | None = None) -> Iterator[None]:
     except KeyboardInterrupt as error:
         _leave(130, "interrupted; what was finished is kept", error)
     except Exception as error:
-        if not is_refusal(error):
-            raise
-        _leave(2, explain(error, keys()), error)
+        if is_refusal(error):
+            _leave(2, explain(error, keys()), error)
+        if isinstance(error, OSError) and made_by_hydra(error):  # a run folder, before our part
+            _leave(2, unusable(error, "hydra.run.dir=... or hydra.sweep.dir"), error)
+        raise
     finally:
         if empty_folder is not None:
-            _remove_empty(empty_folder)
+            remove_empty(empty_folder)
 
 
 def _run(values: DictConfig, folder: Path, overrides: list[str]) -> "Outcome":
@@ -92,11 +95,12 @@ def _run(values: DictConfig, folder: Path, overrides: list[str]) -> "Outcome":
 def _sweep_job(values: DictConfig, folder: Path, overrides: list[str]) -> "Outcome":
     """As `_run`, in a sweep that hears of every error and goes on."""
     show_logs()  # a worker has no console yet
-    logger.info(f"\njob {HydraConfig.get().job.num}: {' '.join(overrides)}")
+    number = HydraConfig.get().sweep.subdir  # not job.num: finished jobs are not launched
+    logger.info(f"\njob {number}: {' '.join(overrides)}")
     try:
         return _run(values, folder, overrides)
     except Exception as error:
-        logger.warning(f"job {HydraConfig.get().job.num} failed: {error}")
+        logger.warning(f"job {number} failed: {error}")
         raise
     except SystemExit as error:  # Hydra would end the whole sweep, silently
         raise RuntimeError(f"the job called sys.exit({error.code})") from error
@@ -122,18 +126,6 @@ def _leave(code: int, sentence: str, error: BaseException) -> NoReturn:
         logging.shutdown()
         os._exit(code)
     sys.exit(code)
-
-
-def _remove_empty(folder: Path) -> None:
-    """Removes the run folder, its day and `outputs`, as far as they are empty and not in use."""
-    here = Path.cwd()
-    for path in (folder, *folder.parents)[:3]:
-        if path == here or path in here.parents:
-            return
-        try:
-            path.rmdir()
-        except OSError:
-            return
 
 
 if __name__ == "__main__":

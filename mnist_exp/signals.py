@@ -15,27 +15,29 @@ class Terminated(KeyboardInterrupt):
 def sigterm_interrupts() -> Iterator[Callable[[], None]]:
     """Within: SIGTERM raises `Terminated` in the main thread; elsewhere nothing changes.
 
-    Gives a function to call now and then: it raises again what some library swallowed.
+    Gives a function to call now and then: it raises again what some library swallowed, be it
+    SIGTERM's or Ctrl-C's.
     """
-    asked: list[int] = []
+    asked: list[type[KeyboardInterrupt]] = []
 
     def still_asked() -> None:
         if asked:
-            raise Terminated
+            raise asked[0]
 
     if threading.current_thread() is not threading.main_thread():
         yield still_asked  # only the main thread may set handlers, and only it is interrupted
         return
 
     def end(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
-        raise Terminated
+        asked.append(Terminated if number == signal.SIGTERM else KeyboardInterrupt)
+        raise asked[-1]
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield still_asked
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -3,21 +3,26 @@
 import getpass
 import logging
 import os
+import platform
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mnist_exp.config import Tracking, without_password
-from mnist_exp.errors import InputError
-from mnist_exp.locks import alone
+from mnist_exp import store
+from mnist_exp.config import Tracking
+from mnist_exp.locks import held, is_abandoned
 from mnist_exp.records import MlflowRun, Record
 from mnist_exp.signals import uninterrupted
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 logger = logging.getLogger(__name__)
 
 PARENT = "MNIST_EXP_PARENT_RUN"  # not MLFLOW_RUN_ID: that one would override the run to open
+HOST, FOLDER = "host", "folder"
 TRACEBACK = "traceback.txt"
 
 
@@ -33,37 +38,40 @@ def record(
 ) -> Iterator[Record]:
     """An open run that is closed whatever happens, and `files` of its folder published.
 
-    FINISHED at a normal end, KILLED at Ctrl-C or SIGTERM, FAILED with the traceback otherwise.
+    FINISHED at a normal end, KILLED at Ctrl-C or SIGTERM, FAILED otherwise; the traceback is left
+    in the folder. With `tracking.enabled=false` the record is kept by nobody.
     Raises `InputError` when there is no store to write to.
     """
-    if not config.enabled:
-        yield Record()
-        return
-    with uninterrupted():
-        run = _open(config, name, tags)
-    try:
-        run.log_params(params)
-        yield run
-    except KeyboardInterrupt:
-        with uninterrupted(), _best_effort(run.uri):
-            run.log_tags({"outcome": "interrupted"})
-            _close(run, "KILLED", folder, files)
-        raise
-    except Exception:
-        (folder / TRACEBACK).write_text(traceback.format_exc())
-        with uninterrupted(), _best_effort(run.uri):
-            _close(run, "FAILED", folder, [*files, TRACEBACK])
-        raise
-    with uninterrupted():
+    with held(folder):
+        run = Record()
         try:
-            run.log_files(folder, files)
-        except Exception:
-            run.close("FAILED")
+            with uninterrupted():  # what came meanwhile is raised at its end, when `run` is set
+                if config.enabled:
+                    run = _open(config, name, folder, tags)
+            run.log_params(params)
+            yield run
+        except KeyboardInterrupt:
+            with uninterrupted(), _best_effort(run):
+                run.log_tags({"outcome": "interrupted"})
+                _close(run, "KILLED", folder, files)
             raise
-        run.close("FINISHED")
+        except Exception:
+            if config.enabled and not run.run_id:
+                raise  # refused before it began
+            (folder / TRACEBACK).write_text(traceback.format_exc())
+            with uninterrupted(), _best_effort(run):
+                _close(run, "FAILED", folder, [*files, TRACEBACK])
+            raise
+        with uninterrupted():
+            try:
+                run.log_files(folder, files)
+            except Exception:
+                run.close("FAILED")
+                raise
+            run.close("FINISHED")
 
 
-def _close(run: MlflowRun, status: str, folder: Path, files: Sequence[str]) -> None:
+def _close(run: Record, status: str, folder: Path, files: Sequence[str]) -> None:
     """Ends the run with its files; without them rather than not at all."""
     try:
         run.log_files(folder, files)
@@ -72,47 +80,40 @@ def _close(run: MlflowRun, status: str, folder: Path, files: Sequence[str]) -> N
 
 
 @contextmanager
-def _best_effort(uri: str) -> Iterator[None]:
+def _best_effort(run: Record) -> Iterator[None]:
     """Within: an error of the store is a warning; another error is on its way already."""
     try:
         yield
     except Exception as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        logger.warning(f"{without_password(uri)} did not hear how the run ended: {reason}")
+        logger.warning(f"MLflow did not hear how run {run.run_id[:8]} ended: {reason}")
 
 
-def _open(config: Tracking, name: str, tags: Mapping[str, str]) -> MlflowRun:
-    """A new run; the first to come makes the store's schema while the others wait."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else minutes at a closed port
-    from mlflow.exceptions import MlflowException
-
-    uri = store_uri(config)
-    file = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
-    try:
-        with alone(file.with_name(f"{file.name}.lock")) if file else nullcontext():
-            return MlflowRun(uri, config.experiment, name, _run_tags(tags))
-    except (MlflowException, OSError) as error:
-        reason = without_password(str(error).splitlines()[0])[:200]
-        raise InputError(
-            f"{without_password(uri)}: this tracking store cannot be used ({reason}); start it, "
-            "name another with tracking.uri=..., or run without one: tracking.enabled=false"
-        ) from error
+def _open(config: Tracking, name: str, folder: Path, tags: Mapping[str, str]) -> MlflowRun:
+    """A new run; those of this machine that died are closed first."""
+    with store.opened(config) as client:
+        run = MlflowRun(client, store.uri(config), config.experiment, name, _run_tags(folder, tags))
+        _close_the_dead(client, run.experiment_id)
+        return run
 
 
-def store_uri(config: Tracking) -> str:
-    """The tracking URI: as configured, MLFLOW_TRACKING_URI, or mlflow.db in this folder."""
-    if uri := config.uri or os.environ.get("MLFLOW_TRACKING_URI"):
-        return uri
-    return f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+def _close_the_dead(client: "MlflowClient", experiment_id: str) -> None:
+    """Ends as KILLED what says RUNNING while no process holds its folder."""
+    query = f"attributes.status = 'RUNNING' and tags.{HOST} = '{platform.node()}'"
+    for run in client.search_runs([experiment_id], query):
+        if is_abandoned(Path(run.data.tags[FOLDER])):
+            client.set_tag(run.info.run_id, "outcome", "interrupted")
+            client.set_terminated(run.info.run_id, "KILLED")
+            logger.info(f"run {run.info.run_id[:8]} had died; it is closed as KILLED now")
 
 
-def _run_tags(tags: Mapping[str, str]) -> dict[str, str]:
+def _run_tags(folder: Path, tags: Mapping[str, str]) -> dict[str, str]:
     own = {
         "mlflow.user": _user(),
         "mlflow.source.name": "python -m mnist_exp.run",
         "mlflow.source.type": "LOCAL",
+        HOST: platform.node(),
+        FOLDER: str(folder.absolute()),
     }
     if parent := os.environ.get(PARENT):
         own["mlflow.parentRunId"] = parent

@@ -50,20 +50,27 @@ def fit(
     config: Config, data: Dataset, *, jit: bool | None = None, callbacks: Any = ()
 ) -> tuple[Any, Any]:
     """The model of the config, trained as it says, and its history."""
-    import keras
+    from mnist_exp import models, training
 
-    from mnist_exp import models, optimizers, training
-
-    keras.utils.set_random_seed(config.seed)
-    model = models.build(config.model)
+    loop = prepare(config, data, jit=jit)
     history = training.fit(
-        model,
-        data,
+        loop, config.train, schedule=config.schedule, seed=config.seed, callbacks=callbacks
+    )
+    model = models.stock(loop.model)  # the loop's own is the next call's
+    model.optimizer = loop.optimizer
+    return model, history
+
+
+def prepare(config: Config, data: Dataset, *, jit: bool | None = None) -> Any:
+    """The loop that would train the config."""
+    from mnist_exp import models, training
+
+    return training.prepare(
+        config.model,
+        config.optimizer,
         config.train,
-        optimizer=optimizers.build(config.optimizer),
-        schedule=config.schedule,
+        data,
+        precision="float32",
         jit=not models.is_convolutional(config.model) if jit is None else jit,
         seed=config.seed,
-        callbacks=callbacks,
     )
-    return model, history

@@ -41,8 +41,8 @@ def test_a_hand_made_case(small):
     assert small.accuracy == 0.5
     assert small.top2_accuracy == 0.75
     assert small.accuracy_interval == pytest.approx((0.1500, 0.8500), abs=1e-4)
-    # A probability of zero counts as 1e-7, as in Keras.
-    nats = -np.log([0.9, 0.9, 0.4, 1e-7]).mean()
+    # A probability of zero counts as 1e-30.
+    nats = -np.log([0.9, 0.9, 0.4, 1e-30]).mean()
     assert small.loss == pytest.approx(nats, rel=1e-5)
     # Brier (1950): 0.1² + 0.1², twice; 0.6² + 0.6²; 1² + 1².
     assert small.brier == pytest.approx((0.02 + 0.02 + 0.72 + 2) / 4, rel=1e-5)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import tiny
 
-from mnist_exp import experiment, report, run_experiment
+from mnist_exp import experiment, records, report, run_experiment
 from mnist_exp.errors import DivergedError, InputError
 from mnist_exp.experiment import Outcome
 
@@ -58,6 +58,7 @@ def test_the_folder_tells_everything(outcome: Outcome) -> None:
         "run.log",
         "history.csv",
         "metrics.json",
+        "outcome.json",
         "summary.txt",
         "predictions.npz",
         "tables",
@@ -156,17 +157,30 @@ def test_unusable_data_leaves_nothing_behind(store: str, tmp_path: Path) -> None
     assert mlflow.MlflowClient(store).get_experiment_by_name("refused") is None
 
 
-def test_a_refused_store_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_refused_store_leaves_everything_as_it_was(workplace: Path) -> None:
+    """The user's own files and folders, too, whatever they are called."""
     config = tiny("tracking.uri=http://127.0.0.1:9")
-    with pytest.raises(InputError, match="this tracking store cannot be used"):
-        run_experiment(config, folder=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    (workplace / "mine").mkdir()
+    (workplace / "mine" / "metrics.json").write_text("mine")
+    for folder in (workplace / "run", workplace / "mine", workplace / "outputs" / "a" / "b"):
+        with pytest.raises(InputError, match="this tracking store cannot be used"):
+            run_experiment(config, folder=folder)
+    assert [path.name for path in workplace.iterdir()] == ["mine"]
+    assert (workplace / "mine" / "metrics.json").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file/run: Not a directory; .* hydra\.run\.dir="):
+        run_experiment(tiny("tracking.enabled=false"), folder=tmp_path / "file" / "run")
 
 
 def test_the_current_folder_holds_one_run_and_none_goes_beside_it(workplace: Path) -> None:
     config = tiny("tracking.enabled=false")
     run_experiment(config, folder=Path())
-    with pytest.raises(InputError, match=r"give hydra\.run\.dir= another one"):
+    with pytest.raises(
+        InputError, match=r"not empty; give the run another folder: hydra\.run\.dir="
+    ):
         run_experiment(config, folder=Path())
     assert list(workplace.parent.glob(f"{workplace.name}-*")) == []
 
@@ -231,6 +245,34 @@ def test_a_signal_after_training_ends_the_run_too(
     assert (tmp_path / "run" / "model.keras").exists()
 
 
+def test_weights_broken_by_the_last_step_are_a_divergence(tmp_path: Path) -> None:
+    config = tiny("tracking.enabled=false", "data.validation_split=0", "train.batch_size=200")
+    wild = config.optimizer.model_copy(update={"learning_rate": 1e38})
+    with pytest.raises(DivergedError, match="in epoch 1"):
+        run_experiment(config.model_copy(update={"optimizer": wild}), folder=tmp_path / "run")
+
+
+def test_an_epoch_that_mlflow_did_not_hear_of_is_told_later(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "mnist_exp")
+    real, calls = records.MlflowRun.log_metrics, []
+
+    def out_of_order(self: records.MlflowRun, metrics: dict, step: int) -> None:
+        calls.append(step)
+        if len(calls) in (2, 3):
+            raise OSError("no route to host")
+        real(self, metrics, step)
+
+    monkeypatch.setattr(records.MlflowRun, "log_metrics", out_of_order)
+    outcome = run_experiment(
+        tiny(f"tracking.uri={store}", "train.epochs=4"), folder=tmp_path / "run"
+    )
+    history = mlflow.MlflowClient(store).get_metric_history(outcome.run_id, "train/loss")
+    assert [metric.step for metric in history] == [1, 2, 3, 4]
+    assert caplog.text.count("no route to host") == 1
+
+
 def test_restored_weights_have_the_last_word(store: str, tmp_path: Path) -> None:
     config = tiny(
         f"tracking.uri={store}",
@@ -246,12 +288,13 @@ def test_restored_weights_have_the_last_word(store: str, tmp_path: Path) -> None
     assert run.data.metrics["val/loss"] == pytest.approx(best)
 
 
-def test_a_sigterm_that_a_library_turned_into_an_error_is_still_one(
-    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_a_library_turned_into_an_error_is_still_one(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def strike(*_: object, **__: object) -> None:
         try:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(number)
         except KeyboardInterrupt:
             raise RuntimeError("something native was interrupted") from None
 

@@ -22,12 +22,14 @@ FLOORS = [
         "provenance",
     },
     {"sources", "download", "data", "hardware", "models", "optimizers", "progress"},
-    {"records"},
+    {"store", "records"},
+    {"runs"},
     {"tracking"},
-    {"epoch", "evaluation"},
+    {"epoch", "evaluation", "folders"},
     {"training"},
     {"report"},
     {"experiment"},
+    {"summary"},
     {"sweep"},
     {"run"},
 ]
@@ -37,7 +39,7 @@ BESIDE = {  # who may import whom on the same floor
     "data": {"sources", "download"},
 }
 ROOMS = {
-    "mlflow": {"records", "tracking"},
+    "mlflow": {"store", "records", "tracking"},
     "matplotlib": {"plots"},
     "omegaconf": {"run", "config", "sweep", "refusals"},
     "hydra": {"run", "config", "sweep", "refusals"},

@@ -208,3 +208,36 @@ def test_pyplot_stays_out_and_figures_are_forgotten():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+ROWS = [
+    ({"model": model, "rate": rate}, mean, sd)
+    for model, rate, mean, sd in [
+        ("dense", "0.001", 0.97, 0.002),
+        ("dense", "0.1", 0.90, float("nan")),
+        ("cnn", "0.001", 0.99, 0.001),
+    ]
+]
+
+
+def test_accuracy_by_value_has_a_panel_per_key_and_a_bar_per_spread():
+    figure = plots.by_value(["model", "rate"], ROWS, "sweep of model, rate")
+    words = said(figure)
+    assert {"dense", "cnn", "model=cnn", "0.001", "0.1"} <= set(words.split("\n"))
+    models, rates = figure.axes
+    assert models.get_xscale() == "linear"
+    assert rates.get_xscale() == "log"
+    lines = {line.get_label(): line for line in rates.containers}
+    drawn = lines["model=dense"].lines[0].get_xydata()
+    assert drawn == pytest.approx(np.array([[0.001, 0.97], [0.1, 0.9]]))
+
+
+def test_parallel_coordinates_lead_to_the_accuracy_and_mark_the_best():
+    figure = plots.parallel_coordinates(["model", "rate"], ROWS, "sweep of model, rate")
+    words = said(figure)
+    assert "90.00 %" in words
+    assert "99.00 %" in words
+    (axes,) = figure.axes
+    best = [line for line in axes.get_lines() if str(line.get_color()) == "#0072B2"]
+    assert [line.get_ydata()[-1] for line in best] == [1.0]
+    assert best[0].get_ydata()[1] == 0.0  # 0.001 is the lower of two rates

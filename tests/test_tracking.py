@@ -1,6 +1,7 @@
 """Runs as MLflow sees them, in a real store: how they end, what they carry, that they load."""
 
 import os
+import platform
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from mnist_exp import models, tracking
 from mnist_exp.config import Tracking
 from mnist_exp.data import Dataset
 from mnist_exp.errors import InputError
+from mnist_exp.store import uri as store_uri
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def client(store: str) -> mlflow.MlflowClient:
 
 @pytest.fixture
 def config(store: str) -> Tracking:
-    return Tracking(enabled=True, uri=store, experiment="rooms")
+    return Tracking(enabled=True, uri=store, experiment="rooms", skip_finished=False)
 
 
 @pytest.fixture
@@ -93,12 +95,13 @@ def test_a_run_is_closed_whatever_happens(
 
 
 def test_a_job_lies_below_its_sweep(
-    opened: Callable, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+    opened: Callable, client: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)  # must not be opened instead
+    (tmp_path / "job").mkdir()
     with opened() as parent:
         monkeypatch.setenv(tracking.PARENT, parent.run_id)
-        with opened() as child:
+        with opened(folder=tmp_path / "job") as child:
             pass
     assert client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
 
@@ -125,20 +128,19 @@ def test_a_logged_model_takes_raw_pixels(
 
 
 def test_tracking_can_be_off(tmp_path: Path) -> None:
-    off = Tracking(enabled=False, uri="http://127.0.0.1:9", experiment="x")
+    off = Tracking(enabled=False, uri="http://127.0.0.1:9", experiment="x", skip_finished=False)
     with tracking.record(off, name="", folder=tmp_path, params={}, tags={}) as record:
         record.log_metrics({"val/accuracy": 1.0}, step=1)
     assert record.run_id == ""
 
 
 def test_the_store_is_the_one_configured(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = Tracking(enabled=True, uri=None, experiment="x")
-    assert tracking.store_uri(plain) == f"sqlite:///{workplace}/mlflow.db"
+    plain = Tracking(enabled=True, uri=None, experiment="x", skip_finished=False)
+    assert store_uri(plain) == f"sqlite:///{workplace}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
-    assert tracking.store_uri(plain) == "http://127.0.0.1:5000"
-    assert (
-        tracking.store_uri(plain.model_copy(update={"uri": "sqlite:///a.db"})) == "sqlite:///a.db"
-    )
+    assert store_uri(plain) == "http://127.0.0.1:5000"
+    relative = plain.model_copy(update={"uri": "sqlite:///a.db"})
+    assert store_uri(relative) == f"sqlite:///{workplace}/a.db"
 
 
 def test_telemetry_is_off() -> None:
@@ -163,8 +165,42 @@ def test_an_interrupt_during_a_write_comes_after_it(
     assert run.data.metrics == {"val/accuracy": 0.5}
 
 
+def test_an_interrupt_while_the_run_is_opened_leaves_it_killed(
+    opened: Callable, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def strike(_: object, experiment_id: str) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(tracking, "_close_the_dead", strike)
+    with pytest.raises(KeyboardInterrupt), opened(name="struck"):
+        pass
+    experiment = client.get_experiment_by_name("rooms").experiment_id
+    (run,) = client.search_runs([experiment], "attributes.run_name = 'struck'")
+    assert run.info.status == "KILLED"
+
+
+def test_a_dead_run_is_closed_and_a_living_one_is_not(
+    opened: Callable, client: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    for name in ("dead", "elsewhere", "next"):
+        (tmp_path / name).mkdir()
+    with opened(name="living") as living:
+        experiment = client.get_run(living.run_id).info.experiment_id
+        here = {"host": platform.node(), "folder": str(tmp_path / "dead")}
+        dead = client.create_run(experiment, tags=here).info.run_id
+        other = client.create_run(experiment, tags=here | {"host": "another"}).info.run_id
+        with opened(name="next", folder=tmp_path / "next"):
+            pass
+        assert client.get_run(living.run_id).info.status == "RUNNING"
+        assert client.get_run(other).info.status == "RUNNING"
+        found = client.get_run(dead)
+        assert (found.info.status, found.data.tags["outcome"]) == ("KILLED", "interrupted")
+
+
 def test_a_closed_port_is_answered_in_a_sentence_without_the_password(tmp_path: Path) -> None:
-    closed = Tracking(enabled=True, uri="http://me:s3c@ret@127.0.0.1:9", experiment="x")
+    closed = Tracking(
+        enabled=True, uri="http://me:s3c@ret@127.0.0.1:9", experiment="x", skip_finished=False
+    )
     with (
         pytest.raises(
             InputError, match=r"^http://\*\*\*@127.0.0.1:9: this tracking store"
@@ -211,4 +247,4 @@ def test_an_interrupted_run_is_killed_even_if_nothing_can_be_published(
         monkeypatch.setattr(record, "log_files", full)
         raise KeyboardInterrupt
     assert client.get_run(record.run_id).info.status == "KILLED"
-    assert "did not hear how the run ended: disk full" in caplog.text
+    assert f"did not hear how run {record.run_id[:8]} ended: disk full" in caplog.text

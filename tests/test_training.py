@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import fit, tiny
+from conftest import fit, prepare, tiny
 
 from mnist_exp import evaluation, models, optimizers, training
 from mnist_exp.data import Dataset
@@ -24,11 +24,8 @@ def same(a: keras.Model, b: keras.Model) -> bool:
 def test_an_epoch_is_that_of_keras(few_digits: Dataset, jit: bool, name: str, loss: str) -> None:
     """In file order, the last partial batch included: 180 images in batches of 32."""
     config = tiny(f"model={name}", f"train.loss={loss}")
-    keras.utils.set_random_seed(0)
-    ours = models.build(config.model)
-    theirs = keras.models.clone_model(ours)
-    theirs.set_weights(ours.get_weights())
-    loop = EpochLoop(ours, few_digits, config.train, optimizers.build(config.optimizer), jit=jit)
+    loop = prepare(config, few_digits, jit=jit)
+    ours, theirs = loop.model, models.stock(loop.model)
     row = loop.run(np.arange(180), np.full(loop.steps, 1e-3, np.float32), lambda *_: None)
     theirs.compile(optimizers.build(config.optimizer), loss=loss, metrics=["accuracy"])
     labels = few_digits.train_labels
@@ -50,23 +47,38 @@ def test_the_same_seed_gives_the_same_bits(few_digits: Dataset, name: str) -> No
 def test_another_seed_is_another_batch_order(few_digits: Dataset) -> None:
     """From the same starting weights: only the order of the images differs."""
     config = tiny()
-    keras.utils.set_random_seed(0)
-    start = models.build(config.model)
     ends = []
     for seed in (0, 1):
-        model = keras.models.clone_model(start)
-        model.set_weights(start.get_weights())
-        training.fit(
-            model,
-            few_digits,
-            config.train,
-            optimizer=optimizers.build(config.optimizer),
-            schedule=config.schedule,
-            jit=True,
-            seed=seed,
-        )
-        ends.append(model)
+        loop = prepare(config, few_digits)
+        training.fit(loop, config.train, schedule=config.schedule, seed=seed)
+        ends.append(models.stock(loop.model))
     assert not same(*ends)
+
+
+@pytest.mark.parametrize("name", ["dropout", "cnn"])
+def test_a_loop_used_again_is_as_good_as_new(few_digits: Dataset, name: str) -> None:
+    """Only what is compiled is shared: weights, masks, averages and optimizer begin anew."""
+    one = [f"model={name}", "train.ema=0.9", "train.epochs=2", "optimizer=adamw"]
+    other = [*one, "seed=1", "optimizer.learning_rate=0.01", "train.patience=1"]
+    first, _ = fit(tiny(*one), few_digits)
+    loop = prepare(tiny(*other), few_digits)
+    assert prepare(tiny(*one), few_digits) is loop
+    second, _ = fit(tiny(*other), few_digits)
+    assert not same(first, second)
+    assert same(first, fit(tiny(*one), few_digits)[0])
+    training._compiled.cache_clear()
+    assert same(second, fit(tiny(*other), few_digits)[0])
+
+
+def test_a_loop_is_not_shared_by_what_is_compiled_differently(few_digits: Dataset) -> None:
+    loop = prepare(tiny(), few_digits)
+    for other in (
+        "optimizer.beta_1=0.8",
+        "train.batch_size=16",
+        "model.dropout=0.1",
+        "optimizer=sgd",
+    ):
+        assert prepare(tiny(other), few_digits) is not loop
 
 
 @pytest.mark.parametrize(

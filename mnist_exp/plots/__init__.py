@@ -3,11 +3,14 @@
 from mnist_exp.plots.curves import learning_curves
 from mnist_exp.plots.digits import digit_sheet, sample_predictions, worst_mistakes
 from mnist_exp.plots.scores import confusion_matrix, reliability, score_title
+from mnist_exp.plots.sweeps import by_value, parallel_coordinates
 
 __all__ = [
+    "by_value",
     "confusion_matrix",
     "digit_sheet",
     "learning_curves",
+    "parallel_coordinates",
     "reliability",
     "sample_predictions",
     "score_title",

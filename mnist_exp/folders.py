@@ -1,0 +1,104 @@
+"""The run folder: claimed by one run alone, and given back if the run is refused."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain, count
+from pathlib import Path
+
+from mnist_exp.config import Config, to_yaml
+from mnist_exp.errors import InputError
+
+FILES = (  # of a run folder, published; the model is logged as a model
+    "config.yaml",
+    "overrides.txt",
+    "run.log",
+    "history.csv",
+    "metrics.json",
+    "summary.txt",
+    "predictions.npz",
+    "code.diff",
+    "tables",
+    "figures",
+)
+
+
+def claim(folder: Path, config: Config) -> Path:
+    """A folder of our own that holds the config; numbered when something else has the name.
+
+    Raises `InputError` when it cannot be made, or is the current folder and not empty.
+    """
+    folder = folder.absolute()
+    for name in chain([folder.name], (f"{folder.name}-{number}" for number in count(2))):
+        claimed = make(folder.with_name(name), "hydra.run.dir")
+        try:
+            if _is_empty(claimed):
+                with (claimed / "config.yaml").open("x", encoding="utf-8") as file:
+                    file.write(to_yaml(config))
+                return claimed
+        except FileExistsError:  # another run was quicker
+            continue
+        if claimed == Path.cwd():
+            raise InputError(f"{claimed}: not empty; give the run another folder: hydra.run.dir=")
+    raise AssertionError("count never ends")
+
+
+def make(folder: Path, key: str) -> Path:
+    """The folder, made if need be; raises `InputError` naming `key` when it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(unusable(error, key)) from error
+    return folder
+
+
+def unusable(error: OSError, key: str) -> str:
+    """The sentence for a folder that cannot be made."""
+    return f"{error.filename}: {error.strerror}; give another folder with {key}=..."
+
+
+@contextmanager
+def given_back_if_refused(folder: Path) -> Iterator[None]:
+    """Within: what is refused, since it cannot be tracked, leaves nothing of its own behind."""
+    try:
+        yield
+    except InputError:
+        for name in FILES:  # ours: the folder was empty when it was claimed
+            if (folder / name).is_file():
+                (folder / name).unlink()
+        remove_empty(folder)
+        raise
+
+
+def remove_empty(folder: Path) -> None:
+    """Removes the folder if it is empty, and below `outputs` the empty ones that Hydra made."""
+    here = Path.cwd()
+    ours = [path for path in folder.parents if here / "outputs" in (path, *path.parents)]
+    for path in (folder, *ours):
+        if path == here or path in here.parents:
+            return
+        try:
+            path.rmdir()
+        except OSError:
+            return
+
+
+def _is_empty(folder: Path) -> bool:
+    return not any(path.name[0] != "." for path in folder.iterdir())
+
+
+@contextmanager
+def log_file(path: Path) -> Iterator[None]:
+    """Within: what the package logs is also written to `path`."""
+    package = logging.getLogger("mnist_exp")
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    before = package.level
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        package.setLevel(before)
+        package.removeHandler(handler)
+        handler.close()

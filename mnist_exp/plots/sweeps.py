@@ -1,0 +1,128 @@
+"""How the validation accuracy of a sweep depends on what was swept."""
+
+from collections.abc import Mapping, Sequence
+from math import ceil, isfinite
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, PercentFormatter
+
+from mnist_exp.plots.page import BLUE, GREY, INK, PALE, VERMILLION, axes_at, blend, page
+
+# Okabe and Ito's colours without yellow, which is lost on white.
+LINES = [BLUE, VERMILLION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
+WIDTH, HEIGHT = 4.2, 3.0  # inches of a panel
+
+Row = tuple[Mapping[str, str], float, float]  # choices, mean accuracy, its sd (NaN for one seed)
+
+
+def by_value(keys: Sequence[str], rows: Sequence[Row], title: str) -> Figure:
+    """Accuracy against each swept key, a line for each choice of the others; bars are ± 1 sd."""
+    bars = any(isfinite(sd) for *_, sd in rows)
+    note = "Validation accuracy by value" + (", mean ± sd over seeds." if bars else ".")
+    columns = min(2, len(keys))
+    lines = ceil(len(keys) / columns)
+    figure = page(columns * (WIDTH + 1.0) + 0.4, lines * (HEIGHT + 0.9), title, note)
+    for number, key in enumerate(keys):
+        row, column = divmod(number, columns)
+        left, bottom = 0.85 + column * (WIDTH + 1.0), 0.6 + (lines - 1 - row) * (HEIGHT + 0.9)
+        _panel(axes_at(figure, left, bottom, WIDTH, HEIGHT), key, rows)
+    return figure
+
+
+def parallel_coordinates(keys: Sequence[str], rows: Sequence[Row], title: str) -> Figure:
+    """A line per choice through an axis per key to its accuracy; the darker the better."""
+    note = "Parallel coordinates: a line per choice, dark for a high accuracy; the best is blue."
+    figure = page(1.9 * len(keys) + 3.4, 3.9, title, note)
+    width = 1.9 * len(keys)
+    axes = axes_at(figure, 1.2, 0.5, width, 3.2)
+    axes.set(xlim=(0, len(keys)), ylim=(-0.05, 1.05), xticks=range(len(keys) + 1), yticks=[])
+    axes.set_xticklabels([*keys, "val/accuracy"], fontsize=9, color=INK)
+    axes.spines[:].set_visible(False)
+    scores = np.array([mean for _, mean, _ in rows])
+    low, high = float(scores.min()), float(scores.max())
+    heights = (scores - low) / (high - low) if high > low else np.full(len(rows), 0.5)
+    columns = [_places([choices[key] for choices, *_ in rows]) for key in keys]
+    for place in range(len(keys) + 1):
+        axes.axvline(place, color=PALE, linewidth=1, zorder=0)
+    for place, values in enumerate(columns):
+        for text, y in values.items():
+            axes.annotate(
+                text, (place, y), (-5, 0), textcoords="offset points", ha="right", va="center",
+                fontsize=9, color=INK, parse_math=False,
+                bbox={"color": "white", "alpha": 0.8, "pad": 1},
+            )  # fmt: skip
+    ends = {1.0: high, 0.0: low} if high > low else {0.5: high}
+    for share, score in ends.items():
+        axes.annotate(
+            f"{100 * score:.2f} %", (len(keys), share), (6, 0), textcoords="offset points",
+            va="center", fontsize=9, color=INK,
+        )  # fmt: skip
+    shades = blend(heights, "#E5E7EB", INK)
+    for index in np.argsort(scores):
+        choices = rows[index][0]
+        path = [columns[place][choices[key]] for place, key in enumerate(keys)]
+        is_best = index == np.argmax(scores)
+        axes.plot(
+            range(len(keys) + 1), [*path, heights[index]],
+            color=BLUE if is_best else shades[index], linewidth=3 if is_best else 1.4,
+        )  # fmt: skip
+    return figure
+
+
+def _panel(axes: Axes, key: str, rows: Sequence[Row]) -> None:
+    others: dict[str, list[Row]] = {}
+    for row in rows:
+        label = ", ".join(f"{k}={v}" for k, v in row[0].items() if k != key)
+        others.setdefault(label, []).append(row)
+    values = [row[0][key] for row in rows]
+    numbers = _numbers(values)
+    places = _places(values)
+    ordered = sorted(places, key=lambda value: places[value])
+    if numbers is None:
+        where = {value: float(place) for place, value in enumerate(ordered)}
+        axes.set_xticks(range(len(ordered)), ordered, parse_math=False)
+        axes.set_xlim(-0.5, len(ordered) - 0.5)
+    else:
+        where = numbers
+        low, high = min(where.values()), max(where.values())
+        if low > 0 and high / low >= 10:
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticks(list(where.values()), list(where), parse_math=False)
+    named = len(others) <= len(LINES)
+    for number, (label, unordered) in enumerate(others.items()):
+        members = sorted(unordered, key=lambda row: where[row[0][key]])
+        axes.errorbar(
+            [where[choices[key]] for choices, *_ in members],
+            [mean for _, mean, _ in members],
+            [sd if isfinite(sd) else 0 for *_, sd in members],
+            fmt="o-" if named else "o",
+            color=LINES[number] if named else GREY,
+            markersize=4, linewidth=1.2, capsize=3, label=label,
+        )  # fmt: skip
+    axes.grid(axis="y", color=PALE, linewidth=0.6)
+    axes.set_xlabel(key, fontsize=9, color=INK)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    if named and len(others) > 1:
+        axes.legend(fontsize=8, frameon=False)
+
+
+def _places(values: Sequence[str]) -> dict[str, float]:
+    """Each different value's place in 0-1: numbers in their order, words in order of appearance."""
+    different = list(dict.fromkeys(values))
+    if numbers := _numbers(different):
+        different.sort(key=lambda value: numbers[value])
+    return {
+        value: place / (len(different) - 1) if len(different) > 1 else 0.5
+        for place, value in enumerate(different)
+    }
+
+
+def _numbers(values: Sequence[str]) -> dict[str, float] | None:
+    """The values as numbers, or None when one is a word."""
+    try:
+        return {value: float(value) for value in values}
+    except ValueError:
+        return None

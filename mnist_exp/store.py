@@ -1,0 +1,73 @@
+"""The tracking store: where it is, and a client of it or a sentence saying why there is none."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from mnist_exp.config import Tracking, without_password
+from mnist_exp.errors import InputError
+from mnist_exp.locks import alone
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SQLITE = "sqlite:///"
+CONNECT_SECONDS = 3
+PORTS = {"http": 80, "https": 443}
+
+
+@contextmanager
+def opened(config: Tracking) -> Iterator["MlflowClient"]:
+    """Within: a client of the store; the first to come makes its schema while the others wait.
+
+    Raises `InputError` when the store cannot be used.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else minutes at a closed port
+    where = uri(config)
+    try:
+        _knock(where)  # before MLflow's import of seconds, and its timeout of minutes
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+    except OSError as error:
+        raise _unusable(where, error) from error
+    file = Path(where.removeprefix(SQLITE)) if where.startswith(SQLITE) else None
+    try:
+        if file and not file.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {file.parent}")
+        with alone(file.with_name(f"{file.name}.lock")) if file else nullcontext():
+            yield MlflowClient(where)
+    except (MlflowException, OSError) as error:
+        raise _unusable(where, error) from error
+
+
+def uri(config: Tracking) -> str:
+    """The absolute URI: as configured, MLFLOW_TRACKING_URI, or mlflow.db in this folder."""
+    found = config.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
+    if found.startswith(SQLITE):
+        return f"{SQLITE}{Path(found.removeprefix(SQLITE)).absolute()}"
+    return found
+
+
+def _knock(where: str) -> None:
+    """Raises `OSError` when no server answers; behind a proxy only MLflow can tell."""
+    parts = urlsplit(where)
+    if parts.scheme in PORTS and parts.hostname and parts.scheme not in getproxies():
+        address = (parts.hostname, parts.port or PORTS[parts.scheme])
+        socket.create_connection(address, CONNECT_SECONDS).close()
+
+
+def _unusable(where: str, error: Exception) -> InputError:
+    reason = shorten(without_password(str(error).strip()), 160, placeholder=" ...")
+    start = "start it, " if urlsplit(where).scheme in PORTS else ""
+    return InputError(
+        f"{without_password(where)}: this tracking store cannot be used ({reason}); {start}"
+        "name another with tracking.uri=..., or run without one: tracking.enabled=false"
+    )

@@ -1,0 +1,227 @@
+"""What a sweep came to: its jobs' results as a ranking, files and figures."""
+
+import csv
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite
+from pathlib import Path
+from statistics import mean, stdev
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from mnist_exp.config import without_password
+from mnist_exp.experiment import Outcome
+
+FILES = ("sweep.csv", "over_seeds.csv", "figures")  # of a sweep's folder, published
+SHOWN = 30  # rows in the terminal
+RANKED = "val/accuracy"
+FIGURES = (RANKED, "test/accuracy", "test/accuracy_low", "test/accuracy_high", "test/loss")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one job: an outcome, an error, or neither when it was never finished."""
+
+    number: int
+    job: Sequence[str]  # its overrides
+    swept: Sequence[str]  # the keys that differ between jobs
+    outcome: Outcome | None = None
+    error: str = ""
+    reused: bool = False  # the outcome is that of an earlier run
+
+    @property
+    def state(self) -> str:
+        """One word for it."""
+        if self.outcome:
+            return "reused" if self.reused else "finished"
+        return "failed" if self.error else "unfinished"
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The swept keys and this job's values."""
+        values = dict(override.lstrip("+").split("=", 1) for override in self.job)
+        return {key: values.get(key, "") for key in self.swept}
+
+    @property
+    def command(self) -> str:
+        """What runs this job alone."""
+        return without_password(f"python -m mnist_exp.run {shlex.join(self.job)}")
+
+    @property
+    def score(self) -> float:
+        """What the sweep is ranked by; the last place for a job without an outcome."""
+        return self.outcome.metrics.get(RANKED, -inf) if self.outcome else -inf
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jobs that differ in their seed only, at least one of them with an outcome."""
+
+    choices: Mapping[str, str]  # the swept keys without the seed
+    scores: Mapping[str, Sequence[float]]  # of each figure that every job of the group has
+
+    def spread(self, figure: str) -> tuple[float, float] | None:
+        """The mean and the sample standard deviation (NaN for one seed) of a figure."""
+        values = self.scores.get(figure, ())
+        if not values:
+            return None
+        return mean(values), stdev(values) if len(values) > 1 else float("nan")
+
+    @property
+    def n(self) -> int:
+        """How many seeds it has."""
+        return max((len(values) for values in self.scores.values()), default=0)
+
+
+def best(results: Sequence[Result]) -> Result | None:
+    """The job with the highest validation accuracy, if any has one."""
+    top = max(results, key=lambda result: result.score, default=None)
+    return top if top and top.score > -inf else None
+
+
+def groups(results: Sequence[Result]) -> list[Group]:
+    """The results over their seeds, the best mean validation accuracy first."""
+    members: dict[tuple[tuple[str, str], ...], list[Outcome]] = {}
+    for result in results:
+        if result.outcome:
+            key = tuple((k, v) for k, v in result.choices.items() if k != "seed")
+            members.setdefault(key, []).append(result.outcome)
+    found = [
+        Group(
+            dict(key),
+            {
+                figure: [outcome.metrics[figure] for outcome in outcomes]
+                for figure in FIGURES
+                if all(figure in outcome.metrics for outcome in outcomes)
+            },
+        )
+        for key, outcomes in members.items()
+    ]
+    return sorted(found, key=lambda group: -(group.spread(RANKED) or (0.0,))[0])
+
+
+def tables(results: Sequence[Result], swept: Sequence[str]) -> Iterator[Table]:
+    """The jobs ranked by validation accuracy, and their means when several seeds were run."""
+    yield _ranking(results, swept)
+    if _has_seeds(results, swept):
+        yield _means(groups(results), [key for key in swept if key != "seed"])
+
+
+def write(folder: Path, results: Sequence[Result], swept: Sequence[str], title: str) -> None:
+    """Fills the sweep's folder: sweep.csv, over_seeds.csv and the figures."""
+    _write_jobs(folder / "sweep.csv", results, swept)
+    if _has_seeds(results, swept):
+        _write_groups(folder / "over_seeds.csv", groups(results))
+    if not any(RANKED in group.scores for group in groups(results)):
+        return
+    from mnist_exp import plots  # heavy
+
+    keys = [key for key in swept if key != "seed"]
+    drawn = [(group.choices, *(group.spread(RANKED) or ())) for group in groups(results)]
+    drawn = [row for row in drawn if len(row) == 3]
+    if not keys:
+        return
+    (folder / "figures").mkdir(exist_ok=True)
+    plots.by_value(keys, drawn, title).savefig(folder / "figures" / "by_value.png")
+    if len(keys) > 1:
+        parallel = plots.parallel_coordinates(keys, drawn, title)
+        parallel.savefig(folder / "figures" / "parallel_coordinates.png")
+
+
+def data_label(results: Sequence[Result]) -> str:
+    """The data set the scores are of; both when a sweep mixed them."""
+    names = sorted({result.outcome.data for result in results if result.outcome})
+    return " and ".join(names)
+
+
+def _has_seeds(results: Sequence[Result], swept: Sequence[str]) -> bool:
+    return "seed" in swept and any(group.n > 1 for group in groups(results))
+
+
+def _ranking(results: Sequence[Result], swept: Sequence[str]) -> Table:
+    label = data_label(results)
+    drawn = Table(
+        title=f"ranked by validation accuracy{f', on {label}' if label else ''}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    drawn.add_column("job")
+    for key in swept:
+        widest = max(len(result.choices[key]) for result in results)
+        drawn.add_column(key, overflow="fold", min_width=min(widest, 16))
+    mixed = len({result.outcome.data for result in results if result.outcome}) > 1
+    headings = ["val %", "test %", "95 % interval", "seconds", "run"]
+    for heading in [*headings, "data"] if mixed else headings:
+        drawn.add_column(heading, no_wrap=True)
+    ranked = sorted(results, key=lambda result: -result.score)
+    if len(ranked) > SHOWN:
+        drawn.caption = f"the first {SHOWN} of {len(ranked)}; sweep.csv has them all"
+    for result in ranked[:SHOWN]:
+        cells = _cells(result)
+        if mixed and result.outcome:
+            cells.append(result.outcome.data)
+        drawn.add_row(str(result.number), *result.choices.values(), *cells)
+    return drawn
+
+
+def _means(found: Sequence[Group], keys: Sequence[str]) -> Table:
+    drawn = Table(title="mean ± sd over seeds", title_justify="left", box=SIMPLE_HEAD)
+    for key in keys:
+        drawn.add_column(key, overflow="fold")
+    for heading in ("n", "val %", "test %"):
+        drawn.add_column(heading, no_wrap=True)
+    for group in found:
+        cells = [_spread(group.spread(figure)) for figure in (RANKED, "test/accuracy")]
+        drawn.add_row(*group.choices.values(), str(group.n), *cells)
+    return drawn
+
+
+def _spread(values: tuple[float, float] | None) -> str:
+    if values is None:
+        return "none"
+    middle, deviation = (100 * value for value in values)
+    return f"{middle:.2f}" + (f" ± {deviation:.2f}" if isfinite(deviation) else "")
+
+
+def _cells(result: Result) -> list[str]:
+    if result.outcome is None:
+        return [result.state, "", "", "", ""]
+    figures = result.outcome.metrics
+    validation = f"{100 * figures[RANKED]:.2f}" if RANKED in figures else "none"
+    score, low, high = (100 * figures[f"test/accuracy{end}"] for end in ("", "_low", "_high"))
+    return [
+        validation,
+        f"{score:.2f}",
+        f"{low:.2f}-{high:.2f}",
+        f"{figures['train/seconds']:.1f}",
+        result.outcome.run_id[:8] + (" (earlier)" if result.reused else ""),
+    ]
+
+
+def _write_jobs(path: Path, results: Sequence[Result], swept: Sequence[str]) -> None:
+    """One row per job in the order of the jobs."""
+    columns = ["job", *swept, "state", "data", *FIGURES, "train/seconds", "run_id", "folder"]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*columns, "error", "command"], extrasaction="ignore")
+        writer.writeheader()
+        for result in results:
+            row: dict[str, object] = {"job": result.number, **result.choices}
+            row |= {"state": result.state, "error": result.error, "command": result.command}
+            if outcome := result.outcome:
+                row |= outcome.metrics
+                row |= {"data": outcome.data, "run_id": outcome.run_id, "folder": outcome.folder}
+            writer.writerow(row)
+
+
+def _write_groups(path: Path, found: Sequence[Group]) -> None:
+    """One row per choice, the best first: n, then the mean and sd of each figure."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        columns = [f"{figure} {kind}" for figure in FIGURES for kind in ("mean", "sd")]
+        writer.writerow([*(found[0].choices), "n", *columns])
+        for group in found:
+            spreads = [group.spread(figure) or ("", "") for figure in FIGURES]
+            cells = [value for spread in spreads for value in spread]
+            writer.writerow([*group.choices.values(), group.n, *cells])
