@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnist_exp.data import Dataset
+from mnist_exp.locks import is_abandoned
 from mnist_exp.signals import uninterrupted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+logger = logging.getLogger(__name__)
+
+HOST, FOLDER = "host", "folder"  # tags
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # or the page shows GenAI's tabs
 SERVING = ("mlflow", "tensorflow", "keras", "numpy")  # what a served model needs
 
@@ -43,6 +48,9 @@ class Record:
 
     def log_files(self, folder: Path, names: Sequence[str]) -> None:
         """Publishes the files and folders of these names, as far as they are there."""
+
+    def close_the_dead(self) -> None:
+        """Ends as KILLED the experiment's runs of this machine that no process holds any more."""
 
     def close(self, status: str) -> None:
         """Ends the run as FINISHED, FAILED or KILLED."""
@@ -130,6 +138,14 @@ class MlflowRun(Record):
                 self.client.log_artifacts(self.run_id, str(path), path.name)
             elif path.exists():
                 self.client.log_artifact(self.run_id, str(path))
+
+    def close_the_dead(self) -> None:
+        query = f"attributes.status = 'RUNNING' and tags.{HOST} = '{platform.node()}'"
+        for run in self.client.search_runs([self.experiment_id], query):
+            if is_abandoned(Path(run.data.tags[FOLDER])):
+                self.client.set_tag(run.info.run_id, "outcome", "interrupted")
+                self.client.set_terminated(run.info.run_id, "KILLED")
+                logger.info(f"run {run.info.run_id[:8]} had died; it is closed as KILLED now")
 
     def close(self, status: str) -> None:
         self.client.set_terminated(self.run_id, status)

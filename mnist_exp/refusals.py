@@ -9,7 +9,17 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationResolutionError
 from pydantic_core import ErrorDetails
 
-GROUPS = ["data", "debug", "experiment", "model", "optimizer", "schedule", "tracking", "train"]
+GROUPS = [
+    "data",
+    "debug",
+    "experiment",
+    "model",
+    "optimizer",
+    "schedule",
+    "sweep",
+    "tracking",
+    "train",
+]
 
 
 EXPECTED = {  # pydantic's kinds of error in our words

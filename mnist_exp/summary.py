@@ -46,8 +46,9 @@ class Result:
 
     @property
     def command(self) -> str:
-        """What runs this job alone."""
-        return without_password(f"python -m mnist_exp.run {shlex.join(self.job)}")
+        """What runs this job alone; the sweep's preset would run them all."""
+        alone = [override for override in self.job if not override.startswith("sweep=")]
+        return without_password(f"python -m mnist_exp.run {shlex.join(alone)}")
 
     @property
     def score(self) -> float:
@@ -150,7 +151,7 @@ def _ranking(results: Sequence[Result], swept: Sequence[str]) -> Table:
     drawn.add_column("job")
     for key in swept:
         widest = max(len(result.choices[key]) for result in results)
-        drawn.add_column(key, overflow="fold", min_width=min(widest, 16))
+        drawn.add_column(key, overflow="fold", min_width=min(max(widest, len(key) // 2), 16))
     mixed = len({result.outcome.data for result in results if result.outcome}) > 1
     headings = ["val %", "test %", "95 % interval", "seconds", "run"]
     for heading in [*headings, "data"] if mixed else headings:

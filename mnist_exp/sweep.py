@@ -136,7 +136,9 @@ def _launch(
             pairs = zip(ahead.values(), returns, strict=True)
             return done | {result.number: _from_return(result, ret) for result, ret in pairs}
         except KeyboardInterrupt:
-            _end_workers()
+            with uninterrupted():
+                _end_workers()
+                parent.close_the_dead()
             raise
         except Exception as error:  # of the launcher: a job's own come as returns
             _end_workers()

@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_exp import store
 from mnist_exp.config import Tracking
-from mnist_exp.locks import held, is_abandoned
-from mnist_exp.records import MlflowRun, Record
+from mnist_exp.locks import held
+from mnist_exp.records import FOLDER, HOST, MlflowRun, Record
 from mnist_exp.signals import uninterrupted
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    pass
 
 logger = logging.getLogger(__name__)
 
 PARENT = "MNIST_EXP_PARENT_RUN"  # not MLFLOW_RUN_ID: that one would override the run to open
-HOST, FOLDER = "host", "folder"
 TRACEBACK = "traceback.txt"
 
 
@@ -93,18 +92,8 @@ def _open(config: Tracking, name: str, folder: Path, tags: Mapping[str, str]) ->
     """A new run; those of this machine that died are closed first."""
     with store.opened(config) as client:
         run = MlflowRun(client, store.uri(config), config.experiment, name, _run_tags(folder, tags))
-        _close_the_dead(client, run.experiment_id)
+        run.close_the_dead()
         return run
-
-
-def _close_the_dead(client: "MlflowClient", experiment_id: str) -> None:
-    """Ends as KILLED what says RUNNING while no process holds its folder."""
-    query = f"attributes.status = 'RUNNING' and tags.{HOST} = '{platform.node()}'"
-    for run in client.search_runs([experiment_id], query):
-        if is_abandoned(Path(run.data.tags[FOLDER])):
-            client.set_tag(run.info.run_id, "outcome", "interrupted")
-            client.set_terminated(run.info.run_id, "KILLED")
-            logger.info(f"run {run.info.run_id[:8]} had died; it is closed as KILLED now")
 
 
 def _run_tags(folder: Path, tags: Mapping[str, str]) -> dict[str, str]:

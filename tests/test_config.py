@@ -8,7 +8,17 @@ import pytest
 from mnist_exp.config import CONF, compose, flatten, keys, parse, public, to_yaml
 from mnist_exp.errors import InputError
 
-GROUPS = ["data", "debug", "experiment", "model", "optimizer", "schedule", "tracking", "train"]
+GROUPS = [
+    "data",
+    "debug",
+    "experiment",
+    "model",
+    "optimizer",
+    "schedule",
+    "sweep",
+    "tracking",
+    "train",
+]
 OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in (CONF / group).glob("*.yaml")]
 
 

@@ -168,10 +168,10 @@ def test_an_interrupt_during_a_write_comes_after_it(
 def test_an_interrupt_while_the_run_is_opened_leaves_it_killed(
     opened: Callable, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def strike(_: object, experiment_id: str) -> None:
+    def strike(_: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(tracking, "_close_the_dead", strike)
+    monkeypatch.setattr(tracking.MlflowRun, "close_the_dead", strike)
     with pytest.raises(KeyboardInterrupt), opened(name="struck"):
         pass
     experiment = client.get_experiment_by_name("rooms").experiment_id

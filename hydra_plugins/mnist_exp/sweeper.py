@@ -33,7 +33,8 @@ class GridSweeper(BasicSweeper):
         assert self.launcher is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-        swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
+        keys = [o.get_key_element() for o in overrides if o.is_sweep_override()]
+        swept = list(dict.fromkeys(keys))  # a preset's key may be given on the command line, too
         jobs: list[Sequence[str]] = [
             job for batch in self.split_arguments(overrides, None) for job in batch
         ]
