@@ -6,6 +6,7 @@ import logging
 import os
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -93,11 +94,11 @@ def _find(config: Data, url: str) -> tuple[str, str, Arrays]:
     if config.path:
         path = Path(os.path.expanduser(config.path))
         advice = "give another copy with data.path=... (or MNIST_PATH), or data.path=null"
-        return "mnist", str(path), sources.read(path, advice)
+        return "mnist", str(path), _read(path, advice)
     cache = _keras_cache()
     if os.path.exists(cache):  # Path.exists may raise
         advice = "delete it to download it again, or give another copy with data.path=..."
-        return "mnist", f"Keras cache ({cache})", sources.read(cache, advice)
+        return "mnist", f"Keras cache ({cache})", _read(cache, advice)
     try:
         return "mnist", url, download.fetch(url, cache)
     except download.UnreachableError as error:
@@ -125,6 +126,18 @@ def _fall_back(config: Data, reason: str) -> tuple[str, str, Arrays]:
         *(reason, BUNDLE),
     )
     return "mnist5k", BUNDLE, arrays
+
+
+def _read(path: Path, advice: str) -> Arrays:
+    """The verified arrays; a sweep's jobs read what has not changed since only once."""
+    parts = sorted(path.iterdir()) if path.is_dir() else [path]
+    stats = [part.stat() for part in parts if part.exists()]
+    return _read_once(path, advice, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
+
+
+@lru_cache(maxsize=1)
+def _read_once(path: Path, advice: str, unchanged: tuple[tuple[int, int], ...]) -> Arrays:
+    return sources.read(path, advice)
 
 
 def _digest(officials: tuple[Official, ...]) -> str:

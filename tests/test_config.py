@@ -36,6 +36,19 @@ def test_every_yaml_composes_and_is_valid(option: str) -> None:
         assert getattr(config, group).name == name
 
 
+@pytest.mark.parametrize("name", [path.stem for path in (CONF / "sweep").glob("*.yaml")])
+def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        found = hydra_compose("config", [f"sweep={name}"], return_hydra_config=True)
+    assert found.hydra.mode.name == "MULTIRUN"
+    for key, values in found.hydra.sweeper.params.items():
+        assert key in keys()
+        assert re.search(r",|range", values)
+
+
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [

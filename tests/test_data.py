@@ -15,7 +15,7 @@ import pytest
 from small_mnist import Server, locked, npz, put_in_place, serving
 
 from mnist_exp import data
-from mnist_exp.config import Data
+from mnist_exp.config import Data, compose
 from mnist_exp.errors import InputError
 from mnist_exp.sources import Arrays
 
@@ -294,3 +294,9 @@ def test_every_bundled_digit_is_an_official_training_image() -> None:
         (bundle.test_images, bundle.test_labels),
     ):
         assert [labels.get(image.tobytes()) for image in images] == given.tolist()
+
+
+def test_a_limited_data_set_says_so() -> None:
+    assert data.load(compose(["data=mnist5k"]).data).label == "the bundled 5,000 digits"
+    limited = data.load(compose(["data=mnist5k", "data.limit=200"]).data)
+    assert limited.label == "the bundled 5,000 digits limited to 200 training images"

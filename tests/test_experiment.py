@@ -273,6 +273,25 @@ def test_an_epoch_that_mlflow_did_not_hear_of_is_told_later(
     assert caplog.text.count("no route to host") == 1
 
 
+def test_what_is_finished_is_not_run_again(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = (f"tracking.uri={store}", "tracking.experiment=again", "tracking.skip_finished=true")
+    first = run_experiment(tiny(*asked), folder=tmp_path / "first")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("it was run again")
+
+    monkeypatch.setattr(experiment, "_train_and_score", refuse)
+    again = run_experiment(tiny(*asked, "data.fallback=error"), folder=tmp_path / "second")
+    assert (again.run_id, again.title, again.data) == (first.run_id, first.title, first.data)
+    assert {k: again.metrics[k] for k in first.metrics} == pytest.approx(first.metrics)
+    assert again.folder == first.folder
+    assert not (tmp_path / "second").exists()
+    with pytest.raises(AssertionError, match="run again"):
+        run_experiment(tiny(*asked, "seed=1"), folder=tmp_path / "third")
+
+
 def test_restored_weights_have_the_last_word(store: str, tmp_path: Path) -> None:
     config = tiny(
         f"tracking.uri={store}",

@@ -86,6 +86,13 @@ def test_the_files_and_figures(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["by_value.png"]
 
 
+def test_the_command_of_a_job_runs_that_job_alone() -> None:
+    job = ["sweep=seeds", "seed=1", "model.units=[8,8]", "tracking.uri=http://me:pass@host"]
+    command = Result(0, job, ["seed"]).command
+    alone = "python -m mnist_exp.run seed=1 'model.units=[8,8]' tracking.uri=http://***@host"
+    assert command == alone
+
+
 def test_a_sweep_of_failures_has_a_file_and_no_figure(tmp_path: Path) -> None:
     summary.write(tmp_path, [result(0, None, "oh no")], SWEPT, "sweep")
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.csv"]
