@@ -13,6 +13,8 @@ from mnist_exp.terminal import console
 
 logger = logging.getLogger(__name__)
 
+RETRY_SECONDS = 10  # between attempts to publish what could not be published
+
 
 class EpochBar(keras.callbacks.Callback):
     """Shows epoch, loss, accuracy, validation figures, images per second and the time left."""
@@ -83,7 +85,7 @@ class LiveMetrics(keras.callbacks.Callback):
         super().__init__()
         self.publish, self.check = publish, check
         self.untold: list[tuple[dict[str, float], int]] = []
-        self.warned = False
+        self.silent_until = 0.0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Lets an interrupt through."""
@@ -93,19 +95,22 @@ class LiveMetrics(keras.callbacks.Callback):
         """Publishes the epoch, after those that are still untold."""
         row = {name: value for name, value in (logs or {}).items() if "/" in name}
         self.untold.append((row, epoch + 1))
+        if time.monotonic() > self.silent_until:
+            self._tell()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Publishes what is still untold."""
+        self._tell()
+
+    def _tell(self) -> None:
         try:
             while self.untold:
                 self.publish(*self.untold[0])
                 del self.untold[0]
         except Exception as error:  # training goes on without a listener
-            if not self.warned:
-                logger.warning(f"epoch {epoch + 1} could not be published yet: {error}")
-            self.warned = True
-
-    def on_train_end(self, logs: Any = None) -> None:
-        """Publishes what is still untold; raises what the listener raises."""
-        while self.untold:
-            self.publish(*self.untold.pop(0))
+            if not self.silent_until:
+                logger.warning(f"epoch {self.untold[0][1]} could not be published yet: {error}")
+            self.silent_until = time.monotonic() + RETRY_SECONDS
 
 
 def epoch_line(epoch: int, epochs: int, row: Mapping[str, float], images: int) -> str:

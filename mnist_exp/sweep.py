@@ -213,6 +213,7 @@ def _summarise(
         title += f": best validation accuracy {100 * top.score:.2f} %"
         parent.log_tags({"best.run_id": top.outcome.run_id, "best.command": top.command})
         parent.log_metrics({"sweep/best_val_accuracy": top.score}, step=0)
+    parent.log_tags({runs.TITLE: title})
     states = Counter(result.state for result in results)
     parent.log_metrics({f"sweep/{state}": count for state, count in states.items()}, step=0)
     summary.write(folder, results, swept, title)

@@ -3,11 +3,17 @@
 import csv
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from urllib.request import urlopen
 
 import mlflow
+import numpy as np
 import psutil
 import pytest
 
@@ -24,8 +30,8 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def recorded(folder: Path) -> list[mlflow.entities.Run]:
-    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+def recorded(folder: Path, uri: str = "") -> list[mlflow.entities.Run]:
+    client = mlflow.MlflowClient(uri or f"sqlite:///{folder}/mlflow.db")
     experiment = client.get_experiment_by_name("mnist").experiment_id
     return list(client.search_runs([experiment], order_by=["attributes.start_time"]))
 
@@ -130,3 +136,76 @@ def test_sigterm_ends_the_workers_too(tmp_path: Path) -> None:
     assert {run.info.status for run in recorded(tmp_path)} == {"KILLED"}
     (rows,) = tables(tmp_path)
     assert [row["state"] for row in rows] == ["unfinished"] * 4
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A real tracking server on loopback, with its own database and artifact store."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = tmp_path / "server"
+    place.mkdir()
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
+            "--workers", "1", "--backend-store-uri", f"sqlite:///{place}/server.db",
+            "--artifacts-destination", str(place / "artifacts"),
+        ],
+        cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(120):
+            with suppress(OSError), urlopen(f"{uri}/health", timeout=1):
+                break
+            process.poll() is None or pytest.fail("the server ended")
+            threading.Event().wait(0.5)
+        yield uri
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+@pytest.mark.slow
+def test_a_tracking_server_hears_of_everything(tmp_path: Path, server: str) -> None:
+    """Workers, resuming, figures and models, all over HTTP."""
+    command = [
+        f"tracking.uri={server}", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
+        "train.epochs=2", "tracking.skip_finished=true",
+    ]  # fmt: skip
+    first = start(tmp_path, *command, "seed=range(0,3)")
+    said, _ = first.communicate(timeout=240)
+    assert first.returncode == 0, said
+    second = start(tmp_path, *command, "seed=range(0,4)")
+    said, _ = second.communicate(timeout=240)
+    assert second.returncode == 0, said
+    assert not (tmp_path / "mlflow.db").exists()
+    runs = recorded(tmp_path, server)
+    assert [run.info.status for run in runs] == ["FINISHED"] * 6
+    assert [row["state"] for row in tables(tmp_path)[1]] == ["reused"] * 3 + ["finished"]
+    client = mlflow.MlflowClient(server)
+    parent, *_ = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert "sweep.csv" in [a.path for a in client.list_artifacts(parent.info.run_id)]
+    job = next(run for run in runs if "mlflow.parentRunId" in run.data.tags)
+    history = client.get_metric_history(job.info.run_id, "val/accuracy")
+    assert [metric.step for metric in history] == [1, 2]
+    mlflow.set_tracking_uri(server)
+    served = mlflow.pyfunc.load_model(f"runs:/{job.info.run_id}/model")
+    mlflow.set_tracking_uri(None)
+    assert served.predict(np.zeros((2, 28, 28), np.uint8)).shape == (2, 10)
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_costs_no_training(tmp_path: Path, server: str) -> None:
+    """It ends in the middle of a run, which fails at its end: everything is in the folder."""
+    process = start(tmp_path, f"tracking.uri={server}", "train.epochs=300")
+    wait_for(process, "epoch ")
+    port = int(server.rpartition(":")[2])
+    (listener,) = {c.pid for c in psutil.net_connections() if c.laddr[1:] == (port,) and c.pid}
+    psutil.Process(listener).kill()
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == 1, said
+    assert "could not be published yet" in said
+    (folder,) = (tmp_path / "outputs").rglob("model.keras")
+    assert len((folder.parent / "history.csv").read_text().splitlines()) == 301
