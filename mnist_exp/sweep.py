@@ -52,8 +52,9 @@ def run_sweep(
     last when some failed.
     """
     configs = parse_all(jobs, config, loader)
-    folder = folders.make(Path(config.hydra.sweep.dir).absolute(), "hydra.sweep.dir")
     results = [Result(number, job, swept) for number, job in enumerate(jobs)]
+    results = _reuse_finished(results, configs)
+    folder = folders.make(Path(config.hydra.sweep.dir).absolute(), "hydra.sweep.dir")
     with (
         sigterm_interrupts(),
         folders.given_back_if_refused(folder),
@@ -66,7 +67,6 @@ def run_sweep(
             files=summary.FILES,
         ) as parent,
     ):
-        results = _reuse_finished(results, configs)
         ahead = {result.number: result for result in results if not result.outcome}
         logger.info(f"jobs: {len(jobs)}, of them to run: {len(ahead)}, in {folder}")
         started = time.time()

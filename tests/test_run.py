@@ -68,6 +68,7 @@ def test_questions_are_answered_without_heavy_imports(
             ["-m", "model=dense128,foo", "train.epochs=1,0"],
             "3 of 4 jobs cannot run, so none was started:",
         ),
+        (["-m", "data.path=/nowhere", "seed=0,1"], "/nowhere: no such file or folder"),
         (["-m", "train.epochs=1,"], "train.epochs=1,: not understood"),
     ],
 )
