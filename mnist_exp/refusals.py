@@ -22,6 +22,7 @@ GROUPS = [
 ]
 
 
+EXTRAS = {"submitit_local": "slurm", "submitit_slurm": "slurm"}  # launchers that do not come along
 EXPECTED = {  # pydantic's kinds of error in our words
     "greater_than": "a number above {gt}",
     "greater_than_equal": "a number of at least {ge}",
@@ -60,6 +61,9 @@ def explain(error: Exception, keys: Sequence[str]) -> str:
     message = str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
+        if group == "hydra/launcher" and option in EXTRAS:
+            extra = EXTRAS[option]
+            return f"{group}={option}: not installed; pip install 'mnist-exp[{extra}]' brings it"
         return (
             f"{group}={option}: no such option{nearest(option, list(error.options))}; "
             f"there are {', '.join(sorted(error.options))}"

@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+from hydra.errors import MissingConfigException
 
 from mnist_exp.config import CONF, compose, flatten, keys, parse, public, to_yaml
 from mnist_exp.errors import InputError
+from mnist_exp.refusals import explain
 
 GROUPS = [
     "data",
@@ -98,6 +100,15 @@ def test_wrong_input_is_answered_in_one_sentence(overrides: str, sentence: str) 
     with pytest.raises(InputError, match=re.escape(sentence)) as error:
         compose(overrides.split())
     assert "\n" not in str(error.value)
+
+
+def test_a_launcher_that_is_not_installed_names_its_extra() -> None:
+    missing = MissingConfigException(
+        "", missing_cfg_file="hydra/launcher/submitit_slurm", options=["basic", "joblib"]
+    )
+    assert explain(missing, []) == (
+        "hydra/launcher=submitit_slurm: not installed; pip install 'mnist-exp[slurm]' brings it"
+    )
 
 
 def test_two_mistakes_are_told_together() -> None:

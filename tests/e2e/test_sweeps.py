@@ -209,3 +209,21 @@ def test_a_server_that_dies_costs_no_training(tmp_path: Path, server: str) -> No
     assert "could not be published yet" in said
     (folder,) = (tmp_path / "outputs").rglob("model.keras")
     assert len((folder.parent / "history.csv").read_text().splitlines()) == 301
+
+
+@pytest.mark.slow
+def test_submitit_runs_each_job_in_a_process_of_its_own(tmp_path: Path) -> None:
+    process = start(
+        tmp_path, "hydra/launcher=submitit_local", "train.epochs=1", "optimizer=sgd",
+        "optimizer.learning_rate=0.1,1e30",
+    )  # fmt: skip
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == 1, said
+    assert "1 of 2 jobs failed:\n  the loss became" in said
+    (rows,) = tables(tmp_path)
+    assert [row["state"] for row in rows] == ["finished", "failed"]
+    runs = recorded(tmp_path)
+    assert [run.info.status for run in runs if "mlflow.parentRunId" not in run.data.tags] == [
+        "FAILED"
+    ]
+    assert sorted(run.info.status for run in runs) == ["FAILED", "FAILED", "FINISHED"]
