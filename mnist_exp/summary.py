@@ -4,7 +4,7 @@ import csv
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf, isfinite, nan
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -120,10 +120,11 @@ def write(folder: Path, results: Sequence[Result], swept: Sequence[str], title: 
     from mnist_exp import plots  # heavy
 
     keys = [key for key in swept if key != "seed"]
-    drawn = [(group.choices, *(group.spread(RANKED) or ())) for group in groups(results)]
-    drawn = [row for row in drawn if len(row) == 3]
-    if not keys:
-        return
+    spreads = [(group.choices, group.spread(RANKED)) for group in groups(results)]
+    drawn = [(choices, *spread) for choices, spread in spreads if spread]
+    if not keys:  # nothing but seeds: each for itself
+        keys = list(swept)
+        drawn = [(result.choices, result.score, nan) for result in results if result.score > -inf]
     (folder / "figures").mkdir(exist_ok=True)
     plots.by_value(keys, drawn, title).savefig(folder / "figures" / "by_value.png")
     if len(keys) > 1:

@@ -93,6 +93,16 @@ def test_the_command_of_a_job_runs_that_job_alone() -> None:
     assert command == alone
 
 
+def test_a_sweep_of_seeds_alone_has_a_figure(tmp_path: Path) -> None:
+    metrics = METRICS | {"val/accuracy": 0.5}
+    results = [
+        Result(seed, [f"seed={seed}"], ["seed"], Outcome("", Path("x"), "id", metrics, "MNIST"))
+        for seed in range(3)
+    ]
+    summary.write(tmp_path, results, ["seed"], "sweep of seed")
+    assert (tmp_path / "figures" / "by_value.png").exists()
+
+
 def test_a_sweep_of_failures_has_a_file_and_no_figure(tmp_path: Path) -> None:
     summary.write(tmp_path, [result(0, None, "oh no")], SWEPT, "sweep")
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.csv"]
