@@ -83,13 +83,13 @@ def best(results: Sequence[Result]) -> Result | None:
 
 
 def groups(results: Sequence[Result]) -> list[Group]:
-    """The results over their seeds, the best mean validation accuracy first."""
+    """The results over their seeds, in the order of the jobs."""
     members: dict[tuple[tuple[str, str], ...], list[Outcome]] = {}
     for result in results:
         if result.outcome:
             key = tuple((k, v) for k, v in result.choices.items() if k != "seed")
             members.setdefault(key, []).append(result.outcome)
-    found = [
+    return [
         Group(
             dict(key),
             {
@@ -100,7 +100,6 @@ def groups(results: Sequence[Result]) -> list[Group]:
         )
         for key, outcomes in members.items()
     ]
-    return sorted(found, key=lambda group: -(group.spread(RANKED) or (0.0,))[0])
 
 
 def tables(results: Sequence[Result], swept: Sequence[str]) -> Iterator[Table]:
@@ -174,10 +173,15 @@ def _means(found: Sequence[Group], keys: Sequence[str]) -> Table:
         drawn.add_column(key, overflow="fold")
     for heading in ("n", "val %", "test %"):
         drawn.add_column(heading, no_wrap=True)
-    for group in found:
+    for group in sorted(found, key=_rank):
         cells = [_spread(group.spread(figure)) for figure in (RANKED, "test/accuracy")]
         drawn.add_row(*group.choices.values(), str(group.n), *cells)
     return drawn
+
+
+def _rank(group: Group) -> float:
+    """Sorts the best mean validation accuracy first."""
+    return -(group.spread(RANKED) or (0.0,))[0]
 
 
 def _spread(values: tuple[float, float] | None) -> str:
@@ -223,7 +227,7 @@ def _write_groups(path: Path, found: Sequence[Group]) -> None:
         writer = csv.writer(file)
         columns = [f"{figure} {kind}" for figure in FIGURES for kind in ("mean", "sd")]
         writer.writerow([*(found[0].choices), "n", *columns])
-        for group in found:
+        for group in sorted(found, key=_rank):
             spreads = [group.spread(figure) or ("", "") for figure in FIGURES]
             cells = [value for spread in spreads for value in spread]
             writer.writerow([*group.choices.values(), group.n, *cells])

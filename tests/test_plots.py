@@ -241,3 +241,14 @@ def test_parallel_coordinates_lead_to_the_accuracy_and_mark_the_best():
     best = [line for line in axes.get_lines() if str(line.get_color()) == "#0072B2"]
     assert [line.get_ydata()[-1] for line in best] == [1.0]
     assert best[0].get_ydata()[1] == 0.0  # 0.001 is the lower of two rates
+
+
+def test_many_long_values_are_slanted_so_that_none_covers_another():
+    units = [f"[{width},{width},{width}]" for width in (64, 128, 256, 512)]
+    rows = [({"model.units": value}, 0.9, float("nan")) for value in units]
+    figure = plots.by_value(["model.units"], rows, "sweep of model.units")
+    assert [label for label in texts(figure) if label in units] == units  # in the order given
+    (axes,) = figure.axes
+    assert {label.get_rotation() for label in axes.get_xticklabels()} == {35.0}
+    short = plots.by_value(["model"], [({"model": "cnn"}, 0.9, 0.1)], "sweep of model")
+    assert {label.get_rotation() for label in short.axes[0].get_xticklabels()} == {0.0}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import ceil, isfinite
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,10 +24,12 @@ def by_value(keys: Sequence[str], rows: Sequence[Row], title: str) -> Figure:
     note = "Validation accuracy by value" + (", mean ± sd over seeds." if bars else ".")
     columns = min(2, len(keys))
     lines = ceil(len(keys) / columns)
-    figure = page(columns * (WIDTH + 1.0) + 0.4, lines * (HEIGHT + 0.9), title, note)
+    below = 0.6 + max(_slant(key, rows) for key in keys)  # inches for ticks and label
+    figure = page(columns * (WIDTH + 1.0) + 0.4, lines * (HEIGHT + below + 0.3), title, note)
     for number, key in enumerate(keys):
         row, column = divmod(number, columns)
-        left, bottom = 0.85 + column * (WIDTH + 1.0), 0.6 + (lines - 1 - row) * (HEIGHT + 0.9)
+        left = 0.85 + column * (WIDTH + 1.0)
+        bottom = below + (lines - 1 - row) * (HEIGHT + below + 0.3)
         _panel(axes_at(figure, left, bottom, WIDTH, HEIGHT), key, rows)
     return figure
 
@@ -82,7 +85,8 @@ def _panel(axes: Axes, key: str, rows: Sequence[Row]) -> None:
     ordered = sorted(places, key=lambda value: places[value])
     if numbers is None:
         where = {value: float(place) for place, value in enumerate(ordered)}
-        axes.set_xticks(range(len(ordered)), ordered, parse_math=False)
+        look: dict[str, Any] = {"rotation": 35, "ha": "right"} if _slant(key, rows) else {}
+        axes.set_xticks(range(len(ordered)), ordered, parse_math=False, **look)
         axes.set_xlim(-0.5, len(ordered) - 0.5)
     else:
         where = numbers
@@ -97,7 +101,7 @@ def _panel(axes: Axes, key: str, rows: Sequence[Row]) -> None:
         axes.errorbar(
             [where[choices[key]] for choices, *_ in members],
             [mean for _, mean, _ in members],
-            [sd if isfinite(sd) else 0 for *_, sd in members],
+            [sd for *_, sd in members],  # no bar for one seed
             fmt="o-" if named else "o",
             color=LINES[number] if named else GREY,
             markersize=4, linewidth=1.2, capsize=3, label=label,
@@ -107,6 +111,14 @@ def _panel(axes: Axes, key: str, rows: Sequence[Row]) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     if named and len(others) > 1:
         axes.legend(fontsize=8, frameon=False)
+
+
+def _slant(key: str, rows: Sequence[Row]) -> float:
+    """The inches that slanted tick labels need; 0 where they fit side by side or are numbers."""
+    words = {choices[key] for choices, *_ in rows}
+    if _numbers(list(words)) is not None or sum(len(word) + 2 for word in words) < 50:
+        return 0.0
+    return 0.05 * max(len(word) for word in words)
 
 
 def _places(values: Sequence[str]) -> dict[str, float]:
