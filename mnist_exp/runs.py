@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from mnist_exp import store
 from mnist_exp.config import Tracking
+from mnist_exp.records import FOLDER
 
 DATA_LABEL = "data.label"
-FOLDER, FINGERPRINT, TITLE = "folder", "fingerprint", "mlflow.note.content"
+FINGERPRINT, TITLE = "fingerprint", "mlflow.note.content"
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def write(folder: Path, results: Sequence[Result], swept: Sequence[str], title: 
     _write_jobs(folder / "sweep.csv", results, swept)
     if _has_seeds(results, swept):
         _write_groups(folder / "over_seeds.csv", groups(results))
-    if not any(RANKED in group.scores for group in groups(results)):
+    if not swept or not any(RANKED in group.scores for group in groups(results)):
         return
     from mnist_exp import plots  # heavy
 

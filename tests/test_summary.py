@@ -103,6 +103,13 @@ def test_a_sweep_of_seeds_alone_has_a_figure(tmp_path: Path) -> None:
     assert (tmp_path / "figures" / "by_value.png").exists()
 
 
+def test_a_sweep_of_one_job_has_a_file_and_no_figure(tmp_path: Path) -> None:
+    metrics = METRICS | {"val/accuracy": 0.5}
+    only = Result(0, ["model=cnn"], [], Outcome("", Path("x"), "id", metrics, "MNIST"))
+    summary.write(tmp_path, [only], [], "sweep of one job")
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.csv"]
+
+
 def test_a_sweep_of_failures_has_a_file_and_no_figure(tmp_path: Path) -> None:
     summary.write(tmp_path, [result(0, None, "oh no")], SWEPT, "sweep")
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.csv"]
