@@ -2,22 +2,17 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal, Self, get_args
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    ValidationError,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from omegaconf import OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import ValidationError
 
 from mnist_exp.errors import InputError
-from mnist_exp.refusals import GROUPS, explain, sentence
+from mnist_exp.refusals import GROUPS, explain, is_refusal, sentence
+from mnist_exp.schema import Config, keys, siblings
 
 # Beside the package in a checkout, inside it in a wheel.
 CONF = next(
@@ -26,170 +21,12 @@ CONF = next(
     if folder.is_dir()
 )
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Width = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Widths = Annotated[tuple[Width, ...], Field(strict=False)]  # a YAML list
-Activation = Literal["relu", "gelu", "silu", "elu", "selu", "leaky_relu", "tanh", "sigmoid"]
-
-
-class Part(BaseModel):
-    """One group of the config: unknown keys and silent conversions are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class DenseModel(Part):
-    """Fully connected layers of the given `units`, dropout after each, ten outputs."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
-    family: Literal["dense"]
-    units: Widths
-    activation: Activation
-    dropout: Fraction
-    output: Literal["softmax", "sigmoid"]
-
-
-class ConvModel(Part):
-    """3x3 convolutions of the given `filters`, each pooled by 2, then `units`, ten outputs."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
-    family: Literal["conv"]
-    filters: Annotated[tuple[Width, ...], Field(strict=False, min_length=1, max_length=3)]
-    units: Widths
-    activation: Activation
-    dropout: Fraction
-    output: Literal["softmax", "sigmoid"]
-
-
-class Adam(Part):
-    """Kingma and Ba, 2015."""
-
-    name: Literal["adam"]
-    learning_rate: Positive
-    beta_1: Fraction
-    beta_2: Fraction
-
-
-class AdamW(Part):
-    """Adam with decoupled weight decay: Loshchilov and Hutter, 2019."""
-
-    name: Literal["adamw"]
-    learning_rate: Positive
-    weight_decay: NotNegative
-    beta_1: Fraction
-    beta_2: Fraction
-
-
-class Sgd(Part):
-    """Gradient descent with momentum."""
-
-    name: Literal["sgd"]
-    learning_rate: Positive
-    momentum: Fraction
-    nesterov: bool
-
-
-class RmsProp(Part):
-    """Hinton's lecture 6e, 2012."""
-
-    name: Literal["rmsprop"]
-    learning_rate: Positive
-    rho: Fraction
-
-
-OptimizerConfig = Adam | AdamW | Sgd | RmsProp
-ModelConfig = DenseModel | ConvModel
-
-
-class Schedule(Part):
-    """How the learning rate moves over all steps; `warmup` is the rising fraction of them."""
-
-    name: Literal["constant", "cosine", "onecycle"]
-    warmup: Fraction
-
-
-class Train(Part):
-    """How long, on what batches, towards which loss, and how to compute it."""
-
-    epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)]
-    loss: Literal["sparse_categorical_crossentropy", "categorical_crossentropy"]
-    label_smoothing: Fraction
-    patience: Annotated[int, Field(ge=1)] | None
-    ema: Annotated[float, Field(gt=0, lt=1)] | None
-    precision: Literal["auto", "float32", "mixed_bfloat16"]
-    jit: Literal["auto", True, False]
-
-
-class Data(Part):
-    """Which images, from where, and how they are split."""
-
-    name: Literal["mnist", "mnist5k"]
-    path: str | None
-    fallback: Literal["bundled", "error"]
-    validation_split: Fraction
-    limit: Annotated[int, Field(ge=2)] | None
-
-
-class Tracking(Part):
-    """Where the run is recorded."""
-
-    enabled: bool
-    uri: str | None
-    experiment: Annotated[str, Field(min_length=1)]
-    skip_finished: bool
-
-
-MODEL_SUFFIXES = {".keras": "Keras archive", ".h5": "HDF5", "": "SavedModel folder"}
-RUN_FILES = ("figures", "tables")  # folders that every run has
-
-
-def _model_files(names: tuple[str, ...]) -> tuple[str, ...]:
-    for name in names:
-        path = PurePath(name)
-        if path.name != name or name.startswith(".") or name in RUN_FILES:
-            raise PydanticCustomError("file", "plain file names such as [model.keras]")
-        if path.suffix not in MODEL_SUFFIXES:
-            raise PydanticCustomError("file", "names ending in .keras or .h5, or without a suffix")
-    if not names or len(set(names)) < len(names):
-        raise PydanticCustomError("file", "at least one file name, each once")
-    return names
-
-
-class Config(Part):
-    """One experiment, wholly determined."""
-
-    model: Annotated[ModelConfig, Discriminator("family")]
-    optimizer: Annotated[OptimizerConfig, Discriminator("name")]
-    schedule: Schedule
-    train: Train
-    data: Data
-    tracking: Tracking
-    seed: Annotated[int, Field(ge=0, lt=2**31)]
-    save_as: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_model_files)]
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        if self.train.patience and not self.data.validation_split:
-            raise PydanticCustomError(
-                "pair",
-                "train.patience={patience} needs validation images, but data.validation_split=0: "
-                "set data.validation_split=0.1 or train.patience=null",
-                {"patience": self.train.patience},
-            )
-        return self
-
 
 def parse(values: Any) -> Config:
     """The validated config; raises `InputError` naming each wrong key, value and what is allowed.
 
     `values` is a composed Hydra config or a plain mapping.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-
     if OmegaConf.is_config(values):
         try:
             values = OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
@@ -203,7 +40,7 @@ def parse(values: Any) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        sentences = [sentence(e, _siblings(e["loc"])) for e in error.errors()]
+        sentences = [sentence(e, siblings(e["loc"])) for e in error.errors()]
         raise InputError("\n".join(sentences)) from None
 
 
@@ -224,15 +61,29 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     """The config that `python -m mnist_exp.run` would use with these overrides."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
-    from hydra.errors import HydraException
 
+    with initialize_config_dir(str(CONF), version_base="1.3"), in_our_words():
+        composed = hydra_compose("config", list(overrides), return_hydra_config=True)
+        return from_hydra(composed)
+
+
+@contextmanager
+def in_our_words() -> Iterator[None]:
+    """Within: what Hydra refuses is an `InputError`."""
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            composed = hydra_compose("config", list(overrides), return_hydra_config=True)
-            refuse_lists(composed.hydra.runtime.choices)
-            return parse(without_hydra(composed))
-    except HydraException as error:
-        raise InputError(explain(error, keys())) from None
+        yield
+    except Exception as error:
+        if is_refusal(error):
+            raise InputError(explain(error, keys())) from error
+        raise
+
+
+def from_hydra(composed: Any) -> Config:
+    """The validated config of what Hydra composed, its own part included; raises as `parse`."""
+    refuse_lists(composed.hydra.runtime.choices)
+    return parse(
+        OmegaConf.create({k: v for k, v in composed.items_ex(resolve=False) if k != "hydra"})
+    )
 
 
 def scientific(config: Config) -> dict[str, Any]:
@@ -240,13 +91,6 @@ def scientific(config: Config) -> dict[str, Any]:
     values = config.model_dump(mode="json", exclude={"tracking": True})
     del values["data"]["path"], values["data"]["fallback"]
     return values
-
-
-def without_hydra(composed: Any) -> Any:
-    """The composed config without Hydra's own part."""
-    from omegaconf import OmegaConf
-
-    return OmegaConf.create({k: v for k, v in composed.items_ex(resolve=False) if k != "hydra"})
 
 
 def public(config: Config) -> dict[str, Any]:
@@ -264,8 +108,6 @@ def without_password(text: str) -> str:
 
 def to_yaml(config: Config) -> str:
     """The public config as YAML."""
-    from omegaconf import OmegaConf
-
     return OmegaConf.to_yaml(OmegaConf.create(public(config)))
 
 
@@ -278,35 +120,3 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-def keys() -> list[str]:
-    """Every dotted key that some config may hold."""
-
-    def walk(kind: type[Part], prefix: str) -> Iterator[str]:
-        for name, field in kind.model_fields.items():
-            yield prefix + name
-            for part in _parts(field.annotation):
-                yield from walk(part, f"{prefix}{name}.")
-
-    return sorted(set(walk(Config, "")))
-
-
-def _siblings(location: tuple[int | str, ...]) -> list[str]:
-    """The names beside the one that a validation error points at."""
-    kinds: list[type[Part]] = [Config]
-    for name in location[:-1]:
-        if name in kinds[0].model_fields:
-            kinds = _parts(kinds[0].model_fields[str(name)].annotation)
-        else:  # a union's branch, by its tag
-            kinds = [kind for kind in kinds if name in _tags(kind)]
-    return sorted(kinds[0].model_fields) if kinds else []
-
-
-def _parts(annotation: Any) -> list[type[Part]]:
-    kinds = (annotation, *get_args(annotation))
-    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Part)]
-
-
-def _tags(kind: type[Part]) -> list[str]:
-    return [tag for field in kind.model_fields.values() for tag in get_args(field.annotation)]

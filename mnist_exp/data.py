@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from mnist_exp import download, sources
-from mnist_exp.config import Data
 from mnist_exp.errors import InputError
+from mnist_exp.schema import Data
 from mnist_exp.sources import Array, Arrays, Official
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,8 @@ def _find(config: Data, url: str) -> tuple[str, str, Arrays]:
         return "mnist5k", BUNDLE, _bundled()
     if config.path:
         path = Path(os.path.expanduser(config.path))
-        advice = "give another copy with data.path=... (or MNIST_PATH), or data.path=null"
+        origin = "MNIST_PATH" if config.path == os.environ.get("MNIST_PATH") else "data.path"
+        advice = f"{origin} names it: give another copy with data.path=..., or data.path=null"
         return "mnist", str(path), _read(path, advice)
     cache = _keras_cache()
     if os.path.exists(cache):  # Path.exists may raise

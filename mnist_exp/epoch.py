@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mnist_exp.config import Train
 from mnist_exp.data import Dataset
 from mnist_exp.models import BATCH
+from mnist_exp.schema import Train
 
 TINY = 1e-30  # a share that underflows keeps a finite logarithm, and a gradient
 STRETCH_SECONDS = 0.4  # how long the host may be away: bounds the answer to a Ctrl-C

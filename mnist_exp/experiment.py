@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from mnist_exp import data as datasets
 from mnist_exp import folders, provenance, runs, tracking
-from mnist_exp.config import Config, flatten, public, scientific, without_password
+from mnist_exp.config import flatten, public, scientific, without_password
 from mnist_exp.data import Dataset
 from mnist_exp.errors import DivergedError
 from mnist_exp.records import Record
+from mnist_exp.schema import Config
 from mnist_exp.signals import sigterm_interrupts, uninterrupted
 
 if TYPE_CHECKING:

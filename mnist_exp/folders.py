@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
 
-from mnist_exp.config import Config, to_yaml
+from mnist_exp.config import to_yaml
 from mnist_exp.errors import InputError
+from mnist_exp.schema import Config
 
 FILES = (  # of a run folder, published; the model is logged as a model
     "config.yaml",

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mnist_exp.config import ConvModel, DenseModel, ModelConfig
+from mnist_exp.schema import ConvModel, DenseModel, ModelConfig
 
 PIXELS = "pixels_0_to_255"  # the input's name: floats in [0, 1] would be read as nearly black
 BATCH = 1000  # images per forward pass when nothing is learned

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mnist_exp.config import AdamW, OptimizerConfig, Schedule
+from mnist_exp.schema import AdamW, OptimizerConfig, Schedule
 
 OPTIMIZERS = {
     "adam": keras.optimizers.Adam,

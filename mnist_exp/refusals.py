@@ -84,7 +84,9 @@ def explain(error: Exception, keys: Sequence[str]) -> str:
         hint = "; add -m to run a job for each value" if "(" in found[1] else ""
         return f"{found[1]}: the key does not take such a value{hint}"
     if message.startswith("Config group override"):
-        return f"a group takes the name of an option, such as train=quick ({message})"
+        *_, (frame, _) = walk_tb(error.__traceback__)  # the message does not say which one
+        given = frame.f_locals["override"].input_line
+        return f"{given}: a group takes the name of an option, such as train=quick"
     if isinstance(error, InterpolationResolutionError):
         return f"{message.splitlines()[0]}; a value such as ${{seed}} must name a key that exists"
     return message.splitlines()[0]

@@ -16,10 +16,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_exp.config import CONF, keys, parse, refuse_lists
+from mnist_exp.config import CONF, parse, refuse_lists
 from mnist_exp.errors import DivergedError, InputError, SweepError
 from mnist_exp.folders import remove_empty, unusable
 from mnist_exp.refusals import explain, is_refusal, made_by_hydra
+from mnist_exp.schema import keys
 from mnist_exp.signals import Terminated
 from mnist_exp.terminal import errors, show_logs
 

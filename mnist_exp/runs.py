@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mnist_exp import store
-from mnist_exp.config import Tracking
 from mnist_exp.records import FOLDER
+from mnist_exp.schema import Tracking
 
 DATA_LABEL = "data.label"
 FINGERPRINT, TITLE = "fingerprint", "mlflow.note.content"

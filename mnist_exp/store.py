@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from mnist_exp.config import Tracking, without_password
+from mnist_exp.config import without_password
 from mnist_exp.errors import InputError
 from mnist_exp.locks import alone
+from mnist_exp.schema import Tracking
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -10,25 +10,16 @@ from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
 from mnist_exp import data as datasets
 from mnist_exp import folders, hardware, provenance, runs, summary, tracking
-from mnist_exp.config import (
-    Config,
-    keys,
-    parse,
-    refuse_lists,
-    scientific,
-    without_hydra,
-    without_password,
-)
+from mnist_exp.config import from_hydra, in_our_words, scientific, without_password
 from mnist_exp.errors import InputError, SweepError
 from mnist_exp.experiment import OUTCOME, Outcome
 from mnist_exp.records import Record
-from mnist_exp.refusals import explain
+from mnist_exp.schema import Config
 from mnist_exp.signals import sigterm_interrupts, uninterrupted
 from mnist_exp.summary import Result
 from mnist_exp.terminal import console
@@ -89,11 +80,10 @@ def parse_all(jobs: Sequence[Job], config: DictConfig, loader: ConfigLoader) -> 
     configs, refused = [], []
     for job in jobs:
         try:
-            composed = loader.load_sweep_config(config, list(job))
-            refuse_lists(composed.hydra.runtime.choices)
-            configs.append(parse(without_hydra(composed)))
-        except (InputError, HydraException) as error:
-            reason = explain(error, keys()) if isinstance(error, HydraException) else str(error)
+            with in_our_words():
+                configs.append(from_hydra(loader.load_sweep_config(config, list(job))))
+        except InputError as error:
+            reason = str(error)
             told = "" if reason.startswith(" ".join(job)) else f"{' '.join(job)}: "
             refused.append(f"  {told}{reason}")
     if refused:

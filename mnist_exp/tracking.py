@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_exp import store
-from mnist_exp.config import Tracking
 from mnist_exp.locks import held
 from mnist_exp.records import FOLDER, HOST, MlflowRun, Record
+from mnist_exp.schema import Tracking
 from mnist_exp.signals import uninterrupted
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 
 from mnist_exp import models, optimizers
-from mnist_exp.config import ModelConfig, OptimizerConfig, Schedule, Train
 from mnist_exp.data import Dataset
 from mnist_exp.epoch import EpochLoop
 from mnist_exp.errors import DivergedError
 from mnist_exp.optimizers import learning_rates
+from mnist_exp.schema import ModelConfig, OptimizerConfig, Schedule, Train
 
 # Keras' callbacks monitor its own names, so they hear of both.
 KERAS = {

@@ -12,8 +12,9 @@ for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "HYDRA_FULL_ERROR", "MNIST_
 
 import pytest
 
-from mnist_exp.config import Config, compose
+from mnist_exp.config import compose
 from mnist_exp.data import Dataset, load
+from mnist_exp.schema import Config
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from hydra.errors import MissingConfigException
 
-from mnist_exp.config import CONF, compose, flatten, keys, parse, public, to_yaml
+from mnist_exp.config import CONF, compose, flatten, parse, public, to_yaml
 from mnist_exp.errors import InputError
 from mnist_exp.refusals import explain
+from mnist_exp.schema import keys
 
 GROUPS = [
     "data",
@@ -83,6 +84,8 @@ def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
         ("model.activation=rel", "got 'rel' (did you mean relu?)"),
         ("model.family=convolution", "model.family: expected one of 'dense', 'conv'"),
         ("train.jit=maybe", "train.jit: expected one of 'auto', true, false, got 'maybe'"),
+        ("train=5", "train=5: a group takes the name of an option, such as train=quick"),
+        ("optimizer=null", "optimizer=null: a group takes the name of an option"),
         ("seed=-1", "seed: expected a number of at least 0, got -1"),
         ("seed=${nothing}", "Interpolation key 'nothing' not found"),
         ("save_as=[a/b.keras]", "save_as: expected plain file names such as [model.keras]"),

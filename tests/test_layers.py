@@ -16,6 +16,7 @@ FLOORS = [
         "locks",
         "terminal",
         "config",
+        "schema",
         "refusals",
         "significance",
         "plots",
@@ -34,7 +35,7 @@ FLOORS = [
     {"run"},
 ]
 BESIDE = {  # who may import whom on the same floor
-    "config": {"errors", "refusals"},
+    "config": {"errors", "refusals", "schema"},
     "download": {"sources"},
     "data": {"sources", "download"},
 }

@@ -5,7 +5,7 @@ import pytest
 from conftest import tiny
 
 from mnist_exp import models, optimizers
-from mnist_exp.config import Schedule
+from mnist_exp.schema import Schedule
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])

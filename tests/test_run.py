@@ -56,7 +56,7 @@ def test_questions_are_answered_without_heavy_imports(
         (["model=dens128"], "model=dens128: no such option (did you mean dense128?)"),
         (["train.epoch=3"], "train.epoch: no such key (did you mean train.epochs?)"),
         (["train.epochs=0"], "train.epochs: expected a number of at least 1, got 0"),
-        (["train=5"], "a group takes the name of an option"),
+        (["optimizer=null"], "optimizer=null: a group takes the name of an option"),
         (["seed=${nothing}"], "Interpolation key 'nothing' not found"),
         (["model=dense128,cnn"], "model=dense128,cnn: model takes one value; add -m"),
         (["train.epochs"], "train.epochs: not understood; expected key=value"),

@@ -12,9 +12,9 @@ import pytest
 from conftest import tiny
 
 from mnist_exp import models, tracking
-from mnist_exp.config import Tracking
 from mnist_exp.data import Dataset
 from mnist_exp.errors import InputError
+from mnist_exp.schema import Tracking
 from mnist_exp.store import uri as store_uri
 
 
