@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from mnist_exp.errors import InputError
 from mnist_exp.refusals import GROUPS, explain, is_refusal, sentence
-from mnist_exp.schema import Config, keys, siblings
+from mnist_exp.schema import Config, Part, keys, siblings
 
 # Beside the package in a checkout, inside it in a wheel.
 CONF = next(
@@ -20,6 +20,8 @@ CONF = next(
     for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf")
     if folder.is_dir()
 )
+
+Kind = TypeVar("Kind", bound=Part)
 
 
 def parse(values: Any) -> Config:
@@ -37,10 +39,21 @@ def parse(values: Any) -> Config:
                 else error.msg
             )
             raise InputError(f"{error.full_key}: {reason or error}".splitlines()[0]) from error
+    return validate(Config, values)
+
+
+def validate(kind: type[Kind], values: Any, prefix: str = "") -> Kind:
+    """The values as that part of the config; raises `InputError` as `parse`.
+
+    `prefix` is the key the part itself has.
+    """
     try:
-        return Config.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        sentences = [sentence(e, siblings(e["loc"])) for e in error.errors()]
+        sentences = [
+            sentence({**e, "loc": (*filter(None, [prefix]), *e["loc"])}, siblings(kind, e["loc"]))
+            for e in error.errors()
+        ]
         raise InputError("\n".join(sentences)) from None
 
 

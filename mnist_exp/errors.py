@@ -9,5 +9,9 @@ class DivergedError(Exception):
     """Training produced a loss that is not a number; exit code 1."""
 
 
+class PrunedError(Exception):
+    """A search stopped the run, which lags behind the others; nothing is wrong."""
+
+
 class SweepError(Exception):
     """Some jobs of a sweep failed, the others are done; exit code 1."""

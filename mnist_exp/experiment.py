@@ -10,16 +10,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnist_exp import data as datasets
 from mnist_exp import folders, provenance, runs, tracking
 from mnist_exp.config import flatten, public, scientific, without_password
 from mnist_exp.data import Dataset
-from mnist_exp.errors import DivergedError
+from mnist_exp.errors import DivergedError, PrunedError
 from mnist_exp.records import Record
 from mnist_exp.schema import Config
 from mnist_exp.signals import sigterm_interrupts, uninterrupted
+from mnist_exp.trials import Trial
 
 if TYPE_CHECKING:
     from mnist_exp.epoch import EpochLoop
@@ -46,7 +47,7 @@ class Outcome:
 
     def save(self) -> None:
         """Leaves the outcome in the run folder: the run is complete, its record closed."""
-        values = vars(self) | {"folder": "", "metrics": dict(self.metrics)}
+        values = self.as_dict() | {"folder": ""}  # it may be moved
         whole = self.folder / f"{OUTCOME}.part"
         whole.write_text(json.dumps(values, indent=2) + "\n")
         whole.replace(self.folder / OUTCOME)
@@ -54,8 +55,16 @@ class Outcome:
     @classmethod
     def load(cls, folder: Path) -> "Outcome":
         """The outcome of the complete run in `folder`; raises `FileNotFoundError` for others."""
-        values = json.loads((folder / OUTCOME).read_text())
-        return cls(**values | {"folder": folder})
+        return cls.of_dict(json.loads((folder / OUTCOME).read_text()) | {"folder": folder})
+
+    def as_dict(self) -> dict[str, Any]:
+        """The outcome in JSON's types."""
+        return vars(self) | {"folder": str(self.folder), "metrics": dict(self.metrics)}
+
+    @classmethod
+    def of_dict(cls, values: Mapping[str, Any]) -> "Outcome":
+        """The outcome that `as_dict` told of."""
+        return cls(**dict(values) | {"folder": Path(values["folder"])})
 
     @classmethod
     def of_run(cls, run: runs.Run) -> "Outcome":
@@ -64,13 +73,18 @@ class Outcome:
 
 
 def run_experiment(
-    config: Config, *, folder: Path | None = None, overrides: Sequence[str] = ()
+    config: Config,
+    *,
+    folder: Path | None = None,
+    overrides: Sequence[str] = (),
+    trial: Trial | None = None,
 ) -> Outcome:
     """Trains, scores and records one experiment.
 
     `folder` is the run folder wanted (default: outputs/<date>/<time>); a taken one gets a number.
-    `overrides` are recorded as the way this config was asked for. Raises `InputError` for
-    unusable data and `DivergedError` when the loss stops being a number.
+    `overrides` are recorded as the way this config was asked for; `trial` hears of every epoch.
+    Raises `InputError` for unusable data, `DivergedError` when the loss stops being a number and
+    `PrunedError` when the trial's study has seen enough.
     """
     overrides = [without_password(override) for override in overrides]
     with sigterm_interrupts() as check:
@@ -99,7 +113,7 @@ def run_experiment(
             ) as record,
         ):
             try:
-                outcome = _train_and_score(config, data, folder, record, check)
+                outcome = _train_and_score(config, data, folder, record, check, trial)
             except Exception:
                 check()  # native code may have turned a SIGTERM into an error of its own
                 raise
@@ -113,6 +127,7 @@ def _train_and_score(
     folder: Path,
     record: Record,
     check: Callable[[], None],
+    trial: Trial | None,
 ) -> Outcome:
     with _quiet_stderr():  # TensorFlow greets every import with a page of hints
         from mnist_exp import evaluation, hardware, models, plots, report, training
@@ -139,7 +154,7 @@ def _train_and_score(
         f"{', compiled by XLA' if jit else ''}; {len(data.train_labels):,} training and "
         f"{len(data.validation_labels):,} validation images of {data.label}"
     )
-    history = _fit(loop, config, folder, record, check)
+    history = _fit(loop, config, folder, record, check, trial)
     complete = models.compiled(models.stock(model), loop.optimizer, config.train.loss)
     report.save_models(folder, complete, config.save_as)  # first: what cost most is kept first
 
@@ -168,11 +183,14 @@ def _fit(
     folder: Path,
     record: Record,
     check: Callable[[], None],
+    trial: Trial | None,
 ) -> "History":
     """Trains in sight of everyone: the terminal, the folder, MLflow."""
     from mnist_exp import models, report, training
-    from mnist_exp.progress import EpochBar, LiveMetrics
+    from mnist_exp.progress import EpochBar, LiveMetrics, TrialReport
 
+    listeners = [TrialReport(trial)] if trial else []
+    live = LiveMetrics(record.log_metrics, check)
     with EpochBar(len(loop.labels)) as bar:
         try:
             return training.fit(
@@ -180,9 +198,9 @@ def _fit(
                 config.train,
                 schedule=config.schedule,
                 seed=config.seed,
-                callbacks=[report.EpochFile(folder), LiveMetrics(record.log_metrics, check), bar],
+                callbacks=[report.EpochFile(folder), live, bar, *listeners],
             )
-        except DivergedError:
+        except (DivergedError, PrunedError):
             raise
         except BaseException:
             with uninterrupted():

@@ -10,6 +10,7 @@ import keras
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mnist_exp.terminal import console
+from mnist_exp.trials import Trial
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +112,19 @@ class LiveMetrics(keras.callbacks.Callback):
             if not self.silent_until:
                 logger.warning(f"epoch {self.untold[0][1]} could not be published yet: {error}")
             self.silent_until = time.monotonic() + RETRY_SECONDS
+
+
+class TrialReport(keras.callbacks.Callback):
+    """Tells a search's trial of every epoch; the trial may end the run."""
+
+    def __init__(self, trial: Trial) -> None:
+        super().__init__()
+        self.trial = trial
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Reports the validation accuracy."""
+        is_last = epoch + 1 == self.params["epochs"]
+        self.trial.report(epoch + 1, (logs or {})["val/accuracy"], last=is_last)
 
 
 def epoch_line(epoch: int, epochs: int, row: Mapping[str, float], images: int) -> str:

@@ -83,6 +83,8 @@ def explain(error: Exception, keys: Sequence[str]) -> str:
     if found := re.match(r"(?:Error merging override|Sweep parameters) '?([^']+)", message):
         hint = "; add -m to run a job for each value" if "(" in found[1] else ""
         return f"{found[1]}: the key does not take such a value{hint}"
+    if "does not support sweep type" in message:
+        return "an interval has no end of values: search it with hydra/sweeper=optuna"
     if message.startswith("Config group override"):
         *_, (frame, _) = walk_tb(error.__traceback__)  # the message does not say which one
         given = frame.f_locals["override"].input_line
@@ -94,14 +96,14 @@ def explain(error: Exception, keys: Sequence[str]) -> str:
 
 def _unknown_key(key: str, keys: Sequence[str]) -> str:
     group = key.partition(".")[0]
-    if group == "hydra":
+    if group == "hydra" and not key.startswith("hydra.sweeper."):
         return f"{key}: Hydra has no such key; see --hydra-help"
     if key in keys:
         return f"{key}: the chosen {group} has no such key; another one has (see conf/{group})"
     known = [*GROUPS, *keys]
     siblings = [k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]]
     hint = nearest(key, siblings or known) or nearest(key, known)
-    place = f"in all of conf/{group} " if siblings and "." in key else ""
+    place = f"in all of conf/{group} " if siblings and "." in key and group != "hydra" else ""
     return (
         f"{key}: no such key{hint}; {place}there are {', '.join(sorted(set(siblings or GROUPS)))}"
     )

@@ -17,12 +17,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_exp.config import CONF, parse, refuse_lists
-from mnist_exp.errors import DivergedError, InputError, SweepError
+from mnist_exp.errors import DivergedError, InputError, PrunedError, SweepError
 from mnist_exp.folders import remove_empty, unusable
 from mnist_exp.refusals import explain, is_refusal, made_by_hydra
 from mnist_exp.schema import keys
 from mnist_exp.signals import Terminated
 from mnist_exp.terminal import errors, show_logs
+from mnist_exp.trials import Trial
 
 if TYPE_CHECKING:
     from mnist_exp.experiment import Outcome
@@ -90,7 +91,16 @@ def _run(values: DictConfig, folder: Path, overrides: list[str]) -> "Outcome":
     config = parse(values)
     from mnist_exp.experiment import run_experiment  # heavy, so after the config proved valid
 
-    return run_experiment(config, folder=folder, overrides=overrides)
+    return run_experiment(config, folder=folder, overrides=overrides, trial=_trial())
+
+
+def _trial() -> Trial | None:
+    """The trial that this job is, if a search launched it."""
+    sweeper = HydraConfig.get().sweeper
+    if not sweeper.get("trial"):
+        return None
+    study, _, number = sweeper.trial.rpartition("/")
+    return Trial(sweeper.storage, study, int(number))
 
 
 def _sweep_job(values: DictConfig, folder: Path, overrides: list[str]) -> "Outcome":
@@ -100,6 +110,9 @@ def _sweep_job(values: DictConfig, folder: Path, overrides: list[str]) -> "Outco
     logger.info(f"\njob {number}: {' '.join(overrides)}")
     try:
         return _run(values, folder, overrides)
+    except PrunedError as error:
+        logger.info(f"job {number} {error}")
+        raise
     except Exception as error:
         logger.warning(f"job {number} failed: {error}")
         raise

@@ -130,6 +130,18 @@ class Tracking(Part):
     skip_finished: bool
 
 
+class SearchSettings(Part):
+    """How `hydra/sweeper=optuna` searches."""
+
+    n_trials: Annotated[int, Field(ge=1)]  # in all, those of earlier commands included
+    n_jobs: Annotated[int, Field(ge=1)]  # trials drawn and launched at once
+    sampler: Literal["tpe", "random"]
+    seed: Annotated[int, Field(ge=0)]
+    prune: bool
+    max_failed: Annotated[int, Field(ge=0)]
+    storage: str | None
+
+
 MODEL_SUFFIXES = {".keras": "Keras archive", ".h5": "HDF5", "": "SavedModel folder"}
 RUN_FILES = ("figures", "tables")  # folders that every run has
 
@@ -179,12 +191,12 @@ def keys() -> list[str]:
             for part in _parts(field.annotation):
                 yield from walk(part, f"{prefix}{name}.")
 
-    return sorted(set(walk(Config, "")))
+    return sorted({*walk(Config, ""), *walk(SearchSettings, "hydra.sweeper.")})
 
 
-def siblings(location: tuple[int | str, ...]) -> list[str]:
-    """The names beside the one that a validation error points at."""
-    kinds: list[type[Part]] = [Config]
+def siblings(whole: type[Part], location: tuple[int | str, ...]) -> list[str]:
+    """The names beside the one in `whole` that a validation error points at."""
+    kinds = [whole]
     for name in location[:-1]:
         if name in kinds[0].model_fields:
             kinds = _parts(kinds[0].model_fields[str(name)].annotation)

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
@@ -39,14 +39,27 @@ def opened(config: Tracking) -> Iterator["MlflowClient"]:
         from mlflow.exceptions import MlflowException
     except OSError as error:
         raise _unusable(where, error) from error
-    file = Path(where.removeprefix(SQLITE)) if where.startswith(SQLITE) else None
     try:
-        if file and not file.parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {file.parent}")
-        with alone(file.with_name(f"{file.name}.lock")) if file else nullcontext():
+        with schema_lock(where):
             yield MlflowClient(where)
     except (MlflowException, OSError) as error:
         raise _unusable(where, error) from error
+
+
+@contextmanager
+def schema_lock(where: str) -> Iterator[None]:
+    """Within: no other process makes the schema of this SQLite file; servers see to it themselves.
+
+    Raises `FileNotFoundError` when the file has no folder.
+    """
+    if not where.startswith(SQLITE):
+        yield
+        return
+    file = Path(where.removeprefix(SQLITE))
+    if not file.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {file.parent}")
+    with alone(file.with_name(f"{file.name}.lock")):
+        yield
 
 
 def uri(config: Tracking) -> str:

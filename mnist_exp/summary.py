@@ -3,7 +3,7 @@
 import csv
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite, nan
 from pathlib import Path
 from statistics import mean, stdev
@@ -12,12 +12,15 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from mnist_exp.config import without_password
-from mnist_exp.experiment import Outcome
+from mnist_exp.experiment import OUTCOME, Outcome
+from mnist_exp.tracking import TRACEBACK
 
 FILES = ("sweep.csv", "over_seeds.csv", "figures")  # of a sweep's folder, published
 SHOWN = 30  # rows in the terminal
 RANKED = "val/accuracy"
 FIGURES = (RANKED, "test/accuracy", "test/accuracy_low", "test/accuracy_high", "test/loss")
+
+Job = tuple[str, ...]  # its overrides
 
 
 @dataclass(frozen=True)
@@ -25,17 +28,20 @@ class Result:
     """What became of one job: an outcome, an error, or neither when it was never finished."""
 
     number: int
-    job: Sequence[str]  # its overrides
+    job: Job
     swept: Sequence[str]  # the keys that differ between jobs
     outcome: Outcome | None = None
     error: str = ""
     reused: bool = False  # the outcome is that of an earlier run
+    pruned: bool = False  # stopped by a search as not promising; `error` says when
 
     @property
     def state(self) -> str:
         """One word for it."""
         if self.outcome:
             return "reused" if self.reused else "finished"
+        if self.pruned:
+            return "pruned"
         return "failed" if self.error else "unfinished"
 
     @property
@@ -54,6 +60,18 @@ class Result:
     def score(self) -> float:
         """What the sweep is ranked by; the last place for a job without an outcome."""
         return self.outcome.metrics.get(RANKED, -inf) if self.outcome else -inf
+
+    def as_left(self, folder: Path, since: float) -> "Result":
+        """Filled in from what the job left in the sweep's `folder` after that time, if it ended."""
+        if self.state != "unfinished":
+            return self
+        for place in (folder / str(self.number), *folder.glob(f"{self.number}-*")):
+            for path in (place / OUTCOME, place / TRACEBACK):
+                if path.exists() and path.stat().st_mtime >= since:
+                    if path.name == OUTCOME:
+                        return replace(self, outcome=Outcome.load(place))
+                    return replace(self, error=path.read_text().strip().splitlines()[-1])
+        return self
 
 
 @dataclass(frozen=True)
@@ -131,6 +149,14 @@ def write(folder: Path, results: Sequence[Result], swept: Sequence[str], title: 
         parallel.savefig(folder / "figures" / "parallel_coordinates.png")
 
 
+def short(value: str) -> str:
+    """The value as a table shows it: a drawn number to four digits."""
+    try:
+        return f"{float(value):.4g}" if len(value) > 8 else value
+    except ValueError:
+        return value
+
+
 def data_label(results: Sequence[Result]) -> str:
     """The data set the scores are of; both when a sweep mixed them."""
     names = sorted({result.outcome.data for result in results if result.outcome})
@@ -150,7 +176,7 @@ def _ranking(results: Sequence[Result], swept: Sequence[str]) -> Table:
     )
     drawn.add_column("job")
     for key in swept:
-        widest = max(len(result.choices[key]) for result in results)
+        widest = max(len(short(result.choices[key])) for result in results)
         drawn.add_column(key, overflow="fold", min_width=min(max(widest, len(key) // 2), 16))
     mixed = len({result.outcome.data for result in results if result.outcome}) > 1
     headings = ["val %", "test %", "95 % interval", "seconds", "run"]
@@ -163,7 +189,7 @@ def _ranking(results: Sequence[Result], swept: Sequence[str]) -> Table:
         cells = _cells(result)
         if mixed and result.outcome:
             cells.append(result.outcome.data)
-        drawn.add_row(str(result.number), *result.choices.values(), *cells)
+        drawn.add_row(str(result.number), *map(short, result.choices.values()), *cells)
     return drawn
 
 
@@ -175,7 +201,7 @@ def _means(found: Sequence[Group], keys: Sequence[str]) -> Table:
         drawn.add_column(heading, no_wrap=True)
     for group in sorted(found, key=_rank):
         cells = [_spread(group.spread(figure)) for figure in (RANKED, "test/accuracy")]
-        drawn.add_row(*group.choices.values(), str(group.n), *cells)
+        drawn.add_row(*map(short, group.choices.values()), str(group.n), *cells)
     return drawn
 
 

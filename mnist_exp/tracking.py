@@ -8,16 +8,14 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mnist_exp import store
+from mnist_exp.errors import PrunedError
 from mnist_exp.locks import held
 from mnist_exp.records import FOLDER, HOST, MlflowRun, Record
 from mnist_exp.schema import Tracking
 from mnist_exp.signals import uninterrupted
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +35,8 @@ def record(
 ) -> Iterator[Record]:
     """An open run that is closed whatever happens, and `files` of its folder published.
 
-    FINISHED at a normal end, KILLED at Ctrl-C or SIGTERM, FAILED otherwise; the traceback is left
-    in the folder. With `tracking.enabled=false` the record is kept by nobody.
+    FINISHED at a normal end, KILLED at Ctrl-C, SIGTERM or pruning, FAILED otherwise; the traceback
+    is left in the folder. With `tracking.enabled=false` the record is kept by nobody.
     Raises `InputError` when there is no store to write to.
     """
     with held(folder):
@@ -49,9 +47,10 @@ def record(
                     run = _open(config, name, folder, tags)
             run.log_params(params)
             yield run
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, PrunedError) as error:
+            outcome = "pruned" if isinstance(error, PrunedError) else "interrupted"
             with uninterrupted(), _best_effort(run):
-                run.log_tags({"outcome": "interrupted"})
+                run.log_tags({"outcome": outcome})
                 _close(run, "KILLED", folder, files)
             raise
         except Exception:

@@ -148,7 +148,7 @@ def test_a_refused_path_says_who_named_it(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("MNIST_PATH", "/nowhere/mnist.npz")
     with pytest.raises(InputError, match="MNIST_PATH names it"):
         data.load(config(path="/nowhere/mnist.npz"))
-    with pytest.raises(InputError, match="data.path names it"):
+    with pytest.raises(InputError, match=r"data\.path names it"):
         data.load(config(path="/elsewhere.npz"))
 
 

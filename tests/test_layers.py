@@ -21,6 +21,7 @@ FLOORS = [
         "significance",
         "plots",
         "provenance",
+        "trials",
     },
     {"sources", "download", "data", "hardware", "models", "optimizers", "progress"},
     {"store", "records"},
@@ -31,11 +32,15 @@ FLOORS = [
     {"report"},
     {"experiment"},
     {"summary"},
+    {"plans"},
+    {"launching", "space"},
+    {"search"},
     {"sweep"},
     {"run"},
 ]
 BESIDE = {  # who may import whom on the same floor
     "config": {"errors", "refusals", "schema"},
+    "trials": {"config", "errors"},
     "download": {"sources"},
     "data": {"sources", "download"},
 }
@@ -43,7 +48,8 @@ ROOMS = {
     "mlflow": {"store", "records", "tracking"},
     "matplotlib": {"plots"},
     "omegaconf": {"run", "config", "sweep", "refusals"},
-    "hydra": {"run", "config", "sweep", "refusals"},
+    "hydra": {"run", "config", "sweep", "launching", "space", "refusals"},
+    "optuna": {"search", "space", "trials"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

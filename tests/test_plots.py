@@ -252,3 +252,45 @@ def test_many_long_values_are_slanted_so_that_none_covers_another():
     assert {label.get_rotation() for label in axes.get_xticklabels()} == {35.0}
     short = plots.by_value(["model"], [({"model": "cnn"}, 0.9, 0.1)], "sweep of model")
     assert {label.get_rotation() for label in short.axes[0].get_xticklabels()} == {0.0}
+
+
+def test_numbers_that_a_search_drew_are_placed_by_size_and_not_all_written():
+    rates = ["0.00010023454321", "0.0010045678912", "0.1002345432199"]
+    rows = [
+        ({"rate": rate, "drop": str(n)}, 0.9 + n / 100, float("nan"))
+        for n, rate in enumerate(rates)
+    ]
+    by_value = plots.by_value(["rate", "drop"], rows, "a search")
+    assert not set(rates) & set(texts(by_value))
+    assert by_value.axes[0].get_xscale() == "log"
+    assert by_value.axes[0].get_legend() is None
+    parallel = plots.parallel_coordinates(["rate", "drop"], rows, "a search")
+    assert {"0.0001", "0.1", "0", "1", "2"} <= set(texts(parallel))
+    heights = sorted(
+        line.get_ydata()[0] for line in parallel.axes[0].get_lines() if len(line.get_xdata()) == 3
+    )
+    assert heights == pytest.approx([0, 1 / 3, 1], abs=0.01)
+
+
+def test_the_optimisation_history_shows_the_best_so_far_and_marks_the_pruned():
+    trials = [
+        (0, 0.9, "COMPLETE"),
+        (1, 0.5, "PRUNED"),
+        (2, 0.8, "COMPLETE"),
+        (4, 0.95, "COMPLETE"),
+        (5, None, "PRUNED"),
+    ]
+    figure = plots.optimisation_history(trials, "a search")
+    lines = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].get_lines()}
+    assert lines["complete"] == [[0, 0.9], [2, 0.8], [4, 0.95]]
+    assert lines["pruned, at its last epoch"] == [[1, 0.5]]
+    assert lines["best so far"] == [[0, 0.9], [2, 0.9], [4, 0.95], [5, 0.95]]
+
+
+def test_importances_are_bars_with_the_greatest_on_top():
+    figure = plots.importances({"rate": 0.2, "drop": 0.8}, "a search")
+    bars = figure.axes[0].patches
+    assert [bar.get_width() for bar in bars] == [0.2, 0.8]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["rate", "drop"]
+    figure.axes[0].set_xticks([])
+    assert {"20 %", "80 %"} <= set(texts(figure))

@@ -70,6 +70,19 @@ def test_questions_are_answered_without_heavy_imports(
         ),
         (["-m", "data.path=/nowhere", "seed=0,1"], "/nowhere: no such file or folder"),
         (["-m", "train.epochs=1,"], "train.epochs=1,: not understood"),
+        (["-m", "model.dropout=interval(0,0.5)"], "search it with hydra/sweeper=optuna"),
+        (
+            ["-m", "hydra/sweeper=optuna", "hydra.sweeper.trials=3", "model=cnn,dropout"],
+            "hydra.sweeper.trials: no such key (did you mean hydra.sweeper.n_trials?)",
+        ),
+        (
+            ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_jobs=0", "model=cnn,dropout"],
+            "hydra.sweeper.n_jobs: expected a number of at least 1, got 0",
+        ),
+        (
+            ["-m", "hydra/sweeper=optuna", "model.dropout=interval(0,1)"],
+            "model.dropout: expected a number below 1.0, got 1.0",
+        ),
     ],
 )
 def test_wrong_input_ends_with_a_sentence_and_code_2(

@@ -1,6 +1,5 @@
 """Our default sweeper: Hydra's grid, run as one recorded sweep."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +25,7 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """The outcome of every job, in order."""
+        from mnist_exp.plans import Grid
         from mnist_exp.sweep import run_sweep
 
         assert self.hydra_context is not None
@@ -35,12 +35,9 @@ class GridSweeper(BasicSweeper):
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         keys = [o.get_key_element() for o in overrides if o.is_sweep_override()]
         swept = list(dict.fromkeys(keys))  # a preset's key may be given on the command line, too
-        jobs: list[Sequence[str]] = [
-            job for batch in self.split_arguments(overrides, None) for job in batch
-        ]
+        jobs = [tuple(job) for batch in self.split_arguments(overrides, None) for job in batch]
         return run_sweep(
-            jobs,
-            swept=swept,
+            Grid(jobs, swept),
             config=self.config,
             loader=self.hydra_context.config_loader,
             launcher=self.launcher,

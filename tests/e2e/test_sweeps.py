@@ -76,6 +76,44 @@ def test_a_killed_sweep_is_resumed_by_its_own_command(tmp_path: Path) -> None:
     assert "RUNNING" not in {run.info.status for run in runs}
 
 
+def test_a_killed_search_goes_on_and_prunes(tmp_path: Path) -> None:
+    """Eight trials, SIGKILL in the fourth, which is drawn again; the last three learn nothing."""
+    command = [
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.n_trials=8",
+        "hydra.sweeper.sampler=random",
+        "hydra.sweeper.seed=1736",  # five learning rates from 5e-4 to 5e-3, then three near 3e-7
+        "train.epochs=3",
+        "optimizer.learning_rate=tag(log,interval(1e-7,1e-2))",
+    ]
+    first = start(tmp_path, *command)
+    wait_for(first, "job 3:")
+    wait_for(first, "epoch 1/3")  # its run is open
+    first.kill()
+    first.wait()
+    second = start(tmp_path, *command)
+    said, _ = second.communicate(timeout=200)
+    assert second.returncode == 0, said
+    rows = tables(tmp_path)[-1]
+    assert [row["state"] for row in rows] == ["reused"] * 3 + ["finished"] * 2 + ["pruned"] * 3
+    assert {row["error"] for row in rows[:5]} == {""}
+    assert all(row["error"].startswith("pruned after epoch 2") for row in rows[5:])
+    runs = recorded(tmp_path)
+    parent = next(run for run in runs[1:] if "jobs" in run.data.params and run.info.end_time)
+    outcomes = [(run.info.status, run.data.tags.get("outcome", "")) for run in runs]
+    assert sorted(outcomes) == [
+        *[("FINISHED", "")] * 6,  # five trials and the second parent
+        *[("KILLED", "interrupted")] * 2,
+        *[("KILLED", "pruned")] * 3,
+    ]
+    best = max(rows[:5], key=lambda row: float(row["val/accuracy"]))
+    assert parent.data.tags["best.run_id"] == best["run_id"]
+    figures = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").list_artifacts(
+        parent.info.run_id, "figures"
+    )
+    assert "figures/optimisation_history.png" in [figure.path for figure in figures]
+
+
 def test_joblib_workers_share_one_store(tmp_path: Path) -> None:
     """Eight jobs on two workers that make the store's schema together; no figure is lost."""
     process = start(

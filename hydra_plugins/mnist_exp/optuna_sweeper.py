@@ -1,0 +1,65 @@
+"""`hydra/sweeper=optuna`: a search with Optuna, run as one recorded sweep."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class OptunaConf:
+    """Searches for the best validation accuracy."""
+
+    _target_: str = "hydra_plugins.mnist_exp.optuna_sweeper.OptunaSweeper"
+    n_trials: int = 20
+    n_jobs: int = 1
+    sampler: str = "tpe"
+    seed: int = 0
+    prune: bool = True
+    max_failed: int = 3
+    storage: str | None = None
+    params: dict[str, str] | None = None
+    trial: str | None = None  # which one a job is; set by the sweep
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=OptunaConf)
+
+
+class OptunaSweeper(Sweeper):
+    """Reads the search space and leaves the rest to `mnist_exp`."""
+
+    def __init__(self, params: dict[str, str] | None, trial: str | None, **settings: Any) -> None:
+        self.params, self.settings = params or {}, settings
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        self.config = config
+        self.loader: ConfigLoader = hydra_context.config_loader
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """The outcome of every trial, in order."""
+        from mnist_exp.config import validate
+        from mnist_exp.schema import SearchSettings
+
+        settings = validate(SearchSettings, self.settings, "hydra.sweeper")
+        from mnist_exp import space  # Optuna, which takes a second
+        from mnist_exp.search import Search
+        from mnist_exp.sweep import run_sweep
+
+        given: Sequence[str] = [*(f"{k}={v}" for k, v in self.params.items()), *arguments]
+        overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(list(given))
+        assert self.config is not None
+        plan = Search(*space.read(overrides), settings)
+        return run_sweep(plan, config=self.config, loader=self.loader, launcher=self.launcher)

@@ -1,0 +1,96 @@
+"""Hydra's launchers made safe: what a dead worker lost is started again, the cores are shared."""
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+
+from mnist_exp import hardware, tracking
+from mnist_exp.errors import PrunedError
+from mnist_exp.plans import Plan
+from mnist_exp.records import Record
+from mnist_exp.signals import uninterrupted
+from mnist_exp.summary import Result
+
+logger = logging.getLogger(__name__)
+
+
+def launch(
+    launcher: Launcher,
+    jobs: Mapping[int, Result],
+    *,
+    plan: Plan,
+    folder: Path,
+    started: float,
+    parent: Record,
+) -> dict[int, Result]:
+    """What the launcher gave back for each job; one that a dead worker lost is started again.
+
+    `started` is the time before which nothing in the jobs' folders is this sweep's.
+    """
+    ahead = dict(jobs)
+    done: dict[int, Result] = {}
+    for attempt in (1, 2):
+        overrides = [[*ahead[n].job, *_own_overrides(n, plan, launcher, parent)] for n in ahead]
+        try:
+            returns = launcher.launch(overrides, initial_job_idx=0)
+            pairs = zip(ahead.values(), returns, strict=True)
+            return done | {result.number: _from_return(result, ret) for result, ret in pairs}
+        except KeyboardInterrupt:
+            with uninterrupted():
+                _end_workers()
+                parent.close_the_dead()
+            raise
+        except Exception as error:  # of the launcher: a job's own come as returns
+            _end_workers()
+            seen = {n: result.as_left(folder, started) for n, result in ahead.items()}
+            done |= {n: result for n, result in seen.items() if result.state != "unfinished"}
+            ahead = {n: result for n, result in seen.items() if result.state == "unfinished"}
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            logger.warning(
+                f"a worker died ({reason}); {len(ahead)} jobs were not finished"
+                + (" and are started once more" if attempt == 1 else " after a second start")
+            )
+    return done | {n: replace(r, error="its worker died, twice") for n, r in ahead.items()}
+
+
+def _own_overrides(number: int, plan: Plan, launcher: Launcher, parent: Record) -> Iterator[str]:
+    """What a job needs to know beside its own overrides, in a form that reaches every launcher."""
+    yield f"hydra.sweep.subdir={number}"
+    for key, value in plan.job_settings(number).items():
+        yield f"{key}='{value}'"
+    # By our own name: MLFLOW_RUN_ID would make every job write into the parent.
+    variables = {tracking.PARENT: parent.run_id}
+    if threads := _threads(launcher):
+        variables["TF_NUM_INTRAOP_THREADS"] = str(threads)
+    for name, value in variables.items():
+        yield f"+hydra.job.env_set.{name}='{value}'"
+
+
+def _threads(launcher: Launcher) -> int | None:
+    """The threads of each worker when joblib shares out this machine's cores."""
+    settings = getattr(launcher, "joblib", None)
+    if settings is None:
+        return None
+    workers = settings["n_jobs"] if settings["n_jobs"] > 0 else hardware.cores()
+    return max(1, hardware.cores() // workers)
+
+
+def _end_workers() -> None:
+    """Ends joblib's workers: they would go on without us."""
+    if "joblib" in sys.modules:
+        from joblib.externals.loky import get_reusable_executor  # type: ignore[import-untyped]
+
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+
+
+def _from_return(result: Result, returned: JobReturn) -> Result:
+    if returned.status == JobStatus.COMPLETED:
+        return replace(result, outcome=returned.return_value)
+    reason = returned._return_value
+    error = str(reason).strip() or type(reason).__name__
+    return replace(result, error=error.splitlines()[-1], pruned=isinstance(reason, PrunedError))
