@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 ARGS ?= model=dense128
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+IN_PAIRS := --numprocesses 2 --dist worksteal
+
 .PHONY: run test test-all lint bench ui
 
 run: $(VENV)/.run  ## train, score and record one experiment
@@ -12,10 +14,10 @@ run: $(VENV)/.run  ## train, score and record one experiment
 	@echo "browse every run: make ui"
 
 test: $(VENV)/.dev  ## the tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(IN_PAIRS)
 
 test-all: $(VENV)/.dev  ## all the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(IN_PAIRS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Hydra's launchers made safe: what a dead worker lost is started again, the cores are shared."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -35,7 +36,9 @@ def launch(
     ahead = dict(jobs)
     done: dict[int, Result] = {}
     for attempt in (1, 2):
-        overrides = [[*ahead[n].job, *_own_overrides(n, plan, launcher, parent)] for n in ahead]
+        overrides = [
+            [*ahead[n].job, *_own_overrides(n, folder, plan, launcher, parent)] for n in ahead
+        ]
         try:
             returns = launcher.launch(overrides, initial_job_idx=0)
             pairs = zip(ahead.values(), returns, strict=True)
@@ -43,7 +46,6 @@ def launch(
         except KeyboardInterrupt:
             with uninterrupted():
                 _end_workers()
-                parent.close_the_dead()
             raise
         except Exception as error:  # of the launcher: a job's own come as returns
             _end_workers()
@@ -58,21 +60,34 @@ def launch(
     return done | {n: replace(r, error="its worker died, twice") for n, r in ahead.items()}
 
 
-def _own_overrides(number: int, plan: Plan, launcher: Launcher, parent: Record) -> Iterator[str]:
+def _own_overrides(
+    number: int, folder: Path, plan: Plan, launcher: Launcher, parent: Record
+) -> Iterator[str]:
     """What a job needs to know beside its own overrides, in a form that reaches every launcher."""
-    yield f"hydra.sweep.subdir={number}"
-    for key, value in plan.job_settings(number).items():
-        yield f"{key}='{value}'"
+    # Absolute: a worker that was there before us stands in a folder of its own.
+    settings = {"hydra.sweep.dir": str(folder), "hydra.sweep.subdir": str(number)}
+    for key, value in (settings | dict(plan.job_settings(number))).items():
+        yield f"{key}={_quoted(value)}"
     # By our own name: MLFLOW_RUN_ID would make every job write into the parent.
     variables = {tracking.PARENT: parent.run_id}
+    # A worker of a cluster that was there before us has an environment of its own.
+    given = (name for name in ("MNIST_PATH", "MLFLOW_TRACKING_URI") if name in os.environ)
+    variables |= {name: os.environ[name] for name in given}
     if threads := _threads(launcher):
         variables["TF_NUM_INTRAOP_THREADS"] = str(threads)
     for name, value in variables.items():
-        yield f"+hydra.job.env_set.{name}='{value}'"
+        yield f"+hydra.job.env_set.{name}={_quoted(value)}"
+
+
+def _quoted(value: str) -> str:
+    """The text as Hydra's grammar takes it, whatever is in it."""
+    return "'" + value.replace("'", "\\'") + "'"
 
 
 def _threads(launcher: Launcher) -> int | None:
-    """The threads of each worker when joblib shares out this machine's cores."""
+    """The threads of each worker: what Ray gives it, or joblib's share of this machine's cores."""
+    if remote := getattr(launcher, "remote", None):
+        return max(1, int(remote.get("num_cpus", 1)))
     settings = getattr(launcher, "joblib", None)
     if settings is None:
         return None

@@ -18,10 +18,11 @@ from mnist_exp.signals import uninterrupted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 logger = logging.getLogger(__name__)
 
-HOST, FOLDER = "host", "folder"  # tags
+HOST, FOLDER, PARENT_RUN = "host", "folder", "mlflow.parentRunId"  # tags
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # or the page shows GenAI's tabs
 SERVING = ("mlflow", "tensorflow", "keras", "numpy")  # what a served model needs
 
@@ -51,6 +52,9 @@ class Record:
 
     def close_the_dead(self) -> None:
         """Ends as KILLED the experiment's runs of this machine that no process holds any more."""
+
+    def close_children(self) -> None:
+        """Ends as KILLED the runs below this one, on any machine, that are still RUNNING."""
 
     def close(self, status: str) -> None:
         """Ends the run as FINISHED, FAILED or KILLED."""
@@ -140,12 +144,24 @@ class MlflowRun(Record):
                 self.client.log_artifact(self.run_id, str(path))
 
     def close_the_dead(self) -> None:
-        query = f"attributes.status = 'RUNNING' and tags.{HOST} = '{platform.node()}'"
-        for run in self.client.search_runs([self.experiment_id], query):
+        for run in self._running(HOST, platform.node()):
             if is_abandoned(Path(run.data.tags[FOLDER])):
-                self.client.set_tag(run.info.run_id, "outcome", "interrupted")
-                self.client.set_terminated(run.info.run_id, "KILLED")
-                logger.info(f"run {run.info.run_id[:8]} had died; it is closed as KILLED now")
+                self._bury(run.info.run_id)
+
+    def close_children(self) -> None:
+        for run in self._running(PARENT_RUN, self.run_id):
+            self._bury(run.info.run_id)
+
+    def _running(self, tag: str, value: str) -> list["Run"]:
+        query = f"attributes.status = 'RUNNING' and tags.`{tag}` = '{value}'"
+        return list(self.client.search_runs([self.experiment_id], query))
+
+    def _bury(self, run_id: str) -> None:
+        if self.client.get_run(run_id).info.status != "RUNNING":
+            return  # it ended, and gave its lock back, while we looked
+        self.client.set_tag(run_id, "outcome", "interrupted")
+        self.client.set_terminated(run_id, "KILLED")
+        logger.info(f"run {run_id[:8]} had died; it is closed as KILLED now")
 
     def close(self, status: str) -> None:
         self.client.set_terminated(self.run_id, status)

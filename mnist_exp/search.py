@@ -68,7 +68,8 @@ class Search(Plan):
                 "data.validation_split=0: set data.validation_split=0.1"
             )
         self.folder = folder
-        self.url = self.settings.storage or _beside(store.uri(configs[0].tracking))
+        given = self.settings.storage
+        self.url = store.absolute(given) if given else _beside(store.uri(configs[0].tracking))
         if self.settings.prune and launcher in CLUSTERS and self.url.startswith("sqlite"):
             raise InputError(
                 f"hydra.sweeper.storage: the workers of hydra/launcher={launcher} may be on other "
@@ -196,6 +197,8 @@ class Search(Plan):
         is_dead = not folder.is_dir() or is_abandoned(folder)
         if trial.user_attrs.get(HOST) != platform.node() or not is_dead:
             return
+        if trial.number not in [other.number for other in self._trials(TrialState.RUNNING)]:
+            return  # its sweep told of it, and ended, while we looked
         left = self._result(trial.number, trial.params).as_left(folder, since=0)
         self._asked[trial.number] = optuna.Trial(self.study, trial._trial_id)
         self.tell([left])

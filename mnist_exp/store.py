@@ -64,10 +64,14 @@ def schema_lock(where: str) -> Iterator[None]:
 
 def uri(config: Tracking) -> str:
     """The absolute URI: as configured, MLFLOW_TRACKING_URI, or mlflow.db in this folder."""
-    found = config.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
-    if found.startswith(SQLITE):
-        return f"{SQLITE}{Path(found.removeprefix(SQLITE)).absolute()}"
-    return found
+    return absolute(config.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db")
+
+
+def absolute(where: str) -> str:
+    """The URI as it can be used from any folder."""
+    if where.startswith(SQLITE):
+        return f"{SQLITE}{Path(where.removeprefix(SQLITE)).absolute()}"
+    return where
 
 
 def _knock(where: str) -> None:

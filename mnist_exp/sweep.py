@@ -118,6 +118,7 @@ def _run(
                 )
         finally:
             with uninterrupted():
+                parent.close_children()  # what still seems to run has lost its worker
                 results |= {n: results[n].as_left(folder, started) for n in batch}
                 plan.tell([results[n] for n in batch])
         failed += sum(results[n].state == "failed" for n in batch)

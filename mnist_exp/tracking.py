@@ -13,7 +13,7 @@ from typing import Any
 from mnist_exp import store
 from mnist_exp.errors import PrunedError
 from mnist_exp.locks import held
-from mnist_exp.records import FOLDER, HOST, MlflowRun, Record
+from mnist_exp.records import FOLDER, HOST, PARENT_RUN, MlflowRun, Record
 from mnist_exp.schema import Tracking
 from mnist_exp.signals import uninterrupted
 
@@ -104,7 +104,7 @@ def _run_tags(folder: Path, tags: Mapping[str, str]) -> dict[str, str]:
         FOLDER: str(folder.absolute()),
     }
     if parent := os.environ.get(PARENT):
-        own["mlflow.parentRunId"] = parent
+        own[PARENT_RUN] = parent
     return own | {key: value for key, value in tags.items() if value}
 
 

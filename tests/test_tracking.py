@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import tiny
 
-from mnist_exp import models, tracking
+from mnist_exp import models, records, tracking
 from mnist_exp.data import Dataset
 from mnist_exp.errors import InputError
 from mnist_exp.schema import Tracking
@@ -195,6 +195,36 @@ def test_a_dead_run_is_closed_and_a_living_one_is_not(
         assert client.get_run(other).info.status == "RUNNING"
         found = client.get_run(dead)
         assert (found.info.status, found.data.tags["outcome"]) == ("KILLED", "interrupted")
+
+
+def test_a_run_that_ends_while_its_lock_is_looked_at_stays_finished(
+    opened: Callable, client: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened() as record:
+        experiment = client.get_run(record.run_id).info.experiment_id
+        here = {"host": platform.node(), "folder": str(tmp_path)}
+        ending = client.create_run(experiment, tags=here).info.run_id
+
+        def ends_now(_: Path) -> bool:
+            client.set_terminated(ending, "FINISHED")
+            return True
+
+        monkeypatch.setattr(records, "is_abandoned", ends_now)
+        record.close_the_dead()
+    assert client.get_run(ending).info.status == "FINISHED"
+
+
+def test_a_sweep_closes_what_its_dead_workers_left_on_any_machine(
+    opened: Callable, client: mlflow.MlflowClient
+) -> None:
+    with opened() as parent:
+        experiment = client.get_run(parent.run_id).info.experiment_id
+        tags = {"host": "another", "mlflow.parentRunId": parent.run_id}
+        lost = client.create_run(experiment, tags=tags).info.run_id
+        other = client.create_run(experiment, tags=tags | {"mlflow.parentRunId": "x"}).info.run_id
+        parent.close_children()
+    assert client.get_run(lost).info.status == "KILLED"
+    assert client.get_run(other).info.status == "RUNNING"
 
 
 def test_a_closed_port_is_answered_in_a_sentence_without_the_password(tmp_path: Path) -> None:

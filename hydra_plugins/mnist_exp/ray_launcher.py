@@ -1,0 +1,141 @@
+"""`hydra/launcher=ray`: each job a task of a Ray cluster, or of one made on this machine.
+
+hydra-ray-launcher 1.2.2 does the same and is configured alike, but needs cloudpickle<3, which
+joblib's present release does not take, and loses every result when one task is lost.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+
+@dataclass
+class RayOptions:
+    """Arguments of `ray.init` and of `ray.remote`."""
+
+    init: dict[str, Any] = field(default_factory=lambda: {"address": None})
+    remote: dict[str, Any] = field(default_factory=lambda: {"num_cpus": 1, "max_retries": 1})
+
+
+@dataclass
+class RayConf:
+    """Runs the jobs on a Ray cluster."""
+
+    _target_: str = "hydra_plugins.mnist_exp.ray_launcher.RayLauncher"
+    ray: RayOptions = field(default_factory=RayOptions)
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="ray", node=RayConf)
+
+
+class RayLauncher(Launcher):
+    """Hands every job to Ray, which runs again, once, what a dead node was doing."""
+
+    def __init__(self, ray: DictConfig) -> None:
+        self.init: dict[str, Any] = OmegaConf.to_container(ray.init)  # type: ignore[assignment]
+        self.remote: dict[str, Any] = OmegaConf.to_container(ray.remote)  # type: ignore[assignment]
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        from mnist_exp.errors import InputError
+
+        if find_spec("ray") is None:
+            raise InputError(
+                "hydra/launcher=ray: not installed; pip install 'mnist-exp[ray]' brings it"
+            )
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """What became of each job; a lost one is failed, the others go on."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # every job says the same, of itself
+        import ray
+
+        setup_globals()
+        _connect(self.init)
+        task = ray.remote(**self.remote)(job)
+        tasks = [
+            task.remote(
+                self.hydra_context,
+                self._compose(initial_job_idx + number, overrides),
+                self.task_function,
+                Singleton.get_state(),
+            )
+            for number, overrides in enumerate(job_overrides)
+        ]
+        try:
+            return [_result(one) for one in tasks]
+        except KeyboardInterrupt:
+            for one in tasks:
+                ray.cancel(one)  # a KeyboardInterrupt there, too
+            ray.wait(tasks, num_returns=len(tasks), timeout=10)
+            raise
+
+    def _compose(self, number: int, overrides: Sequence[str]) -> DictConfig:
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.id = f"{config.hydra.job.name}_{number}"
+            config.hydra.job.num = number
+        return config
+
+
+def _connect(arguments: dict[str, Any]) -> None:
+    """Joins the cluster at `address`, or starts one on this machine that ends with this process."""
+    import ray
+
+    from mnist_exp.errors import InputError
+
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(**{"logging_level": "WARNING"} | arguments)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise InputError(
+            f"hydra.launcher.ray.init={arguments}: Ray did not start or answer ({reason}); "
+            "check the address, or choose hydra/launcher=joblib"
+        ) from error
+
+
+def job(
+    hydra_context: HydraContext,
+    config: DictConfig,
+    task_function: TaskFunction,
+    singletons: dict[Any, Any],
+) -> JobReturn:
+    """One job, in a worker."""
+    setup_globals()
+    Singleton.set_state(singletons)
+    HydraConfig.instance().set_config(config)
+    return run_job(
+        hydra_context=hydra_context,
+        config=config,
+        task_function=task_function,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
+
+
+def _result(task: Any) -> JobReturn:
+    import ray
+
+    try:
+        returned: JobReturn = ray.get(task)
+    except ray.exceptions.RayError as error:
+        reason = f"Ray lost the job: {str(error).strip().splitlines()[0]}"
+        returned = JobReturn(status=JobStatus.FAILED)
+        returned.return_value = RuntimeError(reason)
+    return returned

@@ -1,0 +1,131 @@
+"""A sweep on a real Ray cluster of two nodes on this machine."""
+
+import csv
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+
+ALONE = {
+    "RAY_AUTH_MODE": "disabled",  # a token would have to be the same on every node
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",  # or Ray takes loopback for a sign of one node
+}
+
+
+@dataclass
+class Cluster:
+    address: str
+    nodes: list[subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A head and a second node with one core each, ended by their process ids."""
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a socket's path has to be short
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    ray = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1"]
+    ray += [
+        "--node-ip-address=127.0.0.1",
+        "--object-store-memory=100000000",
+        "--disable-usage-stats",
+    ]
+    head = ["--head", f"--port={address.rpartition(':')[2]}", "--include-dashboard=false"]
+    found = Cluster(address, [])
+    try:
+        for role in ([*head, f"--temp-dir={folder}"], [f"--address={address}"]):
+            node = subprocess.Popen(
+                [*ray, *role],
+                env=os.environ | ALONE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            found.nodes.append(node)
+            _wait_for(node, b"--block")
+        yield found
+    finally:
+        family = [psutil.Process(node.pid) for node in found.nodes if node.poll() is None]
+        family += [child for node in family for child in node.children(recursive=True)]
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        for node in found.nodes:
+            node.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_for(node: subprocess.Popen[bytes], words: bytes) -> None:
+    assert node.stdout is not None
+    said = b""
+    for line in node.stdout:
+        said += line
+        if words in line:
+            return
+    pytest.fail(said.decode())
+
+
+def sweep(folder: Path, cluster: Cluster, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "mnist_exp.run", "-m", "data=mnist5k", "data.limit=500"),
+            *("hydra/launcher=ray", f"hydra.launcher.ray.init.address={cluster.address}"),
+            *arguments,
+        ],
+        cwd=folder,
+        env=os.environ | ALONE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_six_jobs_on_two_nodes_one_of_them_failing(tmp_path: Path, cluster: Cluster) -> None:
+    rates = "optimizer.learning_rate=1e-3,2e-3,1e30,3e-3,4e-3,5e-3"
+    process = sweep(tmp_path, cluster, rates, "train.epochs=1")
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 1, said
+    (table,) = (tmp_path / "outputs").rglob("sweep.csv")
+    rows = list(csv.DictReader(table.open()))
+    assert [row["state"] for row in rows] == ["finished"] * 2 + ["failed"] + ["finished"] * 3
+    assert "the loss became" in rows[2]["error"]
+    assert all(tmp_path in Path(row["folder"]).parents for row in rows if row["folder"])
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("mnist").experiment_id])
+    assert sorted(run.info.status for run in runs) == ["FAILED"] * 2 + ["FINISHED"] * 5
+    parent = next(run for run in runs if "jobs" in run.data.params)
+    children = [run for run in runs if run is not parent]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_takes_no_job_with_it(tmp_path: Path, cluster: Cluster) -> None:
+    """The second is killed while both are at work: Ray runs its job again on the first."""
+    process = sweep(tmp_path, cluster, "seed=0,1,2", "train.epochs=2000")
+    assert process.stdout is not None
+    second = psutil.Process(cluster.nodes[1].pid)
+    for line in process.stdout:
+        found = re.search(r"job pid=(\d+).*epoch +\d+/", line)
+        if found and second in psutil.Process(int(found[1])).parents():
+            break
+    for one in [second, *second.children(recursive=True)]:
+        one.kill()
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    (table,) = (tmp_path / "outputs").rglob("sweep.csv")
+    assert [row["state"] for row in csv.DictReader(table.open())] == ["finished"] * 3
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("mnist").experiment_id])
+    assert sorted(run.info.status for run in runs) == ["FINISHED"] * 4 + ["KILLED"]
