@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
@@ -93,10 +93,15 @@ def in_our_words() -> Iterator[None]:
 
 def from_hydra(composed: Any) -> Config:
     """The validated config of what Hydra composed, its own part included; raises as `parse`."""
+    return parse(without_hydra(composed))
+
+
+def without_hydra(composed: Any) -> DictConfig:
+    """What Hydra composed without its own part; raises `InputError` as `refuse_lists`."""
     refuse_lists(composed.hydra.runtime.choices)
-    return parse(
-        OmegaConf.create({k: v for k, v in composed.items_ex(resolve=False) if k != "hydra"})
-    )
+    ours = OmegaConf.create({k: v for k, v in composed.items_ex(resolve=False) if k != "hydra"})
+    OmegaConf.set_struct(ours, True)
+    return ours
 
 
 def scientific(config: Config) -> dict[str, Any]:

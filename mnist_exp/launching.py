@@ -11,7 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from mnist_exp import hardware, tracking
-from mnist_exp.errors import PrunedError
+from mnist_exp.errors import InputError, PrunedError
 from mnist_exp.plans import Plan
 from mnist_exp.records import Record
 from mnist_exp.signals import uninterrupted
@@ -43,7 +43,7 @@ def launch(
             returns = launcher.launch(overrides, initial_job_idx=0)
             pairs = zip(ahead.values(), returns, strict=True)
             return done | {result.number: _from_return(result, ret) for result, ret in pairs}
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, InputError):
             with uninterrupted():
                 _end_workers()
             raise

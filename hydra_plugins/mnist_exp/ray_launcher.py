@@ -5,6 +5,7 @@ joblib's present release does not take, and loses every result when one task is 
 """
 
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -17,6 +18,10 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
+
+from mnist_exp.errors import InputError
+
+CONNECT_SECONDS = 3
 
 
 @dataclass
@@ -48,12 +53,11 @@ class RayLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        from mnist_exp.errors import InputError
-
         if find_spec("ray") is None:
             raise InputError(
                 "hydra/launcher=ray: not installed; pip install 'mnist-exp[ray]' brings it"
             )
+        _knock(self.init)
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(
@@ -92,22 +96,35 @@ class RayLauncher(Launcher):
         return config
 
 
+def _knock(arguments: dict[str, Any]) -> None:
+    """Raises `InputError` when nobody listens at the address: Ray itself tries for minutes."""
+    host, _, port = str(arguments.get("address", "")).removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise _refused(arguments, error) from error
+
+
 def _connect(arguments: dict[str, Any]) -> None:
     """Joins the cluster at `address`, or starts one on this machine that ends with this process."""
     import ray
-
-    from mnist_exp.errors import InputError
 
     if ray.is_initialized():
         return
     try:
         ray.init(**{"logging_level": "WARNING"} | arguments)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise InputError(
-            f"hydra.launcher.ray.init={arguments}: Ray did not start or answer ({reason}); "
-            "check the address, or choose hydra/launcher=joblib"
-        ) from error
+    except (ConnectionError, TypeError, ValueError, RuntimeError) as error:
+        raise _refused(arguments, error) from error
+
+
+def _refused(arguments: dict[str, Any], error: Exception) -> InputError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+    return InputError(
+        f"hydra.launcher.ray.init={arguments}: Ray did not start or answer ({reason}); "
+        "check the address and the settings, or choose hydra/launcher=joblib"
+    )
 
 
 def job(

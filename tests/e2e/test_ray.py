@@ -16,6 +16,11 @@ from pathlib import Path
 import mlflow
 import psutil
 import pytest
+from omegaconf import OmegaConf
+
+from hydra_plugins.mnist_exp import ray_launcher
+from hydra_plugins.mnist_exp.ray_launcher import RayLauncher
+from mnist_exp.errors import InputError
 
 ALONE = {
     "RAY_AUTH_MODE": "disabled",  # a token would have to be the same on every node
@@ -108,6 +113,28 @@ def test_six_jobs_on_two_nodes_one_of_them_failing(tmp_path: Path, cluster: Clus
     parent = next(run for run in runs if "jobs" in run.data.params)
     children = [run for run in runs if run is not parent]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+
+
+def launcher(init: dict[str, object]) -> RayLauncher:
+    return RayLauncher(OmegaConf.create({"init": init, "remote": {}}))
+
+
+def test_where_ray_is_missing_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_launcher, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"pip install 'mnist-exp\[ray\]' brings it"):
+        launcher({}).setup(hydra_context=None, task_function=None, config=None)
+
+
+def test_an_address_where_nobody_listens_is_refused_at_once() -> None:
+    with pytest.raises(InputError, match=r"127.0.0.1:1'}: Ray did not start or answer"):
+        launcher({"address": "127.0.0.1:1"}).setup(
+            hydra_context=None, task_function=None, config=None
+        )
+
+
+def test_settings_that_ray_does_not_know_are_refused() -> None:
+    with pytest.raises(InputError, match="adress"):
+        launcher({"adress": "auto"}).launch([], 0)
 
 
 @pytest.mark.slow

@@ -1,0 +1,70 @@
+"""A sweep's jobs become configs quickly, and exactly as Hydra would have them."""
+
+from collections.abc import Iterator
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+
+from mnist_exp.config import CONF, from_hydra, in_our_words
+from mnist_exp.errors import InputError
+from mnist_exp.sweep import Parser
+
+
+@pytest.fixture
+def parser() -> Iterator[Parser]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        composed = hydra.compose_config("config", [], RunMode.MULTIRUN, from_shell=False)
+        yield Parser(composed, hydra.config_loader)
+
+
+JOBS = [
+    (),
+    ("model=cnn", "seed=3"),
+    ("model.units=[64,32]", "model.units=[16]"),
+    ("optimizer=sgd", "optimizer.learning_rate=0.1", "optimizer.momentum=0"),
+    ("experiment=sigmoid100", "train.epochs=2", "train.patience=null"),
+    ("train.epochs=2", "experiment=sigmoid100"),
+    ("train=long", "data.path='/a folder/with spaces'", "seed=${train.epochs}"),
+    ("save_as=[a.keras,b.h5]", "optimizer={learning_rate:0.2}"),
+    ("++seed=4", "train.jit=true"),
+]
+
+
+@pytest.mark.parametrize("job", JOBS, ids=" ".join)
+def test_a_job_is_what_hydra_composes(parser: Parser, job: tuple[str, ...]) -> None:
+    whole = parser.loader.load_sweep_config(parser.config, list(job))
+    assert parser.one(job) == from_hydra(whole)
+
+
+@pytest.mark.parametrize(
+    "job", [("train.epoch=3",), ("model=cnn", "train.epochs=0"), ("model=foo",), ("seed=${no}",)]
+)
+def test_a_bad_job_is_refused_in_the_same_words(parser: Parser, job: tuple[str, ...]) -> None:
+    with pytest.raises(InputError) as expected, in_our_words():
+        from_hydra(parser.loader.load_sweep_config(parser.config, list(job)))
+    with pytest.raises(InputError) as refused:
+        parser.one(job)
+    assert str(refused.value) == str(expected.value)
+
+
+def test_jobs_that_choose_the_same_are_composed_once(
+    parser: Parser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composed = []
+    real = parser.loader.load_sweep_config
+
+    def count(config: object, overrides: list[str]) -> object:
+        composed.append(overrides)
+        return real(config, overrides)
+
+    monkeypatch.setattr(parser.loader, "load_sweep_config", count)
+    jobs = [(f"model={m}", f"seed={s}") for m in ("cnn", "dropout") for s in range(5)]
+    configs = parser.all(jobs)
+    assert [(c.model.name, c.seed) for c in configs] == [
+        (m, s) for m in ("cnn", "dropout") for s in range(5)
+    ]
+    assert composed == [["model=cnn"], ["model=dropout"]]
