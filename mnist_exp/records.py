@@ -101,6 +101,7 @@ class MlflowRun(Record):
     def log_data(self, data: Dataset) -> None:
         from mlflow.entities import Dataset as MlflowDataset
         from mlflow.entities import DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
 
         images = {"train": data.train_images, "test": data.test_images}
         profile = {f"{split}_images": len(values) for split, values in images.items()}
@@ -112,7 +113,11 @@ class MlflowRun(Record):
             profile=json.dumps(profile | {"validation_images": len(data.validation_images)}),
         )
         context = [InputTag("mlflow.data.context", "training")]
-        self.client.log_inputs(self.run_id, [DatasetInput(dataset, context)])
+        inputs = [DatasetInput(dataset, context)]
+        try:
+            self.client.log_inputs(self.run_id, inputs)
+        except MlflowException:  # another run was first to name this data set: now it is there
+            self.client.log_inputs(self.run_id, inputs)
 
     @uninterrupted()
     def log_model(self, model: Any, example: np.ndarray) -> None:

@@ -214,6 +214,26 @@ def test_a_run_that_ends_while_its_lock_is_looked_at_stays_finished(
     assert client.get_run(ending).info.status == "FINISHED"
 
 
+def test_two_runs_may_name_the_same_new_data_set_at_once(
+    opened: Callable, digits: Dataset, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow's stores insert it twice, and refuse the second."""
+    with opened() as record:
+        real = record.client.log_inputs
+        calls = []
+
+        def too_late(*arguments: object) -> None:
+            calls.append(arguments)
+            if len(calls) == 1:
+                raise mlflow.MlflowException("duplicate key")
+            real(*arguments)
+
+        monkeypatch.setattr(record.client, "log_inputs", too_late)
+        record.log_data(digits)
+    run = client.get_run(record.run_id)
+    assert [named.dataset.name for named in run.inputs.dataset_inputs] == ["mnist5k"]
+
+
 def test_a_sweep_closes_what_its_dead_workers_left_on_any_machine(
     opened: Callable, client: mlflow.MlflowClient
 ) -> None:
