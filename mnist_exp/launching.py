@@ -60,6 +60,14 @@ def launch(
     return done | {n: replace(r, error="its worker died, twice") for n, r in ahead.items()}
 
 
+def is_far(launcher: Launcher, name: str) -> bool:
+    """Whether the launcher of that name may run jobs on other machines."""
+    if name == "ray":
+        address = getattr(launcher, "init", {}).get("address") or os.environ.get("RAY_ADDRESS")
+        return address not in (None, "local")
+    return name == "submitit_slurm"
+
+
 def _own_overrides(
     number: int, folder: Path, plan: Plan, launcher: Launcher, parent: Record
 ) -> Iterator[str]:

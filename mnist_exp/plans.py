@@ -15,11 +15,11 @@ class Plan:
     probes: Sequence[Job] = ()  # jobs that must be valid before any job is started
     tolerated = 0  # failed jobs; with more the sweep has failed, and draws no further ones
 
-    def begin(self, configs: Sequence[Config], folder: Path, launcher: str) -> Sequence[Result]:
+    def begin(self, configs: Sequence[Config], folder: Path, far: bool) -> Sequence[Result]:
         """The results an earlier command left; called once, with what became of the probes.
 
-        `folder` is the sweep's, `launcher` Hydra's name. Raises `InputError` before anything is
-        started.
+        `folder` is the sweep's; `far` says that jobs may run on other machines. Raises `InputError`
+        before anything is started.
         """
         return ()
 

@@ -98,6 +98,8 @@ def _unknown_key(key: str, keys: Sequence[str]) -> str:
     group = key.partition(".")[0]
     if group == "hydra" and not key.startswith("hydra.sweeper."):
         return f"{key}: Hydra has no such key; see --hydra-help"
+    if key in keys and group == "hydra":
+        return f"{key}: the grid has no such key; it is one of hydra/sweeper=optuna"
     if key in keys:
         return f"{key}: the chosen {group} has no such key; another one has (see conf/{group})"
     known = [*GROUPS, *keys]

@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 # What a trial's record in the study says beside its values.
 HOST, FOLDER, OUTCOME, REASON, INTERRUPTED = "host", "folder", "outcome", "reason", "interrupted"
-CLUSTERS = ("ray", "submitit_slurm")  # launchers whose workers may be on other machines
 ENOUGH = 4  # different scores, to speak of importance
 WAITING = TrialState.WAITING
 
@@ -61,7 +60,7 @@ class Search(Plan):
         self.probes = list(dict.fromkeys(self._job(first | {key: value}) for key, value in ends))
         self._asked: dict[int, optuna.Trial] = {}
 
-    def begin(self, configs: Sequence[Config], folder: Path, launcher: str) -> Sequence[Result]:
+    def begin(self, configs: Sequence[Config], folder: Path, far: bool) -> Sequence[Result]:
         if not all(config.data.validation_split for config in configs):
             raise InputError(
                 "hydra/sweeper=optuna: a search goes by validation accuracy, but "
@@ -70,11 +69,10 @@ class Search(Plan):
         self.folder = folder
         given = self.settings.storage
         self.url = store.absolute(given) if given else _beside(store.uri(configs[0].tracking))
-        if self.settings.prune and launcher in CLUSTERS and self.url.startswith("sqlite"):
+        if self.settings.prune and far and self.url.startswith(store.SQLITE):
             raise InputError(
-                f"hydra.sweeper.storage: the workers of hydra/launcher={launcher} may be on other "
-                f"machines and cannot reach {self.url}; give the URL of a database server, or "
-                "hydra.sweeper.prune=false"
+                "hydra.sweeper.storage: workers on other machines report to the study and cannot "
+                f"reach {self.url}; give the URL of a database server, or hydra.sweeper.prune=false"
             )
         self.study = self._open(f"{configs[0].tracking.experiment}-{self._identity(configs[0])}")
         for trial in self._trials(TrialState.RUNNING):

@@ -26,7 +26,7 @@ from mnist_exp.config import (
 )
 from mnist_exp.errors import InputError, SweepError
 from mnist_exp.experiment import Outcome
-from mnist_exp.launching import launch
+from mnist_exp.launching import is_far, launch
 from mnist_exp.plans import Plan
 from mnist_exp.records import Record
 from mnist_exp.schema import Config
@@ -52,8 +52,8 @@ def run_sweep(
     folder = folders.make(Path(config.hydra.sweep.dir).absolute(), "hydra.sweep.dir")
     name = f"sweep of {', '.join(plan.swept) or 'one job'}"
     with sigterm_interrupts(), folders.given_back_if_refused(folder):
-        chosen = config.hydra.runtime.choices["hydra/launcher"]
-        results = {result.number: result for result in plan.begin(configs, folder, chosen)}
+        far = is_far(launcher, config.hydra.runtime.choices["hydra/launcher"])
+        results = {result.number: result for result in plan.begin(configs, folder, far)}
         with tracking.record(
             configs[0].tracking,
             name=name,

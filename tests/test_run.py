@@ -76,6 +76,10 @@ def test_questions_are_answered_without_heavy_imports(
             "hydra.sweeper.trials: no such key (did you mean hydra.sweeper.n_trials?)",
         ),
         (
+            ["-m", "hydra.sweeper.n_trials=3", "model=cnn,dropout"],
+            "hydra.sweeper.n_trials: the grid has no such key; it is one of hydra/sweeper=optuna",
+        ),
+        (
             ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_jobs=0", "model=cnn,dropout"],
             "hydra.sweeper.n_jobs: expected a number of at least 1, got 0",
         ),

@@ -37,7 +37,7 @@ def search(
     *overrides: str,
     begin: bool = True,
     config: Sequence[str] = (),
-    launcher: str = "basic",
+    far: bool = False,
     **changes: object,
 ) -> Search:
     """A search whose study lies in `folder`, begun."""
@@ -46,9 +46,7 @@ def search(
     if begin:
         uri = f"tracking.uri=sqlite:///{folder}/mlflow.db"
         (folder / "sweep").mkdir(exist_ok=True)
-        plan.earlier = plan.begin(
-            [compose(["data=mnist5k", uri, *config])], folder / "sweep", launcher
-        )
+        plan.earlier = plan.begin([compose(["data=mnist5k", uri, *config])], folder / "sweep", far)
     return plan
 
 
@@ -243,7 +241,7 @@ def test_trials_of_another_machine_are_left_alone(
     ("changes", "sentence"),
     [
         ({"config": ["data.validation_split=0"]}, "set data.validation_split=0.1"),
-        ({"launcher": "submitit_slurm"}, "give the URL of a database server"),
+        ({"far": True}, "give the URL of a database server"),
         ({"storage": "sqlite:////nowhere/x.db"}, "there is no folder /nowhere"),
         ({"storage": "nonsense"}, "no study can be kept in nonsense"),
         ({"storage": "postgresql://me:s3cret@127.0.0.1:1/x"}, "in postgresql://***@127.0.0.1:1/x"),
@@ -258,7 +256,7 @@ def test_what_cannot_be_searched_is_refused(
 
 
 def test_workers_on_other_machines_need_no_database_when_nothing_is_pruned(tmp_path: Path) -> None:
-    plan = search(tmp_path, launcher="submitit_slurm", prune=False)
+    plan = search(tmp_path, far=True, prune=False)
     assert plan.job_settings(0) == {}
 
 

@@ -6,9 +6,12 @@ import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
+from hydra_plugins.mnist_exp.ray_launcher import RayLauncher
 from mnist_exp.config import CONF, from_hydra, in_our_words
 from mnist_exp.errors import InputError
+from mnist_exp.launching import is_far
 from mnist_exp.sweep import Parser
 
 
@@ -68,3 +71,23 @@ def test_jobs_that_choose_the_same_are_composed_once(
         (m, s) for m in ("cnn", "dropout") for s in range(5)
     ]
     assert composed == [["model=cnn"], ["model=dropout"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "expected"),
+    [
+        ("basic", None, False),
+        ("joblib", None, False),
+        ("submitit_local", None, False),
+        ("submitit_slurm", None, True),
+        ("ray", None, False),
+        ("ray", "local", False),
+        ("ray", "10.0.0.1:6379", True),
+    ],
+)
+def test_which_launchers_may_leave_this_machine(
+    name: str, address: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    launcher = RayLauncher(OmegaConf.create({"init": {"address": address}, "remote": {}}))
+    assert is_far(launcher, name) is expected
