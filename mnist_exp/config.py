@@ -124,6 +124,11 @@ def without_password(text: str) -> str:
     return re.sub(r"(?<=://)[^/\s]*@", "***@", text)
 
 
+def from_yaml(text: str) -> Config:
+    """The config that `to_yaml` wrote; raises `InputError`."""
+    return parse(OmegaConf.create(text))
+
+
 def to_yaml(config: Config) -> str:
     """The public config as YAML."""
     return OmegaConf.to_yaml(OmegaConf.create(public(config)))

@@ -1,6 +1,7 @@
 """The run folder: claimed by one run alone, and given back if the run is refused."""
 
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, count
@@ -51,6 +52,15 @@ def make(folder: Path, key: str) -> Path:
     except OSError as error:
         raise InputError(unusable(error, key)) from error
     return folder
+
+
+def copy(file: Path, to: Path) -> None:
+    """Writes the file where the user asked for it; raises `InputError` when that cannot be."""
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, to)
+    except OSError as error:
+        raise InputError(f"--output {to}: {error.strerror}; give another path") from error
 
 
 def unusable(error: OSError, key: str) -> str:

@@ -3,12 +3,15 @@
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from mnist_exp.errors import InputError
 from mnist_exp.schema import ConvModel, DenseModel, ModelConfig
 
 PIXELS = "pixels_0_to_255"  # the input's name: floats in [0, 1] would be read as nearly black
@@ -62,6 +65,28 @@ def summary(model: keras.Model) -> str:
     lines: list[str] = []
     model.summary(print_fn=lines.append, line_length=78)
     return "\n".join(lines) + "\n"
+
+
+def load(path: Path, name: str) -> keras.Model:
+    """The saved model, loaded in Keras' safe mode: no code that it may carry is run.
+
+    Raises `InputError`, calling it `name`, for a file that is no model of 28x28 pixels and 10
+    scores.
+    """
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # whatever a damaged archive or an unsafe layer comes to
+        reason = shorten(str(error), 160, placeholder=" ...")
+        raise InputError(
+            f"{name}: expected a Keras model that loads in safe mode ({reason})"
+        ) from error
+    shapes = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
+    if shapes != ((None, 28, 28), (None, 10)):
+        raise InputError(
+            f"{name}: expected a model of (n, 28, 28) pixels and (n, 10) scores, got {shapes[0]} "
+            f"and {shapes[1]}; choose a run made by python -m mnist_exp.run"
+        )
+    return model
 
 
 def stock(model: keras.Model) -> keras.Model:

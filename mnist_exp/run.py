@@ -5,11 +5,10 @@ python -m mnist_exp.run model=dense128
 
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -22,16 +21,13 @@ from mnist_exp.folders import remove_empty, unusable
 from mnist_exp.refusals import explain, is_refusal, made_by_hydra
 from mnist_exp.schema import keys
 from mnist_exp.signals import Terminated
-from mnist_exp.terminal import errors, show_logs
+from mnist_exp.terminal import FULL_ERROR, leave, show_logs
 from mnist_exp.trials import Trial
 
 if TYPE_CHECKING:
     from mnist_exp.experiment import Outcome
 
 logger = logging.getLogger("mnist_exp.run")  # not __main__
-
-FULL_ERROR = "HYDRA_FULL_ERROR"
-WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -69,18 +65,18 @@ def sentences(empty_folder: Path | None = None) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        _leave(2, str(error), error)
+        leave(2, str(error), error)
     except (DivergedError, SweepError) as error:
-        _leave(1, str(error), error)
+        leave(1, str(error), error)
     except Terminated as error:
-        _leave(143, "terminated; what was finished is kept", error)
+        leave(143, "terminated; what was finished is kept", error)
     except KeyboardInterrupt as error:
-        _leave(130, "interrupted; what was finished is kept", error)
+        leave(130, "interrupted; what was finished is kept", error)
     except Exception as error:
         if is_refusal(error):
-            _leave(2, explain(error, keys()), error)
+            leave(2, explain(error, keys()), error)
         if isinstance(error, OSError) and made_by_hydra(error):  # a run folder, before our part
-            _leave(2, unusable(error, "hydra.run.dir=... or hydra.sweep.dir"), error)
+            leave(2, unusable(error, "hydra.run.dir=... or hydra.sweep.dir"), error)
         raise
     finally:
         if empty_folder is not None:
@@ -127,19 +123,6 @@ def _say_where(outcome: "Outcome") -> None:
     logger.info(f"figures, tables and model: {folder}")
     if outcome.run_id:
         logger.info(f"MLflow run {outcome.run_id[:8]}; compare all runs with: mlflow ui")
-
-
-def _leave(code: int, sentence: str, error: BaseException) -> NoReturn:
-    if WANTS_TRACEBACK:
-        raise error
-    errors.print(sentence, style="red", markup=False)
-    if isinstance(error, KeyboardInterrupt):
-        # At once: taking TensorFlow down in order takes a second, and everything is on disk.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        logging.shutdown()
-        os._exit(code)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

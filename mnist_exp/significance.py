@@ -1,7 +1,10 @@
-"""Intervals and tests: how sure a score is, from counts alone."""
+"""Intervals and tests: how sure a score is, and whether two of them really differ."""
 
+from collections.abc import Sequence
 from math import sqrt
-from statistics import NormalDist
+from statistics import NormalDist, mean, stdev
+
+SAME = 1e-12  # below it two accuracies differ by rounding only
 
 
 def wilson_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -24,3 +27,63 @@ def wilson_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[float,
     low = 0.0 if hits == 0 else centre - half
     high = 1.0 if hits == n else centre + half
     return low, high
+
+
+def t_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Student's interval (low, high) of the mean of two or more independent values.
+
+    Source: Student (1908), "The probable error of a mean", Biometrika 6(1).
+    """
+    if len(values) < 2:
+        raise ValueError(f"expected two or more values, got {len(values)}")
+    from scipy.stats import t
+
+    half = t.ppf((1 + confidence) / 2, len(values) - 1) * stdev(values) / sqrt(len(values))
+    return mean(values) - float(half), mean(values) + float(half)
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """The two-sided exact p-value that A and B are right equally often.
+
+    `only_a` images are right by A alone, `only_b` by B alone; those where both agree say nothing.
+    Source: McNemar (1947), Psychometrika 12(2); exact form: Edwards (1948), Psychometrika 13(3).
+    """
+    if only_a < 0 or only_b < 0:
+        raise ValueError(f"counts must not be negative, got {only_a} and {only_b}")
+    if only_a + only_b == 0:
+        return 1.0
+    from scipy.stats import binomtest
+
+    return float(binomtest(only_a, only_a + only_b).pvalue)
+
+
+def paired_t(differences: Sequence[float]) -> float:
+    """The two-sided p-value that the mean of two or more paired differences is 0.
+
+    Equal differences leave no spread to measure them by: then it is the sign test's, 2 / 2^n.
+    Source: Student (1908), as `t_interval`.
+    """
+    n = len(differences)
+    if n < 2:
+        raise ValueError(f"expected two or more differences, got {n}")
+    from scipy.stats import t
+
+    middle, error = mean(differences), stdev(differences) / sqrt(n)
+    if error < SAME:
+        return 1.0 if abs(middle) < SAME else 2.0 ** (1 - n)
+    return float(2 * t.sf(abs(middle) / error, n - 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values corrected for their number, in the same order.
+
+    Below 0.05 each, the chance of one or more false alarms among all of them is below 5 %.
+    Source: Holm (1979), "A simple sequentially rejective multiple test procedure", Scandinavian
+    Journal of Statistics 6(2).
+    """
+    corrected = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = highest
+    return corrected

@@ -23,14 +23,35 @@ CONNECT_SECONDS = 3
 PORTS = {"http": 80, "https": 443}
 
 
+TO_WRITE = "name another with tracking.uri=..., or run without one: tracking.enabled=false"
+TO_READ = "name the one you mean with --tracking-uri or MLFLOW_TRACKING_URI"
+
+
 @contextmanager
-def opened(config: Tracking) -> Iterator["MlflowClient"]:
+def opened_to_read(config: Tracking) -> Iterator["MlflowClient"]:
+    """Within: a client of the store that is there already.
+
+    Raises `InputError` when the store cannot be used, or was never written.
+    """
+    where = uri(config)
+    if where.startswith(SQLITE) and not Path(where.removeprefix(SQLITE)).exists():
+        raise InputError(
+            f"there are no recorded runs here: {where.removeprefix(SQLITE)} does not exist; "
+            f"go to the folder where python -m mnist_exp.run was used, or {TO_READ}"
+        )
+    with opened(config, TO_READ) as client:
+        yield client
+
+
+@contextmanager
+def opened(config: Tracking, advice: str = TO_WRITE) -> Iterator["MlflowClient"]:
     """Within: a client of the store; the first to come makes its schema while the others wait.
 
-    Raises `InputError` when the store cannot be used.
+    Raises `InputError`, with the advice, when the store cannot be used.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else minutes at a closed port
     where = uri(config)
     try:
@@ -38,12 +59,12 @@ def opened(config: Tracking) -> Iterator["MlflowClient"]:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
     except OSError as error:
-        raise _unusable(where, error) from error
+        raise _unusable(where, error, advice) from error
     try:
         with schema_lock(where):
             yield MlflowClient(where)
     except (MlflowException, OSError) as error:
-        raise _unusable(where, error) from error
+        raise _unusable(where, error, advice) from error
 
 
 @contextmanager
@@ -67,6 +88,11 @@ def uri(config: Tracking) -> str:
     return absolute(config.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db")
 
 
+def shown(config: Tracking) -> str:
+    """The URI as it may be printed."""
+    return without_password(uri(config))
+
+
 def absolute(where: str) -> str:
     """The URI as it can be used from any folder."""
     if where.startswith(SQLITE):
@@ -82,10 +108,9 @@ def _knock(where: str) -> None:
         socket.create_connection(address, CONNECT_SECONDS).close()
 
 
-def _unusable(where: str, error: Exception) -> InputError:
+def _unusable(where: str, error: Exception, advice: str) -> InputError:
     reason = shorten(without_password(str(error).strip()), 160, placeholder=" ...")
     start = "start it, " if urlsplit(where).scheme in PORTS else ""
     return InputError(
-        f"{without_password(where)}: this tracking store cannot be used ({reason}); {start}"
-        "name another with tracking.uri=..., or run without one: tracking.enabled=false"
+        f"{without_password(where)}: this tracking store cannot be used ({reason}); {start}{advice}"
     )

@@ -1,6 +1,7 @@
 """What tests share: a quiet environment, small data, a tracking store made once."""
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from mnist_exp.config import compose
 from mnist_exp.data import Dataset, load
+from mnist_exp.experiment import Outcome, run_experiment
 from mnist_exp.schema import Config
 
 
@@ -33,6 +35,42 @@ def few_digits() -> Dataset:
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URI of a tracking store that the tests of a session share: making one takes seconds."""
     return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Outcome]]:
+    """A store with two models of two seeds each, tiny ones; MLFLOW_TRACKING_URI points at it."""
+    folder = tmp_path_factory.mktemp("recorded")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    outcomes = {}
+    for model in ("sigmoid100", "dense128"):
+        for seed in (0, 1):
+            config = tiny(f"model={model}", f"seed={seed}", f"tracking.uri={uri}")
+            outcome = run_experiment(config, folder=folder / f"{model}{seed}")
+            outcomes[f"{model}-seed{seed}"] = outcome
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        yield outcomes
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Calls `python -m mnist_exp` in this process: exit code, stdout and stderr come back."""
+    from mnist_exp import __main__, terminal
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["mnist_exp", *arguments])
+        monkeypatch.setattr(terminal.console, "_width", 120)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            __main__.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return call
 
 
 @pytest.fixture

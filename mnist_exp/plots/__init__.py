@@ -1,20 +1,25 @@
 """Numbers in, matplotlib `Figure` out: nothing is saved, and pyplot's global state is not used."""
 
+from mnist_exp.plots.comparison import accuracies, agreement, overlaid_curves, trade_off
 from mnist_exp.plots.curves import learning_curves
 from mnist_exp.plots.digits import digit_sheet, sample_predictions, worst_mistakes
 from mnist_exp.plots.scores import confusion_matrix, reliability, score_title
 from mnist_exp.plots.sweeps import by_value, importances, optimisation_history, parallel_coordinates
 
 __all__ = [
+    "accuracies",
+    "agreement",
     "by_value",
     "confusion_matrix",
     "digit_sheet",
     "importances",
     "learning_curves",
     "optimisation_history",
+    "overlaid_curves",
     "parallel_coordinates",
     "reliability",
     "sample_predictions",
     "score_title",
+    "trade_off",
     "worst_mistakes",
 ]

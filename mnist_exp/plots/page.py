@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 # Okabe and Ito's colours, told apart with any colour vision; blue is right, vermillion is wrong.
 BLUE, VERMILLION = "#0072B2", "#D55E00"
 INK, GREY, PALE, TILE = "#222222", "#6B7280", "#D1D5DB", "#F1F3F5"
+# Without their yellow, which is lost on white.
+LINES = [BLUE, VERMILLION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
 
 Array = NDArray[Any]
 

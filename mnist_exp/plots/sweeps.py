@@ -9,10 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
-from mnist_exp.plots.page import BLUE, GREY, INK, PALE, VERMILLION, Array, axes_at, blend, page
+from mnist_exp.plots.page import (
+    BLUE,
+    GREY,
+    INK,
+    LINES,
+    PALE,
+    VERMILLION,
+    Array,
+    axes_at,
+    blend,
+    page,
+)
 
-# Okabe and Ito's colours without yellow, which is lost on white.
-LINES = [BLUE, VERMILLION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
 WIDTH, HEIGHT = 4.2, 3.0  # inches of a panel
 
 Row = tuple[Mapping[str, str], float, float]  # choices, mean accuracy, its sd (NaN for one seed)

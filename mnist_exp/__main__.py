@@ -1,0 +1,34 @@
+"""The door that uses finished runs: `python -m mnist_exp <command>`."""
+
+import typer
+
+from mnist_exp.commands.compare import compare
+from mnist_exp.errors import InputError
+from mnist_exp.terminal import leave, show_logs
+
+app = typer.Typer(
+    help="Compare, check and use recorded runs; python -m mnist_exp.run makes them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (compare,):
+    app.command()(command)
+
+
+@app.callback()
+def _several() -> None:
+    """Compare, check and use recorded runs; python -m mnist_exp.run makes them."""
+
+
+def main() -> None:
+    """The command: a sentence and exit code 2 for what the user can mend."""
+    show_logs()
+    try:
+        app()
+    except InputError as error:
+        leave(2, str(error), error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Options that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+RunOption = Annotated[
+    str,
+    typer.Option(
+        "--run",
+        metavar="best|ID|NAME|models:/NAME@ALIAS",
+        help="Which recorded run; an id may be cut short.",
+    ),
+]
+ExperimentOption = Annotated[
+    str, typer.Option("--experiment", metavar="NAME", help="The MLflow experiment to look in.")
+]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        metavar="URI",
+        help="The MLflow store; default: MLFLOW_TRACKING_URI, else mlflow.db in this folder.",
+    ),
+]

@@ -1,0 +1,184 @@
+"""Groups of runs side by side: how accurate, at what cost, and where they agree."""
+
+from collections.abc import Sequence
+from textwrap import shorten
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+)
+
+from mnist_exp.plots.page import (
+    BLUE,
+    GREY,
+    INK,
+    LINES,
+    PALE,
+    VERMILLION,
+    Array,
+    axes_at,
+    blend,
+    page,
+)
+
+LONGEST = 46  # characters of a group's name
+SHOWN = len(LINES)  # curves told apart by colour
+
+
+def accuracies(
+    names: Sequence[str],
+    means: Sequence[float],
+    intervals: Sequence[tuple[float, float]],
+    seeds: Sequence[Sequence[float]],
+    title: str,
+) -> Figure:
+    """A row for each group: its mean test accuracy, its 95 % interval, and a dot for each run."""
+    note = "Test accuracy with 95 % interval: of the mean over seeds, of a single run over images."
+    left, height = _name_width(names), 0.42 * len(names)
+    figure = page(left + 6.2, height + 0.7, title, note)
+    axes = axes_at(figure, left, 0.6, 5.8, height)
+    rows = np.arange(len(names))[::-1]
+    for row, mean, (low, high), values in zip(rows, means, intervals, seeds, strict=True):
+        axes.plot(
+            [low, high], [row, row], color=BLUE, linewidth=6, alpha=0.3, solid_capstyle="butt"
+        )
+        axes.plot(values, np.full(len(values), row), "o", color=GREY, markersize=4, alpha=0.7)
+        axes.plot([mean], [row], "D", color=BLUE, markersize=6)
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_yticks(rows, [_short(name) for name in names], parse_math=False)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color=PALE, linewidth=0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(7))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    axes.set_xlabel("test accuracy", fontsize=9, color=INK)
+    return figure
+
+
+def trade_off(
+    names: Sequence[str],
+    accuracy: Sequence[float],
+    seconds: Sequence[float],
+    parameters: Sequence[float],
+    title: str,
+) -> Figure:
+    """Accuracy against training seconds and against parameters; a line joins what nothing beats.
+
+    Nothing beats a group when every other one is less accurate or costs more: the Pareto front.
+    """
+    note = "What accuracy costs. The line joins the groups that none beats at the same cost."
+    figure = page(10.6, 4.3, title, note)
+    for left, costs, label in (
+        (0.9, seconds, "seconds of training (log)"),
+        (6.0, parameters, "parameters (log)"),
+    ):
+        axes = axes_at(figure, left, 0.6, 4.2, 3.7)
+        _front(axes, names, np.array(accuracy), np.array(costs))
+        axes.set_xlabel(label, fontsize=9, color=INK)
+    return figure
+
+
+def overlaid_curves(
+    names: Sequence[str], curves: Sequence[Sequence[Sequence[float]]], title: str
+) -> Figure:
+    """The validation accuracy per epoch: the mean over a group's runs, shaded from worst to best.
+
+    `curves` has a list of runs for each group, each with a value per epoch.
+    """
+    shown = f", the first {SHOWN} groups" if len(names) > SHOWN else ""
+    note = f"Learning curves{shown}: validation accuracy, mean and range over the runs of a group."
+    figure = page(10.0, 4.4, title, note)
+    axes = axes_at(figure, 0.9, 0.6, 5.2, 3.6)
+    for colour, name, runs in zip(LINES, names, curves, strict=False):
+        epochs = max(map(len, runs), default=0)
+        table = np.full((max(1, len(runs)), epochs), np.nan)
+        for row, values in zip(table, runs, strict=False):
+            row[: len(values)] = values
+        x = np.arange(1, epochs + 1)
+        look: dict[str, Any] = {"markersize": 3 if epochs <= 30 else 0, "linewidth": 1.4}
+        axes.plot(x, np.nanmean(table, axis=0), "o-", color=colour, label=_short(name), **look)
+        low, high = np.nanmin(table, axis=0), np.nanmax(table, axis=0)
+        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.grid(axis="y", color=PALE, linewidth=0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    axes.set_xlabel("epoch", fontsize=9, color=INK)
+    axes.set_ylabel("validation accuracy", fontsize=9, color=INK)
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1.0))
+    return figure
+
+
+def agreement(names: Sequence[str], shares: Array, title: str) -> Figure:
+    """The share of test images (g, g) on which runs of two groups say the same, as numbers."""
+    note = (
+        "Agreement: on which share of the test images two runs say the same digit, right or wrong; "
+        "on the diagonal two seeds of one group."
+    )
+    side = 0.62 * len(names)
+    left = _name_width(names) + 0.2
+    figure = page(max(left + side + 0.4, 7.5), side + 0.6, title, note)
+    axes = axes_at(figure, left, 0.1, side, side)
+    known = shares[np.isfinite(shares)]
+    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+    shade = np.nan_to_num((shares - low) / (high - low if high > low else 1))
+    axes.imshow(blend(shade, "#FFFFFF", "#8EC1E0"), aspect="auto")
+    for (row, column), share in np.ndenumerate(shares):
+        text = f"{100 * share:.1f}" if np.isfinite(share) else "-"
+        axes.text(column, row, text, ha="center", va="center", fontsize=9, color=INK)
+    axes.set_yticks(range(len(names)), [_short(name) for name in names], parse_math=False)
+    axes.set_xticks(range(len(names)), [str(k + 1) for k in range(len(names))])
+    axes.set_yticklabels(
+        [f"{_short(name)}  {k + 1}" for k, name in enumerate(names)], parse_math=False
+    )
+    axes.xaxis.set(label_position="top", ticks_position="top")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def _front(axes: Axes, names: Sequence[str], accuracy: Array, costs: Array) -> None:
+    order = np.lexsort((-accuracy, costs))
+    front, best = [], -np.inf
+    for index in order:  # the cheapest first
+        if accuracy[index] > best:
+            front.append(index)
+            best = accuracy[index]
+    axes.plot(costs[front], accuracy[front], "-", color=VERMILLION, linewidth=1.2, zorder=1)
+    is_front = np.isin(np.arange(len(names)), front)
+    axes.scatter(costs, accuracy, s=36, c=np.where(is_front, VERMILLION, GREY), zorder=2)
+    axes.set_xscale("log")
+    axes.margins(0.18, 0.14)
+    low, high = np.log(costs.min()), np.log(costs.max())
+    for place, index in enumerate(order):
+        across = (np.log(costs[index]) - low) / (high - low) if high > low else 0.5
+        axes.annotate(
+            _short(names[index]), (costs[index], accuracy[index]),
+            (0, 8 if place % 2 == 0 else -14), textcoords="offset points",
+            ha="left" if across < 0.3 else "right" if across > 0.7 else "center", fontsize=8,
+            color=INK, parse_math=False, bbox={"color": "white", "alpha": 0.7, "pad": 0.5},
+        )  # fmt: skip
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+    axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    axes.grid(axis="y", color=PALE, linewidth=0.6)
+    axes.set_ylabel("test accuracy, mean", fontsize=9, color=INK)
+
+
+def _plain(value: float, _: int | None = None) -> str:
+    return f"{value:,.0f}" if value >= 1 else f"{value:.2g}"
+
+
+def _short(name: str) -> str:
+    return shorten(name, LONGEST, placeholder=" …")
+
+
+def _name_width(names: Sequence[str]) -> float:
+    """The inches that the longest name needs at the left."""
+    return 0.4 + 0.078 * max(len(_short(name)) for name in names)
