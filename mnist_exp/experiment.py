@@ -2,11 +2,7 @@
 
 import json
 import logging
-import os
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +16,7 @@ from mnist_exp.errors import DivergedError, PrunedError
 from mnist_exp.records import Record
 from mnist_exp.schema import Config
 from mnist_exp.signals import sigterm_interrupts, uninterrupted
+from mnist_exp.terminal import quiet_stderr
 from mnist_exp.trials import Trial
 
 if TYPE_CHECKING:
@@ -129,7 +126,7 @@ def _train_and_score(
     check: Callable[[], None],
     trial: Trial | None,
 ) -> Outcome:
-    with _quiet_stderr():  # TensorFlow greets every import with a page of hints
+    with quiet_stderr():  # TensorFlow greets every import with a page of hints
         from mnist_exp import evaluation, hardware, models, plots, report, training
 
         convolutional = models.is_convolutional(config.model)
@@ -156,7 +153,8 @@ def _train_and_score(
     )
     history = _fit(loop, config, folder, record, check, trial)
     complete = models.compiled(models.stock(model), loop.optimizer, config.train.loss)
-    report.save_models(folder, complete, config.save_as)  # first: what cost most is kept first
+    for name in config.save_as:  # first: what cost most is kept first
+        models.save(complete, folder / name)
 
     scores, images_per_second = models.timed_scores(model, data.test_images)
     result = evaluation.from_scores(data.test_labels, scores, config.model.output)
@@ -167,7 +165,9 @@ def _train_and_score(
 
     low, high = result.accuracy_interval
     title = plots.score_title(model.name, data.label, result.accuracy, low, high, result.n)
-    report.write(folder, title, model, data, history, result, metrics)
+    summary = models.summary(model)
+    epochs, kept = history.epochs, history.best_epoch
+    report.write(folder, title, summary, data, epochs, result, metrics, kept)
     last = history.epochs[-1]  # its figures are published, unless better weights were restored
     news = {name: value for name, value in metrics.items() if last.get(name) != value}
     record.log_metrics(news, step=len(history.epochs))
@@ -186,8 +186,8 @@ def _fit(
     trial: Trial | None,
 ) -> "History":
     """Trains in sight of everyone: the terminal, the folder, MLflow."""
-    from mnist_exp import models, report, training
-    from mnist_exp.progress import EpochBar, LiveMetrics, TrialReport
+    from mnist_exp import models, training
+    from mnist_exp.progress import EpochBar, EpochFile, LiveMetrics, TrialReport
 
     listeners = [TrialReport(trial)] if trial else []
     live = LiveMetrics(record.log_metrics, check)
@@ -198,7 +198,7 @@ def _fit(
                 config.train,
                 schedule=config.schedule,
                 seed=config.seed,
-                callbacks=[report.EpochFile(folder), live, bar, *listeners],
+                callbacks=[EpochFile(folder), live, bar, *listeners],
             )
         except (DivergedError, PrunedError):
             raise
@@ -219,22 +219,3 @@ def _tags(data: Dataset, code: provenance.Commit, overrides: Sequence[str]) -> d
         "mlflow.source.git.commit": code.sha,
         **{f"version.{name}": number for name, number in provenance.versions().items()},
     }
-
-
-@contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Within: what native code writes to stderr is held back, and shown only after an error."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
-        original = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            held.seek(0)
-            os.write(original, held.read())
-            raise
-        finally:
-            os.dup2(original, 2)
-            os.close(original)

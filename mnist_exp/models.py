@@ -67,6 +67,20 @@ def summary(model: keras.Model) -> str:
     return "\n".join(lines) + "\n"
 
 
+def save(model: keras.Model, path: Path) -> None:
+    """Saves the model; the suffix is the format, none a SavedModel folder."""
+    from absl import logging as absl
+
+    if path.suffix:
+        with_advice = absl.get_verbosity()
+        absl.set_verbosity(absl.ERROR)  # Keras advises against .h5; the user asked for it
+        model.save(path)
+        absl.set_verbosity(with_advice)
+    else:
+        pixels = keras.InputSpec("uint8", (None, 28, 28), name=PIXELS)
+        model.export(path, verbose=False, input_signature=[pixels])
+
+
 def load(path: Path, name: str) -> keras.Model:
     """The saved model, loaded in Keras' safe mode: no code that it may carry is run.
 
@@ -113,21 +127,32 @@ def compiled(model: keras.Model, optimizer: keras.optimizers.Optimizer, loss: st
 
 def timed_scores(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, float]:
     """The scores (n, 10) float32 of (n, 28, 28) pixels, and images per second once warm."""
-    forward = _forward(model)
-    forward(tf.constant(images[:BATCH]))  # building the graph is not inference
+    ready = _forward(model)
+    ready(tf.constant(images[:BATCH]))  # building the graph is not inference
     started = time.perf_counter()
+    found = scores(ready, images)
+    return found, len(images) / (time.perf_counter() - started)
+
+
+def scores(forward: Callable[[Any], Any], images: np.ndarray) -> np.ndarray:
+    """The scores (n, 10) float32 that `forward` gives (n, 28, 28) uint8 pixels."""
     starts = range(0, len(images), BATCH)
-    scores = [forward(tf.constant(images[i : i + BATCH])).numpy() for i in starts]
-    return np.concatenate(scores), len(images) / (time.perf_counter() - started)
+    return np.concatenate([forward(tf.constant(images[i : i + BATCH])).numpy() for i in starts])
 
 
-@lru_cache(maxsize=1)  # a sweep's jobs may share their model
-def _forward(model: keras.Model) -> Any:
-    forward = tf.function(
+def forward(model: keras.Model) -> Callable[[Any], Any]:
+    """The model as a graph of its own: (n, 28, 28) uint8 pixels in, (n, 10) scores out."""
+    function = tf.function(
         lambda batch: model(tf.cast(batch, tf.float32), training=False), autograph=False
     )
     # A graph rather than a function: of many models' functions TensorFlow warns as of one retraced.
-    return forward.get_concrete_function(tf.TensorSpec((None, 28, 28), tf.uint8))
+    graph: Callable[[Any], Any] = function.get_concrete_function(
+        tf.TensorSpec((None, 28, 28), tf.uint8)
+    )
+    return graph
+
+
+_forward = lru_cache(maxsize=1)(forward)  # a sweep's jobs may share their model
 
 
 class Conv2D(keras.layers.Conv2D):

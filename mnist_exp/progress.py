@@ -1,8 +1,10 @@
 """Training made visible: a live bar in a terminal, a plain line per epoch everywhere."""
 
+import csv
 import logging
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +16,11 @@ from mnist_exp.trials import Trial
 
 logger = logging.getLogger(__name__)
 
+HISTORY = "history.csv"
+EPOCH_COLUMNS = (
+    "epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy",
+    "train/learning_rate", "train/epoch_seconds",
+)  # fmt: skip
 RETRY_SECONDS = 10  # between attempts to publish what could not be published
 
 
@@ -125,6 +132,22 @@ class TrialReport(keras.callbacks.Callback):
         """Reports the validation accuracy."""
         is_last = epoch + 1 == self.params["epochs"]
         self.trial.report(epoch + 1, (logs or {})["val/accuracy"], last=is_last)
+
+
+class EpochFile(keras.callbacks.Callback):
+    """Adds each epoch to history.csv as it ends, so that it is kept whatever comes next."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.path = folder / HISTORY
+        with self.path.open("w", newline="") as file:
+            csv.writer(file).writerow(EPOCH_COLUMNS)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Appends the epoch's row."""
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, EPOCH_COLUMNS, extrasaction="ignore")
+            writer.writerow({"epoch": epoch + 1, **(logs or {})})
 
 
 def epoch_line(epoch: int, epochs: int, row: Mapping[str, float], images: int) -> str:

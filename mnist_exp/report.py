@@ -1,4 +1,4 @@
-"""Writes what a run found into its folder: figures, tables, predictions, models."""
+"""Writes what a run found into its folder: figures, tables, predictions."""
 
 import csv
 import json
@@ -6,72 +6,38 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
-from mnist_exp import models, plots
+from mnist_exp import plots
 from mnist_exp.data import Dataset
 from mnist_exp.evaluation import Evaluation
-from mnist_exp.training import History
 
-HISTORY = "history.csv"
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.npz"
 SUMMARY = "summary.txt"
-EPOCH_COLUMNS = (
-    "epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy",
-    "train/learning_rate", "train/epoch_seconds",
-)  # fmt: skip
-
-
-class EpochFile(keras.callbacks.Callback):
-    """Adds each epoch to history.csv as it ends, so that it is kept whatever comes next."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.path = folder / HISTORY
-        _write_csv(self.path, EPOCH_COLUMNS, [])
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Appends the epoch's row."""
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, EPOCH_COLUMNS, extrasaction="ignore")
-            writer.writerow({"epoch": epoch + 1, **(logs or {})})
-
-
-def save_models(folder: Path, model: keras.Model, names: Sequence[str]) -> None:
-    """Saves the model under each name; the suffix is the format, none a SavedModel folder."""
-    from absl import logging as absl
-
-    for name in names:
-        path = folder / name
-        if path.suffix:
-            with_advice = absl.get_verbosity()
-            absl.set_verbosity(absl.ERROR)  # Keras advises against .h5; the user asked for it
-            model.save(path)
-            absl.set_verbosity(with_advice)
-        else:
-            pixels = keras.InputSpec("uint8", (None, 28, 28), name=models.PIXELS)
-            model.export(path, verbose=False, input_signature=[pixels])
 
 
 def write(
     folder: Path,
     title: str,
-    model: keras.Model,
+    summary: str,
     data: Dataset,
-    history: History,
+    history: Sequence[Mapping[str, float]],
     evaluation: Evaluation,
     metrics: Mapping[str, float],
+    kept: int | None,
 ) -> None:
-    """Fills the run folder: metrics, model summary, predictions, tables and figures."""
+    """Fills the run folder: metrics, model summary, predictions, tables and figures.
+
+    `history` has a row per epoch; `kept` is the epoch whose weights early stopping kept.
+    """
     (folder / METRICS).write_text(json.dumps(dict(metrics), indent=2) + "\n")
-    (folder / SUMMARY).write_text(models.summary(model))
+    (folder / SUMMARY).write_text(summary)
     np.savez_compressed(
         folder / PREDICTIONS, labels=evaluation.labels, probabilities=evaluation.probabilities
     )
     write_tables(folder / "tables", evaluation)
-    write_figures(folder / "figures", title, data, history, evaluation)
+    write_figures(folder / "figures", title, data, history, evaluation, kept)
 
 
 def write_tables(folder: Path, evaluation: Evaluation) -> None:
@@ -90,16 +56,17 @@ def write_figures(
     folder: Path,
     title: str,
     data: Dataset,
-    history: History,
+    history: Sequence[Mapping[str, float]],
     evaluation: Evaluation,
+    kept: int | None,
 ) -> None:
-    """Every figure of the run as a PNG."""
-    folder.mkdir(exist_ok=True)
+    """Every figure of the run as a PNG; arguments as of `write`."""
+    folder.mkdir(parents=True, exist_ok=True)
     images, said = data.test_images, evaluation
     worst = said.worst_mistakes()
     train = f"{data.label}: {len(data.train_labels):,} training images"
     for name, figure in {
-        "learning_curves": plots.learning_curves(history.epochs, title, history.best_epoch),
+        "learning_curves": plots.learning_curves(history, title, kept),
         "confusion_matrix": plots.confusion_matrix(said.confusion, title),
         "sample_predictions": plots.sample_predictions(
             images, said.labels, said.probabilities, title

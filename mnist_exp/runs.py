@@ -1,6 +1,7 @@
 """The only reader of MLflow: finds runs and gives back what they recorded."""
 
 import csv
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnist_exp import data as datasets
 from mnist_exp import store
 from mnist_exp.config import from_yaml
+from mnist_exp.data import Dataset
 from mnist_exp.errors import InputError
 from mnist_exp.evaluation import Evaluation
 from mnist_exp.records import FOLDER
@@ -86,6 +89,27 @@ class Run:
     def config(self) -> Config:
         """The config it was made with; raises `InputError`."""
         return from_yaml(self.file("config.yaml").read_text(encoding="utf-8"))
+
+    def dataset(self, data: str = "") -> Dataset:
+        """The data it was made with, found again on this machine; or `data`, a name or a path.
+
+        Raises `InputError` when that cannot be found, or is not what it was made with.
+        """
+        made_with = self.config().data
+        own = {"fallback": "error", "path": None}
+        if not data:
+            own["name"] = self.tags["data.name"]
+            if own["name"] == "mnist":
+                recorded = Path(made_with.path or "none")
+                own["path"] = str(recorded) if recorded.exists() else os.environ.get("MNIST_PATH")
+        elif data in datasets.LABELS:
+            own |= {"name": data, "path": os.environ.get("MNIST_PATH") if data == "mnist" else None}
+        else:
+            own |= {"name": "mnist", "path": data}
+        found = datasets.load(made_with.model_copy(update=own))
+        if not data and found.digest != self.tags["data.digest"]:
+            raise InputError(f"{self} was made with other data than {found.source}; give --data")
+        return found
 
     def history(self) -> list[dict[str, float]]:
         """The figures of each epoch, by name; raises `InputError`."""

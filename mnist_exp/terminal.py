@@ -3,10 +3,15 @@
 import logging
 import os
 import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import NoReturn
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
@@ -26,6 +31,16 @@ class ConsoleHandler(logging.Handler):
             console.print(record.getMessage(), markup=False)
 
 
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> Table:
+    """A plain table, the first column of words, the others of figures."""
+    drawn = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for number, heading in enumerate(headings):
+        drawn.add_column(heading, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*row)
+    return drawn
+
+
 def show_logs() -> None:
     """Sends the package's log to the console."""
     if isinstance(sys.stdout, TextIOWrapper):
@@ -35,6 +50,25 @@ def show_logs() -> None:
     logger.propagate = False
     if not any(isinstance(handler, ConsoleHandler) for handler in logger.handlers):
         logger.addHandler(ConsoleHandler())
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Within: what native code writes to stderr is held back, and shown only after an error."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        original = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            held.seek(0)
+            os.write(original, held.read())
+            raise
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
 
 
 def leave(code: int, sentence: str, error: BaseException) -> NoReturn:

@@ -1,7 +1,7 @@
 """What tests share: a quiet environment, small data, a tracking store made once."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Outcome]]:
-    """A store with two models of two seeds each, tiny ones; MLFLOW_TRACKING_URI points at it."""
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Outcome]]:
+    """The URI of a store with two models of two seeds each, tiny ones, and what they came to."""
     folder = tmp_path_factory.mktemp("recorded")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     outcomes = {}
@@ -48,9 +48,17 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Out
             config = tiny(f"model={model}", f"seed={seed}", f"tracking.uri={uri}")
             outcome = run_experiment(config, folder=folder / f"{model}{seed}")
             outcomes[f"{model}-seed{seed}"] = outcome
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", uri)
-        yield outcomes
+    return uri, outcomes
+
+
+@pytest.fixture
+def recorded(
+    made_once: tuple[str, dict[str, Outcome]], monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Outcome]:
+    """These outcomes by the names of their runs; MLFLOW_TRACKING_URI points at the store."""
+    uri, outcomes = made_once
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return outcomes
 
 
 Command = Callable[..., tuple[int, str, str]]

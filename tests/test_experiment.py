@@ -13,7 +13,16 @@ import pytest
 from conftest import fit, tiny
 from matplotlib.figure import Figure
 
-from mnist_exp import evaluation, experiment, models, plots, records, report, run_experiment
+from mnist_exp import (
+    evaluation,
+    experiment,
+    models,
+    plots,
+    progress,
+    records,
+    report,
+    run_experiment,
+)
 from mnist_exp.data import Dataset
 from mnist_exp.errors import DivergedError, InputError
 from mnist_exp.experiment import Outcome
@@ -89,7 +98,9 @@ def test_the_curves_are_told_which_epoch_was_kept(
     model, history = fit(tiny("train.epochs=2", "train.patience=1"), few_digits)
     answers, _ = models.timed_scores(model, few_digits.test_images)
     said = evaluation.from_scores(few_digits.test_labels, answers, "softmax")
-    report.write_figures(tmp_path / "figures", "title", few_digits, history, said)
+    report.write_figures(
+        tmp_path / "figures", "title", few_digits, history.epochs, said, history.best_epoch
+    )
     assert told == [history.best_epoch]
     assert told != [None]
 
@@ -220,14 +231,14 @@ def test_an_interrupted_run_keeps_what_it_has(
     store: str, tmp_path: Path, name: str, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The signal comes from within the third epoch, as it would from outside."""
-    real = report.EpochFile.on_epoch_end
+    real = progress.EpochFile.on_epoch_end
 
-    def strike(self: report.EpochFile, epoch: int, logs: dict[str, float]) -> None:
+    def strike(self: progress.EpochFile, epoch: int, logs: dict[str, float]) -> None:
         real(self, epoch, logs)
         if epoch == 1:
             threading.Thread(target=lambda: signal.raise_signal(number)).start()
 
-    monkeypatch.setattr(report.EpochFile, "on_epoch_end", strike)
+    monkeypatch.setattr(progress.EpochFile, "on_epoch_end", strike)
     config = tiny(f"tracking.uri={store}", f"model={name}", "train.epochs=100000")
     with pytest.raises(KeyboardInterrupt):
         run_experiment(config, folder=tmp_path / "run")
@@ -334,7 +345,7 @@ def test_a_signal_that_a_library_turned_into_an_error_is_still_one(
         except KeyboardInterrupt:
             raise RuntimeError("something native was interrupted") from None
 
-    monkeypatch.setattr(report.EpochFile, "on_epoch_end", strike)
+    monkeypatch.setattr(progress.EpochFile, "on_epoch_end", strike)
     with pytest.raises(KeyboardInterrupt):
         run_experiment(tiny(f"tracking.uri={store}"), folder=tmp_path / "run")
     client = mlflow.MlflowClient(store)

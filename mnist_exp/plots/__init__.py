@@ -2,7 +2,7 @@
 
 from mnist_exp.plots.comparison import accuracies, agreement, overlaid_curves, trade_off
 from mnist_exp.plots.curves import learning_curves
-from mnist_exp.plots.digits import digit_sheet, sample_predictions, worst_mistakes
+from mnist_exp.plots.digits import corruption_sheet, digit_sheet, sample_predictions, worst_mistakes
 from mnist_exp.plots.scores import confusion_matrix, reliability, score_title
 from mnist_exp.plots.sweeps import by_value, importances, optimisation_history, parallel_coordinates
 
@@ -11,6 +11,7 @@ __all__ = [
     "agreement",
     "by_value",
     "confusion_matrix",
+    "corruption_sheet",
     "digit_sheet",
     "importances",
     "learning_curves",

@@ -1,0 +1,32 @@
+"""A finished run's model at work: pixels in, probabilities out."""
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_exp import evaluation
+from mnist_exp.evaluation import Evaluation
+from mnist_exp.runs import Run
+from mnist_exp.terminal import quiet_stderr
+
+
+class Classifier:
+    """The model of a run, ready to read digits; raises `InputError` when the run has none."""
+
+    def __init__(self, run: Run) -> None:
+        with quiet_stderr():  # TensorFlow greets every import with a page of hints
+            from mnist_exp import models
+
+        self.run = run
+        self.model = run.model()
+        self.output = run.config().model.output
+        self.scores = partial(models.scores, models.forward(self.model))
+
+    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The probability (n, 10) of each digit, for (n, 28, 28) pixels in MNIST's form."""
+        return evaluation.probabilities(self.scores(pixels), self.output)
+
+    def evaluate(self, pixels: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Evaluation:
+        """How well it reads them."""
+        return Evaluation(labels, self.probabilities(pixels))

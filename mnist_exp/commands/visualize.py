@@ -1,0 +1,31 @@
+"""visualize: a run's figures, drawn again."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
+from mnist_exp.terminal import console
+
+
+def visualize(
+    run: RunOption = "best",
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where to; default: outputs/figures/<run id>."),
+    ] = None,
+    experiment: ExperimentOption = "mnist",
+    tracking_uri: StoreOption = None,
+) -> None:
+    """Draw every figure of a run again, from its record alone."""
+    from mnist_exp import folders, report, runs
+
+    found = runs.find(run, runs.tracking(experiment, tracking_uri))
+    early = found.config().train.patience is not None
+    kept = int(found.metrics["train/kept_epoch"]) if early else None
+    evaluation, history, data = found.evaluation(), found.history(), found.dataset()
+    folder = folders.make(output or Path("outputs/figures") / found.run_id[:8], "--output")
+    report.write_figures(folder, found.title, data, history, evaluation, kept)
+    console.print(found.title, markup=False)
+    console.print(f"figures: {folder}", markup=False)
