@@ -54,6 +54,12 @@ def compare(
         return
     title = f"{experiment}, compared"
     folder = folders.make(Path(datetime.now().strftime(FOLDER)), "--output")
+    pngs = comparison_report.pictures(comparisons, title)
+    (folder / "figures").mkdir()
+    for name, png in pngs.items():
+        (folder / "figures" / f"{name}.png").write_bytes(png)
+    comparison_report.write(folder / output.name, comparisons, title, pngs)
+    folders.copy(folder / output.name, output)
     with tracking.record(
         store,
         name=title,
@@ -62,10 +68,5 @@ def compare(
         tags={runs.TITLE: comparison_report.verdicts(comparisons)},
         files=[output.name, "figures"],
     ):
-        pngs = comparison_report.pictures(comparisons, title)
-        (folder / "figures").mkdir()
-        for name, png in pngs.items():
-            (folder / "figures" / f"{name}.png").write_bytes(png)
-        comparison_report.write(folder / output.name, comparisons, title, pngs)
-    folders.copy(folder / output.name, output)
+        pass  # all is in the folder and only has to be published
     console.print(f"written to {output} and recorded in MLflow", markup=False)
