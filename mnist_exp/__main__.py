@@ -4,6 +4,7 @@ import typer
 
 from mnist_exp.commands.compare import compare
 from mnist_exp.commands.evaluate import evaluate
+from mnist_exp.commands.export import export
 from mnist_exp.commands.visualize import visualize
 from mnist_exp.errors import InputError
 from mnist_exp.terminal import leave, show_logs
@@ -14,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (compare, evaluate, visualize):
+for command in (compare, evaluate, visualize, export):
     app.command()(command)
 
 

@@ -149,6 +149,7 @@ def forward(model: keras.Model) -> Callable[[Any], Any]:
     graph: Callable[[Any], Any] = function.get_concrete_function(
         tf.TensorSpec((None, 28, 28), tf.uint8)
     )
+    graph.model = model  # type: ignore[attr-defined]  # a graph does not keep its weights alive
     return graph
 
 

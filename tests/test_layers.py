@@ -30,7 +30,7 @@ FLOORS = [
     {"runs"},
     {"tracking"},
     {"comparison", "classifier", "epoch", "folders"},
-    {"training", "comparison_report"},
+    {"training", "comparison_report", "exports"},
     {"report"},
     {"experiment"},
     {"summary"},

@@ -1,0 +1,68 @@
+"""export: a run's model for other runtimes."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
+from mnist_exp.terminal import console, quiet_stderr, table
+
+
+class Kind(StrEnum):
+    """The formats, as typed."""
+
+    KERAS = "keras"
+    H5 = "h5"
+    SAVED_MODEL = "saved_model"
+    TFLITE = "tflite"
+    ONNX = "onnx"
+
+
+def export(
+    run: RunOption = "best",
+    kinds: Annotated[
+        list[Kind] | None,
+        typer.Option("--format", help="May be given several times.", show_default="keras"),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where to; default: outputs/exports/<run id>."),
+    ] = None,
+    experiment: ExperimentOption = "mnist",
+    tracking_uri: StoreOption = None,
+) -> None:
+    """Write a run's model in other formats, each loaded again and held against the original."""
+    from mnist_exp import folders, runs
+    from mnist_exp.classifier import Classifier
+
+    found = runs.find(run, runs.tracking(experiment, tracking_uri))
+    images = found.dataset().test_images
+    classifier = Classifier(found)
+    with quiet_stderr():
+        from mnist_exp import exports
+
+    kinds = kinds or [Kind.KERAS]
+    exports.refuse_missing_tools(kinds)
+    folder = folders.make(output or Path("outputs/exports") / found.run_id[:8], "--output")
+    rows = []
+    for kind in kinds:
+        with quiet_stderr():
+            done = exports.export(classifier, kind, folder, images)
+        rows.append(
+            [
+                done.format,
+                done.name,
+                f"{done.bytes / 1000:,.0f} kB",
+                f"{done.images_per_second:,.0f}",
+                f"{done.furthest:.1g}",
+                str(done.changed),
+            ]
+        )
+    console.print(f"{found} on {len(images):,} test images, in {folder}", markup=False)
+    headings = ["format", "file", "size", "images/s", "furthest probability", "changed answers"]
+    console.print(table(headings, rows))
+    in_bfloat16 = found.tags.get("auto.precision") == "mixed_bfloat16"
+    if in_bfloat16 and {"tflite", "onnx"} & {*kinds}:
+        console.print("tflite and onnx compute in float32 what this model computes in bfloat16")
