@@ -76,7 +76,7 @@ def refuse_missing_tools(kinds: Iterable[str]) -> None:
         if missing:
             raise InputError(
                 f"--format {kind} needs {' and '.join(missing)}: install them with "
-                f"pip install -e '.[{kind}]'"
+                f"pip install 'mnist-exp[{kind}]'"
             )
 
 

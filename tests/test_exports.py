@@ -83,5 +83,5 @@ def test_a_missing_tool_says_what_to_install(
     code, _, err = command("export", "--run", "dense128-seed0", "--format", "onnx")
     assert code == 2
     assert err == (
-        "--format onnx needs no_such_tool: install them with pip install -e '.[onnx]'\n"
+        "--format onnx needs no_such_tool: install them with pip install 'mnist-exp[onnx]'\n"
     )
