@@ -5,6 +5,7 @@ import typer
 from mnist_exp.commands.compare import compare
 from mnist_exp.commands.evaluate import evaluate
 from mnist_exp.commands.export import export
+from mnist_exp.commands.reproduce import reproduce
 from mnist_exp.commands.visualize import visualize
 from mnist_exp.errors import InputError
 from mnist_exp.terminal import leave, show_logs
@@ -15,7 +16,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (compare, evaluate, visualize, export):
+for command in (compare, evaluate, visualize, export, reproduce):
     app.command()(command)
 
 
@@ -31,6 +32,8 @@ def main() -> None:
         app()
     except InputError as error:
         leave(2, str(error), error)
+    except KeyboardInterrupt as error:
+        leave(130, "interrupted", error)
 
 
 if __name__ == "__main__":

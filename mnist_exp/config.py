@@ -129,6 +129,14 @@ def from_yaml(text: str) -> Config:
     return parse(OmegaConf.create(text))
 
 
+def pinned(text: str, values: Mapping[str, Any]) -> str:
+    """The config's YAML with other values at these dotted keys, whatever version wrote it."""
+    config = OmegaConf.create(text)
+    for key, value in values.items():
+        OmegaConf.update(config, key, value)
+    return OmegaConf.to_yaml(config)
+
+
 def to_yaml(config: Config) -> str:
     """The public config as YAML."""
     return OmegaConf.to_yaml(OmegaConf.create(public(config)))

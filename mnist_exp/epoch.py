@@ -70,7 +70,7 @@ class EpochLoop:
         self._score.get_concrete_function()
         if self.whole:
             data = (self.images, self.labels, tf.zeros(self.steps))
-            self._stretch(*data, tf.constant(0), tf.constant(0))
+            self._stretch(*data, tf.constant(0), tf.constant(0), tf.constant(0.0), tf.constant(0))
         return time.perf_counter() - started
 
     def run(
@@ -93,8 +93,8 @@ class EpochLoop:
         while step < self.whole:
             before = time.perf_counter()
             stop = min(step + self._stretch_steps, self.whole)
-            sums = self._stretch(images, labels, rates, tf.constant(step), tf.constant(stop))
-            loss, hits = loss + sums[0], hits + sums[1]
+            stretch = tf.constant(step), tf.constant(stop)
+            loss, hits = self._stretch(images, labels, rates, *stretch, loss, hits)
             so_far = _means(loss, hits, stop * self.batch)  # waits for the device
             self._pace(stop - step, time.perf_counter() - before)
             step = stop
@@ -150,8 +150,14 @@ class EpochLoop:
         wanted = int(steps * STRETCH_SECONDS / max(seconds, 1e-6))
         self._stretch_steps = max(1, min(wanted, 4 * self._stretch_steps))
 
-    def _steps(self, images: Any, labels: Any, rates: Any, start: Any, stop: Any) -> Any:
-        """Steps start to stop; the sums of loss and hits. (tf.range would recompile per value.)"""
+    def _steps(
+        self, images: Any, labels: Any, rates: Any, start: Any, stop: Any, loss: Any, hits: Any
+    ) -> Any:
+        """Steps start to stop; the sums of loss and hits, those before included.
+
+        Going on with one sum, the record does not depend on how an epoch was cut into stretches.
+        (tf.range would recompile per value.)
+        """
 
         def body(i: Any, loss: Any, hits: Any) -> Any:
             first = i * self.batch
@@ -160,8 +166,7 @@ class EpochLoop:
             step_loss, step_hits = self._step(batch_images, batch_labels, rates[i])
             return i + 1, loss + step_loss, hits + step_hits
 
-        zeros = (tf.constant(0.0), tf.constant(0))
-        return tf.while_loop(lambda i, *_: i < stop, body, (start, *zeros))[1:]
+        return tf.while_loop(lambda i, *_: i < stop, body, (start, loss, hits))[1:]
 
     def _step(self, images: Any, labels: Any, rate: Any) -> Any:
         with tf.GradientTape() as tape:

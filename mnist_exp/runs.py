@@ -18,7 +18,8 @@ from mnist_exp.data import Dataset
 from mnist_exp.errors import InputError
 from mnist_exp.evaluation import Evaluation
 from mnist_exp.records import FOLDER
-from mnist_exp.schema import Config, Tracking
+from mnist_exp.schema import Config, Data, Tracking
+from mnist_exp.terminal import quiet_stderr
 
 if TYPE_CHECKING:
     import mlflow.entities
@@ -95,6 +96,13 @@ class Run:
 
         Raises `InputError` when that cannot be found, or is not what it was made with.
         """
+        found = datasets.load(self.data_config(data))
+        if not data and found.digest != self.tags["data.digest"]:
+            raise InputError(f"{self} was made with other data than {found.source}; give --data")
+        return found
+
+    def data_config(self, data: str = "") -> Data:
+        """Where this machine has that data; raises `InputError`."""
         made_with = self.config().data
         own = {"fallback": "error", "path": None}
         if not data:
@@ -106,29 +114,37 @@ class Run:
             own |= {"name": data, "path": os.environ.get("MNIST_PATH") if data == "mnist" else None}
         else:
             own |= {"name": "mnist", "path": data}
-        found = datasets.load(made_with.model_copy(update=own))
-        if not data and found.digest != self.tags["data.digest"]:
-            raise InputError(f"{self} was made with other data than {found.source}; give --data")
-        return found
+        return made_with.model_copy(update=own)
 
     def history(self) -> list[dict[str, float]]:
         """The figures of each epoch, by name; raises `InputError`."""
-        with self.file("history.csv").open(newline="") as file:
-            return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+        return history(self.file("history.csv"))
 
     def evaluation(self) -> Evaluation:
         """What it said about the test images; raises `InputError`."""
-        with np.load(self.file("predictions.npz"), allow_pickle=False) as stored:
-            return Evaluation(stored["labels"], stored["probabilities"])
+        return evaluation(self.file("predictions.npz"))
 
     def model(self) -> Any:
         """The Keras model, loaded in safe mode: no code that it may carry is run.
 
         Raises `InputError` when there is none, or it does not read digits.
         """
-        from mnist_exp import models  # heavy
+        with quiet_stderr():  # TensorFlow greets every import with a page of hints
+            from mnist_exp import models
 
         return models.load(self.file(MODEL), str(self))
+
+
+def history(file: Path) -> list[dict[str, float]]:
+    """The figures of each epoch, by name, from a run's history.csv."""
+    with file.open(newline="") as rows:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(rows)]
+
+
+def evaluation(file: Path) -> Evaluation:
+    """What a run said about the test images, from its predictions.npz."""
+    with np.load(file, allow_pickle=False) as stored:
+        return Evaluation(stored["labels"], stored["probabilities"])
 
 
 def tracking(experiment: str = "mnist", uri: str | None = None) -> Tracking:

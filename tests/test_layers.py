@@ -30,7 +30,7 @@ FLOORS = [
     {"runs"},
     {"tracking"},
     {"comparison", "classifier", "epoch", "folders"},
-    {"training", "comparison_report", "exports"},
+    {"training", "comparison_report", "exports", "reproduction"},
     {"report"},
     {"experiment"},
     {"summary"},
@@ -47,6 +47,7 @@ BESIDE = {  # who may import whom on the same floor
     "trials": {"config", "errors"},
     "download": {"sources"},
     "data": {"sources", "download"},
+    "provenance": {"errors"},
 }
 ROOMS = {
     "mlflow": {"store", "records", "tracking", "runs"},

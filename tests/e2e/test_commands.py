@@ -17,9 +17,15 @@ OFFLINE = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return use(folder, *arguments, door="mnist_exp.run", **environment)
+
+
+def use(
+    folder: Path, *arguments: str, door: str = "mnist_exp", **environment: str
+) -> subprocess.CompletedProcess[str]:
     settings = os.environ | OFFLINE | {"KERAS_HOME": str(folder / "keras")} | environment
     return subprocess.run(
-        [*RUN, *arguments],
+        [sys.executable, "-m", door, *arguments],
         cwd=folder,
         env=settings,
         capture_output=True,
@@ -124,3 +130,11 @@ def test_sigterm_ends_everything_as_killed(tmp_path: Path, arguments: list[str])
         (table,) = (tmp_path / "outputs").rglob("sweep.csv")
         states = [row["state"] for row in csv.DictReader(table.open())]
         assert states == ["unfinished", "unfinished"]
+
+
+@pytest.mark.slow
+def test_a_run_is_reproduced_to_the_bit_by_a_process_of_its_own(tmp_path: Path) -> None:
+    assert run(tmp_path, "data=mnist5k", "train.epochs=2", "model=cnn").returncode == 0
+    again = use(tmp_path, "reproduce")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "bit-equal" in again.stdout
