@@ -5,6 +5,7 @@ import typer
 from mnist_exp.commands.compare import compare
 from mnist_exp.commands.evaluate import evaluate
 from mnist_exp.commands.export import export
+from mnist_exp.commands.promote import promote
 from mnist_exp.commands.reproduce import reproduce
 from mnist_exp.commands.visualize import visualize
 from mnist_exp.errors import InputError
@@ -16,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (compare, evaluate, visualize, export, reproduce):
+for command in (compare, evaluate, visualize, export, reproduce, promote):
     app.command()(command)
 
 

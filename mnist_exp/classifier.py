@@ -1,6 +1,7 @@
 """A finished run's model at work: pixels in, probabilities out."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +13,17 @@ from mnist_exp.terminal import quiet_stderr
 
 
 class Classifier:
-    """The model of a run, ready to read digits; raises `InputError` when the run has none."""
+    """The model of a run, or another copy of it, ready to read digits.
 
-    def __init__(self, run: Run) -> None:
+    Raises `InputError` when the run has none.
+    """
+
+    def __init__(self, run: Run, model: Any = None) -> None:
         with quiet_stderr():  # TensorFlow greets every import with a page of hints
             from mnist_exp import models
 
         self.run = run
-        self.model = run.model()
+        self.model = model or run.model()
         self.output = run.config().model.output
         self.scores = partial(models.scores, models.forward(self.model))
 

@@ -29,8 +29,8 @@ FLOORS = [
     {"store", "records"},
     {"runs"},
     {"tracking"},
-    {"comparison", "classifier", "epoch", "folders"},
-    {"training", "comparison_report", "exports", "reproduction"},
+    {"comparison", "classifier", "registry", "epoch", "folders"},
+    {"training", "comparison_report", "exports", "reproduction", "promotion"},
     {"report"},
     {"experiment"},
     {"summary"},
@@ -50,7 +50,7 @@ BESIDE = {  # who may import whom on the same floor
     "provenance": {"errors"},
 }
 ROOMS = {
-    "mlflow": {"store", "records", "tracking", "runs"},
+    "mlflow": {"store", "records", "tracking", "runs", "registry"},
     "matplotlib": {"plots"},
     "omegaconf": {"run", "config", "sweep", "refusals"},
     "hydra": {"run", "config", "sweep", "launching", "space", "refusals"},

@@ -1,0 +1,31 @@
+"""promote: a run's model becomes models:/NAME@ALIAS."""
+
+from typing import Annotated
+
+import typer
+
+from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
+from mnist_exp.terminal import console
+
+
+def promote(
+    run: RunOption = "best",
+    alias: Annotated[str, typer.Option(metavar="ALIAS", help="What it is called.")] = "champion",
+    name: Annotated[str, typer.Option(metavar="NAME", help="The registered model.")] = "mnist",
+    force: Annotated[
+        bool, typer.Option("--force", help="Also when it is worse than the present one.")
+    ] = False,
+    experiment: ExperimentOption = "mnist",
+    tracking_uri: StoreOption = None,
+) -> None:
+    """Register a run's model and point an alias at it, unless the present holder is better."""
+    from mnist_exp import promotion, runs
+
+    found = runs.find(run, runs.tracking(experiment, tracking_uri))
+    done = promotion.promote(found, name, alias, force=force)
+    console.print(
+        f"models:/{name}@{alias} is version {done.version}, {found}: {found.title}", markup=False
+    )
+    console.print(f"reloaded from the registry, it predicts the same on all {done.images:,} images")
+    if done.before:
+        console.print(f"before: {done.before}, {done.before.title}", markup=False)

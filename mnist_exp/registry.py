@@ -1,0 +1,75 @@
+"""MLflow's model registry: a version of a run's model, and the alias that means it."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mnist_exp import runs, store
+from mnist_exp.errors import InputError
+from mnist_exp.runs import Run
+from mnist_exp.terminal import quiet_stderr
+
+MODEL = "data/model.keras"  # in a version's files
+
+
+def holder(run: Run, name: str, alias: str) -> Run | None:
+    """The run whose model the alias means now, in the run's store; None when there is none.
+
+    Raises `InputError` for a name or alias that MLflow does not take.
+    """
+    from mlflow.exceptions import MlflowException
+
+    with store.opened_to_read(run.tracking) as client:
+        try:
+            version = client.get_model_version_by_alias(name, alias)
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE" or "not found" in error.message:
+                return None
+            raise InputError(f"--name {name} --alias {alias}: {error.message}") from error
+    return runs.find(version.run_id, run.tracking)
+
+
+def register(run: Run, name: str) -> str:
+    """Makes the run's model the newest version of that name; returns its number."""
+    from mlflow.exceptions import MlflowException
+
+    with store.opened_to_read(run.tracking) as client:
+        try:
+            client.get_registered_model(name)
+        except MlflowException:
+            client.create_registered_model(name)
+        source = f"runs:/{run.run_id}/model"
+        return str(client.create_model_version(name, source, run.run_id).version)
+
+
+def load(run: Run, name: str, version: str) -> Any:
+    """The Keras model of a version, from the registry's own files, loaded in safe mode.
+
+    Raises `InputError` when it cannot be.
+    """
+    import mlflow
+
+    with quiet_stderr():
+        from mnist_exp import models
+    uri = store.uri(run.tracking)
+    with store.opened_to_read(run.tracking) as client, tempfile.TemporaryDirectory() as place:
+        where = client.get_model_version_download_uri(name, version)
+        files = mlflow.artifacts.download_artifacts(where, dst_path=place, tracking_uri=uri)
+        return models.load(Path(files) / MODEL, f"models:/{name}/{version}")
+
+
+def point(run: Run, name: str, alias: str, version: str) -> None:
+    """From now on the alias means this version; raises `InputError` for a reserved alias."""
+    from mlflow.exceptions import MlflowException
+
+    with store.opened_to_read(run.tracking) as client:
+        try:
+            client.set_registered_model_alias(name, alias, version)
+        except MlflowException as error:
+            raise InputError(f"--alias {alias}: {error.message}") from error
+
+
+def withdraw(run: Run, name: str, version: str) -> None:
+    """Removes the version."""
+    with store.opened_to_read(run.tracking) as client:
+        client.delete_model_version(name, version)
