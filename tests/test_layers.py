@@ -24,6 +24,8 @@ FLOORS = [
         "plots",
         "provenance",
         "trials",
+        "pictures",
+        "images",
     },
     {"sources", "download", "data", "hardware", "models", "optimizers", "progress"},
     {"store", "records"},
@@ -48,12 +50,15 @@ BESIDE = {  # who may import whom on the same floor
     "download": {"sources"},
     "data": {"sources", "download"},
     "provenance": {"errors"},
+    "pictures": {"errors"},
+    "images": {"pictures"},
 }
 ROOMS = {
     "mlflow": {"store", "records", "tracking", "runs", "registry"},
     "matplotlib": {"plots"},
     "omegaconf": {"run", "config", "sweep", "refusals"},
     "hydra": {"run", "config", "sweep", "launching", "space", "refusals"},
+    "PIL": {"pictures", "images"},
     "optuna": {"search", "space", "trials"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -1,0 +1,257 @@
+"""Any picture of a handwritten digit becomes 28x28 pixels in MNIST's form.
+
+Ink is told from paper, strokes are told from dirt and gathered into digits, and the one digit is
+put where LeCun et al. (1998, section III.A) put theirs: fitted into 20x20, its centre of mass in
+the middle of 28x28.
+"""
+
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from mnist_exp.pictures import Floats, decode
+
+BOX, SIDE = 20, 28
+COARSE = 40  # pixels a side of the copies that tell paper and lighting
+TWO_TONES = 0.8  # of the variance lies between ink and paper: a drawing or a scan, evenly lit
+FAINTEST = 0.12  # ink's distance from paper, as a share of the paper's brightness
+CLEAREST = 7  # the same in standard deviations of the paper: what noise never reaches
+GRAIN = 400  # a large picture is smoothed by this fraction of its side
+SPECK = 0.1  # of the largest mark: what is smaller is dirt
+SMALLEST = 0.04  # of the picture's side: a smaller mark is no digit
+RIVAL = 0.4  # of the largest mark: what is smaller is no second digit
+NEAR = 0.25  # of the larger mark: the gap that strokes of one digit may leave
+MOST = 300  # marks that are looked at
+WIDEST = 2.2  # width by height: 99.9 % of MNIST's digits stay below 1.7
+HOLES, HOLE = 4, 0.003  # enclosed areas that a digit may have, and a pore's share of the digit
+THINNEST = 2.0  # pixels of a stroke within 28x28
+
+NOTHING = "no digit found: the picture is blank, too faint or too noisy; write larger or darker"
+Mask = NDArray[np.bool_]
+Place = tuple[slice, slice]
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a picture holds: the digit's pixels, or the note that says why there is none."""
+
+    pixels: NDArray[np.uint8] | None  # (28, 28), light strokes on black as in MNIST
+    note: str  # empty when there is nothing to say
+
+
+def read(content: bytes, name: str) -> Reading:
+    """The one digit in the bytes of a picture; `name` is what the user calls it.
+
+    Raises `InputError` for what is no picture, or none that can be opened safely.
+    """
+    picture, note = decode(content, name)
+    if picture.shape == (SIDE, SIDE):
+        for pixels in (picture, 255 - picture):
+            if _is_mnist(pixels):
+                return Reading(pixels.astype(np.uint8), note)
+    grey = _grey(picture)
+    if not np.ptp(grey):
+        return Reading(None, NOTHING)
+    for ink in (_evenly_lit_ink(grey), _ink(grey)):
+        marks = _marks(ink)
+        if len(marks) == 1:
+            reason = _no_digit(marks[0])
+            return Reading(None, reason) if reason else Reading(_fit(ink, marks[0]), note)
+    found = f"{len(marks)} separate marks could be digits: give one picture per digit"
+    return Reading(None, found if marks else NOTHING)
+
+
+def _is_mnist(pixels: Floats) -> bool:
+    """Whether 28x28 pixels are in MNIST's form as they are."""
+    if not pixels.any():
+        return False
+    rows, columns = ndimage.find_objects((pixels > 0).astype(np.int8))[0]
+    centre = np.array(ndimage.center_of_mass(pixels))
+    return max(_sides((rows, columns))) == BOX and bool((abs(centre + 0.5 - SIDE / 2) < 1).all())
+
+
+def _no_digit(mark: Mask) -> str:
+    """Why a single mark is not one digit; empty when it may be."""
+    place = ndimage.find_objects(mark.astype(np.int8))[0]
+    height, width = _sides(place)
+    if width > WIDEST * height:
+        return "the mark is too wide for one digit: give one picture per digit"
+    paper = np.pad(~mark[place], 1, constant_values=True)
+    areas = np.bincount(ndimage.label(paper)[0].ravel())[1:]
+    if (areas > HOLE * paper.size).sum() - 1 > HOLES:  # less the paper around
+        return "no digit found: a net of lines, not one digit"
+    return ""
+
+
+def _grey(picture: Floats) -> Floats:
+    """(h, w) of 0-255, along the colour in which ink and paper differ most."""
+    if picture.ndim == 2:
+        return picture
+    small = [_resized(picture[..., channel], 4 * COARSE) for channel in range(3)]
+    spread = np.stack([channel - _lighting(channel) for channel in small]).reshape(3, -1)
+    weights = np.linalg.eigh(spread @ spread.T)[1][:, -1]  # the first principal component
+    weights /= np.abs(weights).sum()
+    grey: Floats = picture @ weights.astype(np.float32) - 255 * weights.clip(max=0).sum()
+    return grey
+
+
+def _evenly_lit_ink(grey: Floats) -> Floats:
+    """As `_ink` for a picture of two tones, of which the rarer is ink; else all 0."""
+    threshold = _otsu(grey)
+    light = grey > threshold
+    share = light.mean()
+    between = share * (1 - share) * (grey[light].mean() - grey[~light].mean()) ** 2
+    if between < TWO_TONES * grey.var():
+        return np.zeros_like(grey)
+    frame = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
+    rarer = share if abs(share - 0.5) > 0.1 else frame.mean()  # cut close, a digit fills its box
+    ink = light if rarer < 0.5 else ~light
+    paper, full = float(np.median(grey[~ink])), float(np.median(grey[ink]))
+    if abs(full - paper) < 2 * FAINTEST * 255:
+        return np.zeros_like(grey)
+    even: Floats = ((grey - paper) / (full - paper)).clip(0, 1)
+    return even
+
+
+def _ink(grey: Floats) -> Floats:
+    """(h, w): 0 on paper, 1 on strokes, whatever the lighting; all 0 where nothing stands out."""
+    nothing = np.zeros_like(grey)
+    grey = ndimage.gaussian_filter(grey, max(grey.shape) / GRAIN if max(grey.shape) > 100 else 0)
+    if ((grey - _lighting(grey)) ** 3).mean() > 0:  # the rarer tail is the ink
+        grey = 255 - grey
+    grey = grey / _lighting(grey).clip(min=8)
+    coarse = ndimage.median_filter(_resized(grey, 2 * COARSE), 3, mode="nearest")
+    window = [max(3, int(0.4 * side)) for side in coarse.shape]  # wider than a stroke
+    paper = ndimage.gaussian_filter(ndimage.grey_closing(coarse, window, mode="nearest"), 1)
+    ink = 1 - grey / _enlarged(paper, grey).clip(min=0.01)
+    below = ink[ink <= _otsu(ink)]
+    base, noise = float(np.median(below)), float(below.std())
+    strong = ink[ink > base + 4 * noise + FAINTEST]
+    if strong.size < 8:
+        return nothing
+    full = float(np.median(strong[strong >= _otsu(strong)])) - base
+    if full < max(FAINTEST, CLEAREST * noise):
+        return nothing
+    scaled: Floats = ((ink - base) / full).clip(0, 1)
+    return scaled
+
+
+def _lighting(grey: Floats) -> Floats:
+    """The parabolic surface nearest to the picture: what is left without its details."""
+    coarse = _resized(grey, COARSE)
+    height, width = coarse.shape
+    y, x = (axis.ravel() for axis in np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j])
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
+    surface = terms @ np.linalg.lstsq(terms, coarse.ravel())[0]
+    return _enlarged(surface.reshape(coarse.shape).astype(np.float32), grey)
+
+
+def _otsu(values: Floats) -> float:
+    """The threshold that parts the values into the two most distinct classes.
+
+    Source: Otsu (1979), "A threshold selection method from gray-level histograms".
+    """
+    counts, edges = np.histogram(values, 256)
+    below = counts.cumsum()
+    sums = (counts * (edges[:-1] + edges[1:]) / 2).cumsum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = (sums[-1] * below / below[-1] - sums) ** 2 / (below * (below[-1] - below))
+    return float(edges[1 + int(np.nan_to_num(between[:-1], posinf=0).argmax())])
+
+
+def _marks(ink: Floats) -> list[Mask]:
+    """Where the strokes of each mark lie that could be a digit."""
+    labels, count = ndimage.label(ink >= 0.5, np.ones((3, 3)))
+    places = ndimage.find_objects(labels)
+    longest = np.array([max(_sides(place)) for place in places])
+    outside = _along_the_frame(labels, places)
+    largest = max((longest[k] for k in range(count) if k not in outside), default=0)
+    strokes = [k for k in range(count) if k not in outside and longest[k] >= SPECK * largest]
+    groups: list[list[int]] = []
+    for k in strokes[:MOST]:
+        near = [group for group in groups if any(_joined(places[k], places[j]) for j in group)]
+        groups = [group for group in groups if group not in near] + [[k, *chain(*near)]]
+    least = max(SMALLEST * max(ink.shape), 6, RIVAL * largest)
+    groups = [group for group in groups if longest[group].max() >= least]
+    return [np.isin(labels, np.add(group, 1)) for group in groups]
+
+
+def _sides(place: Place) -> tuple[int, int]:
+    """Height and width."""
+    rows, columns = place
+    return rows.stop - rows.start, columns.stop - columns.start
+
+
+def _along_the_frame(labels: NDArray[np.int32], places: list[Place]) -> set[int]:
+    """The marks that are a table's edge or a shadow, not a digit that was cut close."""
+    heights, widths = np.array([_sides(place) for place in places]).reshape(-1, 2).T
+    top, bottom, left, right = labels[0], labels[-1], labels[:, 0], labels[:, -1]
+    sides = (top, widths), (bottom, widths), (left, heights), (right, heights)
+    contact = [np.bincount(side, minlength=len(places) + 1)[1:] / extent for side, extent in sides]
+    along = (np.array(contact) > 0.6).sum(axis=0)
+    within = (np.array(contact) == 0).any(axis=0)
+    return set(np.flatnonzero((along > 1) | (along > 0) & within))
+
+
+def _joined(one: Place, other: Place) -> bool:
+    """Whether two marks are strokes of one digit: near, and not two high ones side by side."""
+    pairs = zip(one, other, strict=True)
+    gaps = [max(a.start, b.start) - min(a.stop, b.stop) for a, b in pairs]  # < 0: they overlap
+    smaller = np.minimum(_sides(one), _sides(other))
+    larger = np.maximum(_sides(one), _sides(other))
+    rivals = smaller[0] > 0.6 * larger[0] and any(gaps > -0.2 * smaller)
+    return max(gaps) <= NEAR * larger.max() and not rivals
+
+
+def _fit(ink: Floats, mark: Mask) -> NDArray[np.uint8]:
+    """The marked strokes at MNIST's size, thickness and place."""
+    soft = np.where(ndimage.binary_dilation(mark, np.ones((3, 3))), ink, 0)
+    place = ndimage.find_objects((soft > 0.1).astype(np.int8))[0]
+    soft = _thick_enough(soft[place], mark[place])
+    scale = BOX / max(soft.shape)
+    size = [max(1, round(scale * side)) for side in reversed(soft.shape)]
+    soft = np.asarray(Image.fromarray(soft).resize(size, Image.Resampling.BOX)).clip(0, 1)
+    page = np.zeros((SIDE, SIDE), np.uint8)
+    rows, columns = (
+        _centred(soft.sum(axis=1 - axis), side) for axis, side in enumerate(soft.shape)
+    )
+    page[rows, columns] = np.round(soft * (255 / soft.max()))
+    return page
+
+
+def _centred(weights: Floats, side: int) -> slice:
+    """Where so many rows lie when their centre of mass is in the middle."""
+    centre = float(weights @ np.arange(side) / weights.sum())
+    start = min(max(round(SIDE / 2 - centre), 0), SIDE - side)
+    return slice(start, start + side)
+
+
+def _thick_enough(soft: Floats, mark: Mask) -> Floats:
+    """The strokes, widened where a thin pen would leave less than MNIST's thinnest."""
+    scale = BOX / max(soft.shape)
+    depth = ndimage.distance_transform_edt(np.pad(mark, 1))[1:-1, 1:-1][mark]
+    width = 4 * float(depth.mean()) - 1  # of a bar, whose depths run from 0.5 to half of it
+    grow = (THINNEST / scale - width) / 2
+    if grow < 0.5 or scale >= 1:
+        return soft
+    away = ndimage.distance_transform_edt(~np.pad(mark, int(np.ceil(grow)) + 1))
+    wider: Floats = (grow + 0.5 - away).clip(0, 1).astype(np.float32)
+    return wider
+
+
+def _resized(grey: Floats, longest: int) -> Floats:
+    """The picture averaged down until its longer side is at most so long."""
+    scale = longest / max(grey.shape)
+    if scale >= 1:
+        return grey
+    size = [max(1, round(scale * side)) for side in reversed(grey.shape)]
+    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX))
+
+
+def _enlarged(coarse: Floats, like: Floats) -> Floats:
+    height, width = like.shape
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BILINEAR))
