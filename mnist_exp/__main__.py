@@ -5,6 +5,7 @@ import typer
 from mnist_exp.commands.compare import compare
 from mnist_exp.commands.evaluate import evaluate
 from mnist_exp.commands.export import export
+from mnist_exp.commands.predict import predict
 from mnist_exp.commands.promote import promote
 from mnist_exp.commands.reproduce import reproduce
 from mnist_exp.commands.visualize import visualize
@@ -17,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (compare, evaluate, visualize, export, reproduce, promote):
+for command in (compare, evaluate, visualize, export, reproduce, promote, predict):
     app.command()(command)
 
 

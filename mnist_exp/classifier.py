@@ -1,5 +1,7 @@
 """A finished run's model at work: pixels in, probabilities out."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -8,8 +10,38 @@ from numpy.typing import NDArray
 
 from mnist_exp import evaluation
 from mnist_exp.evaluation import Evaluation
+from mnist_exp.images import Reading
 from mnist_exp.runs import Run
 from mnist_exp.terminal import quiet_stderr
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says about a picture."""
+
+    image: str  # what the user calls it
+    digit: int | None  # None: the note says why
+    probability: float | None
+    second: int | None  # the next likely digit
+    note: str
+
+
+def answers(
+    names: Sequence[str], readings: Sequence[Reading], probabilities: NDArray[np.float32]
+) -> list[Answer]:
+    """An answer for each picture; `probabilities` (n, 10) are of those that hold a digit."""
+    rows = iter(probabilities)
+    return [
+        Answer(name, None, None, None, reading.note)
+        if reading.pixels is None
+        else _answer(name, next(rows), reading.note)
+        for name, reading in zip(names, readings, strict=True)
+    ]
+
+
+def _answer(name: str, shares: NDArray[np.float32], note: str) -> Answer:
+    second, first = (int(digit) for digit in shares.argsort()[-2:])
+    return Answer(name, first, float(shares[first]), second, note)
 
 
 class Classifier:

@@ -15,7 +15,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF")
 OTHERS = {  # what people send instead, by its first bytes
     b"II*\0": "TIFF", b"MM\0*": "TIFF", b"%PDF": "PDF", b"<svg": "SVG", b"<?xm": "SVG",
 }  # fmt: skip
-MAX_PIXELS = 40_000_000
+MAX_BYTES, MAX_PIXELS = 50_000_000, 40_000_000
 MIN_SIDE = 8
 MAX_ASPECT = 20
 SIDE = 1000  # pixels that a picture is made small to: every later step takes milliseconds
@@ -30,6 +30,8 @@ def decode(content: bytes, name: str) -> tuple[Floats, str]:
     `name` is what the user calls the picture. Raises `InputError` for what is no picture, or none
     that can be opened safely.
     """
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{name}: expected at most {MAX_BYTES // 1_000_000} MB; make it smaller")
     with _decoding, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's: what they tell is refused below
         try:

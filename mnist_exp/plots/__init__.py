@@ -2,7 +2,13 @@
 
 from mnist_exp.plots.comparison import accuracies, agreement, overlaid_curves, trade_off
 from mnist_exp.plots.curves import learning_curves
-from mnist_exp.plots.digits import corruption_sheet, digit_sheet, sample_predictions, worst_mistakes
+from mnist_exp.plots.digits import (
+    corruption_sheet,
+    digit_sheet,
+    pictures_seen,
+    sample_predictions,
+    worst_mistakes,
+)
 from mnist_exp.plots.scores import confusion_matrix, reliability, score_title
 from mnist_exp.plots.sweeps import by_value, importances, optimisation_history, parallel_coordinates
 
@@ -18,6 +24,7 @@ __all__ = [
     "optimisation_history",
     "overlaid_curves",
     "parallel_coordinates",
+    "pictures_seen",
     "reliability",
     "sample_predictions",
     "score_title",

@@ -31,21 +31,27 @@ def sample_predictions(images: Array, labels: Array, probabilities: Array, title
     note = "Sample predictions. Blue bar: the true digit. Orange bar: a wrong answer."
     figure = page(11.1, 1.95 * ceil(len(images) / 4), title, note)
     axes, corners = _mosaic(figure, images, columns=4, pitch=(54, 38), scale=0.05, left=0.3)
-    tracks, bars, colours = [], [], []
     for (x, y), label, shares in zip(corners, labels, probabilities, strict=True):
         said = int(shares.argmax())
         answer = f"✓ {said}" if said == label else f"✗ true {label}, said {said}"
         colour = BLUE if said == label else VERMILLION
         caption = f"{answer} ({percent(shares[said])})"
         text_at(axes, x, y + 31, caption, size=9, color=colour, fontweight="bold")
-        for digit, share in enumerate(shares):
-            middle = y + 2.8 * (digit + 0.5)
-            text_at(axes, x + 32, middle, str(digit), ha="right")
-            tracks.append(_bar(x + 33, middle, 15))
-            bars.append(_bar(x + 33, middle, 15 * share))
-            colours.append(BLUE if digit == label else colour if digit == said else GREY)
-    axes.add_collection(PolyCollection(tracks, facecolors=TILE), autolim=False)
-    axes.add_collection(PolyCollection(bars, facecolors=colours), autolim=False)
+    _ten_bars(axes, corners, probabilities, labels)
+    return figure
+
+
+def pictures_seen(images: Array, probabilities: Array, names: Sequence[str], title: str) -> Figure:
+    """What a model saw (n, 28, 28) of pictures of these names, each beside its ten bars."""
+    note = "The 28x28 pixels that the model saw of each picture, and its ten probabilities."
+    figure = page(11.1, 2.15 * ceil(len(images) / 4), title, note)
+    axes, corners = _mosaic(figure, images, columns=4, pitch=(54, 42), scale=0.05, left=0.3)
+    said = probabilities.argmax(axis=1)
+    for (x, y), name, digit, shares in zip(corners, names, said, probabilities, strict=True):
+        caption = f"{digit} ({percent(shares[digit])})"
+        text_at(axes, x, y + 31, caption, size=9, color=BLUE, fontweight="bold")
+        text_at(axes, x, y + 35, name if len(name) <= 32 else f"...{name[-29:]}", color=GREY)
+    _ten_bars(axes, corners, probabilities, said)
     return figure
 
 
@@ -131,6 +137,23 @@ def _mosaic(
     axes.imshow(board, extent=(0, wide, high, 0), aspect="auto", interpolation="nearest")
     axes.set_axis_off()
     return axes, corners
+
+
+def _ten_bars(
+    axes: Axes, corners: Sequence[tuple[int, int]], probabilities: Array, right: Array
+) -> None:
+    """Beside each digit its probabilities (n, 10) as bars; blue is right, orange a wrong answer."""
+    tracks, bars, colours = [], [], []
+    for (x, y), shares, true in zip(corners, probabilities, right, strict=True):
+        said = int(shares.argmax())
+        for digit, share in enumerate(shares):
+            middle = y + 2.8 * (digit + 0.5)
+            text_at(axes, x + 32, middle, str(digit), ha="right")
+            tracks.append(_bar(x + 33, middle, 15))
+            bars.append(_bar(x + 33, middle, 15 * share))
+            colours.append(BLUE if digit == true else VERMILLION if digit == said else GREY)
+    axes.add_collection(PolyCollection(tracks, facecolors=TILE), autolim=False)
+    axes.add_collection(PolyCollection(bars, facecolors=colours), autolim=False)
 
 
 def _bar(x: float, middle: float, length: float) -> list[tuple[float, float]]:

@@ -1,0 +1,125 @@
+"""predict: which digit is on a picture?"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+from rich.progress import track
+
+from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
+from mnist_exp.errors import InputError
+from mnist_exp.terminal import console, errors, table
+
+if TYPE_CHECKING:
+    from mnist_exp.classifier import Answer
+
+STDIN = "-"
+SHOWN = 200
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
+
+
+def predict(
+    pictures: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...",
+            help="PNG, JPEG, BMP, WebP or GIF files, folders of them, or - for stdin.",
+        ),
+    ],
+    run: RunOption = "best",
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    show: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a picture of what the model saw (PNG)."),
+    ] = None,
+    experiment: ExperimentOption = "mnist",
+    tracking_uri: StoreOption = None,
+) -> None:
+    """Read the digit on each picture, or say why there is none to read.
+
+    The exit code is 2 when a file is no picture; the others are read all the same.
+    """
+    from mnist_exp import folders, images, runs
+    from mnist_exp.images import Reading
+
+    if show and show.suffix != ".png":
+        raise InputError(f"--show {show}: expected a name ending in .png")
+    found = runs.find(run, runs.tracking(experiment, tracking_uri))
+    names, readings, refused = _names(pictures), [], []
+    for name in track(names, "reading", console=errors, transient=True, disable=len(names) < 50):
+        try:
+            readings.append(images.read(_content(name), name))
+        except InputError as error:
+            refused.append(error)
+            readings.append(Reading(None, str(error).removeprefix(f"{name}: ")))
+    if len(refused) == len(names):
+        raise InputError("\n".join(map(str, refused)))
+
+    from mnist_exp.classifier import Classifier, answers
+
+    seen = [reading.pixels for reading in readings if reading.pixels is not None]
+    nothing = np.empty((0, 10), np.float32)
+    shares = Classifier(found).probabilities(np.stack(seen)) if seen else nothing
+    told = answers(names, readings, shares)
+    if as_json:
+        typer.echo(json.dumps([asdict(answer) for answer in told], indent=2))
+    else:
+        console.print(str(found), markup=False)
+        rows = [_row(answer) for answer in told if answer.digit is not None]
+        if rows:
+            console.print(table(["image", "digit", "probability", "second choice"], rows))
+        for answer in told:
+            if answer.note:
+                console.print(f"{answer.image}: {answer.note}", markup=False)
+    if show and seen:
+        from mnist_exp import plots
+
+        of = [answer.image for answer in told if answer.digit is not None]
+        folders.make(show.absolute().parent, "--show")
+        first = slice(SHOWN)
+        title = f"Read by {found}" + (f", the first {SHOWN} of {len(of)}" if of[SHOWN:] else "")
+        plots.pictures_seen(np.stack(seen[first]), shares[first], of[first], title).savefig(show)
+    if refused:
+        raise InputError(f"{len(refused)} of {len(names)} could not be read as pictures")
+
+
+def _names(pictures: Sequence[str]) -> list[str]:
+    """The files meant, folders replaced by the pictures in them; raises `InputError`."""
+    names = []
+    for picture in pictures:
+        folder = Path(picture)
+        if not folder.is_dir():
+            names.append(picture)
+            continue
+        inside = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+        if not inside:
+            raise InputError(
+                f"{picture}: expected pictures in this folder ({', '.join(SUFFIXES)}), found none"
+            )
+        names += map(str, inside)
+    return names
+
+
+def _content(name: str) -> bytes:
+    """The file's bytes, or one more than a picture may have; raises `InputError`."""
+    from mnist_exp.pictures import MAX_BYTES
+
+    most = MAX_BYTES + 1
+    if name == STDIN:
+        return sys.stdin.buffer.read(most)
+    try:
+        with Path(name).open("rb") as file:
+            return file.read(most)
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror}; give the path of a picture") from error
+
+
+def _row(answer: "Answer") -> list[str]:
+    share = answer.probability or 0
+    sure = "> 99.9 %" if share > 0.999 else f"{100 * share:.1f} %"
+    return [answer.image, str(answer.digit), sure, str(answer.second)]
