@@ -8,6 +8,7 @@ from mnist_exp.commands.export import export
 from mnist_exp.commands.predict import predict
 from mnist_exp.commands.promote import promote
 from mnist_exp.commands.reproduce import reproduce
+from mnist_exp.commands.serve import serve
 from mnist_exp.commands.visualize import visualize
 from mnist_exp.errors import InputError
 from mnist_exp.terminal import leave, show_logs
@@ -18,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (compare, evaluate, visualize, export, reproduce, promote, predict):
+for command in (compare, evaluate, visualize, export, reproduce, promote, predict, serve):
     app.command()(command)
 
 

@@ -1,6 +1,6 @@
 """A finished run's model at work: pixels in, probabilities out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,7 +27,9 @@ class Answer:
 
 
 def answers(
-    names: Sequence[str], readings: Sequence[Reading], probabilities: NDArray[np.float32]
+    names: Sequence[str],
+    readings: Sequence[Reading],
+    probabilities: Iterable[NDArray[np.float32]],
 ) -> list[Answer]:
     """An answer for each picture; `probabilities` (n, 10) are of those that hold a digit."""
     rows = iter(probabilities)

@@ -15,6 +15,7 @@ import numpy as np
 from mnist_exp.data import Dataset
 from mnist_exp.locks import is_abandoned
 from mnist_exp.signals import uninterrupted
+from mnist_exp.store import meant
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -189,25 +190,22 @@ class MlflowRun(Record):
 def _fluent(uri: str, experiment_id: str) -> Iterator[None]:
     """Within: what MLflow keeps for the whole process points at our run, and it stays silent."""
     import keras
-    import mlflow
 
     chatty = keras.config.is_interactive_logging_enabled()
-    uri_before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
     experiment_before = os.environ.get("MLFLOW_EXPERIMENT_ID")
     os.environ["MLFLOW_EXPERIMENT_ID"] = experiment_id  # where the model is listed
-    mlflow.set_tracking_uri(uri)
     # MLflow loads the model and tries the example: no progress bar, no hint about its tracing.
     keras.config.disable_interactive_logging()
     hints = logging.getLogger("tensorflow")
     hints_before = hints.level
     hints.setLevel(logging.ERROR)
     try:
-        yield
+        with meant(uri):
+            yield
     finally:
         hints.setLevel(hints_before)
         if chatty:
             keras.config.enable_interactive_logging()
-        mlflow.set_tracking_uri(uri_before)
         del os.environ["MLFLOW_EXPERIMENT_ID"]
         if experiment_before is not None:
             os.environ["MLFLOW_EXPERIMENT_ID"] = experiment_before

@@ -52,9 +52,13 @@ def load(run: Run, name: str, version: str) -> Any:
     with quiet_stderr():
         from mnist_exp import models
     uri = store.uri(run.tracking)
-    with store.opened_to_read(run.tracking) as client, tempfile.TemporaryDirectory() as place:
+    with (
+        store.opened_to_read(run.tracking) as client,
+        store.meant(uri),
+        tempfile.TemporaryDirectory() as place,
+    ):
         where = client.get_model_version_download_uri(name, version)
-        files = mlflow.artifacts.download_artifacts(where, dst_path=place, tracking_uri=uri)
+        files = mlflow.artifacts.download_artifacts(where, dst_path=place)
         return models.load(Path(files) / MODEL, f"models:/{name}/{version}")
 
 

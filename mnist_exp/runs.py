@@ -77,7 +77,8 @@ class Run:
         place.mkdir(exist_ok=True)
         from mlflow.exceptions import MlflowException
 
-        with store.opened_to_read(self.tracking) as client:
+        uri = store.uri(self.tracking)
+        with store.opened_to_read(self.tracking) as client, store.meant(uri):
             try:
                 return Path(client.download_artifacts(self.run_id, name, str(place)))
             except (MlflowException, OSError) as error:

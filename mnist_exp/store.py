@@ -18,6 +18,7 @@ from mnist_exp.schema import Tracking
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+ENVIRONMENT = "MLFLOW_TRACKING_URI"
 SQLITE = "sqlite:///"
 CONNECT_SECONDS = 3
 PORTS = {"http": 80, "https": 443}
@@ -68,6 +69,22 @@ def opened(config: Tracking, advice: str = TO_WRITE) -> Iterator["MlflowClient"]
 
 
 @contextmanager
+def meant(where: str) -> Iterator[None]:
+    """Within: what MLflow looks up in the store of the process, such as models, is found there."""
+    import mlflow
+
+    environment = os.environ.get(ENVIRONMENT)
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    mlflow.set_tracking_uri(where)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None if before == environment else before)
+        if environment is not None:  # it follows what is set, and would be forgotten with it
+            os.environ[ENVIRONMENT] = environment
+
+
+@contextmanager
 def schema_lock(where: str) -> Iterator[None]:
     """Within: no other process makes the schema of this SQLite file; servers see to it themselves.
 
@@ -85,7 +102,7 @@ def schema_lock(where: str) -> Iterator[None]:
 
 def uri(config: Tracking) -> str:
     """The absolute URI: as configured, MLFLOW_TRACKING_URI, or mlflow.db in this folder."""
-    return absolute(config.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db")
+    return absolute(config.uri or os.environ.get(ENVIRONMENT) or f"{SQLITE}mlflow.db")
 
 
 def shown(config: Tracking) -> str:

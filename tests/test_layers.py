@@ -32,7 +32,7 @@ FLOORS = [
     {"runs"},
     {"tracking"},
     {"comparison", "classifier", "registry", "epoch", "folders"},
-    {"training", "comparison_report", "exports", "reproduction", "promotion"},
+    {"training", "comparison_report", "exports", "reproduction", "promotion", "serving"},
     {"report"},
     {"experiment"},
     {"summary"},
@@ -51,6 +51,7 @@ BESIDE = {  # who may import whom on the same floor
     "data": {"sources", "download"},
     "provenance": {"errors"},
     "pictures": {"errors"},
+    "records": {"store"},
     "images": {"pictures"},
 }
 ROOMS = {

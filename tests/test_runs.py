@@ -45,6 +45,14 @@ def test_a_registered_model_leads_to_its_run(
             runs.find(uri, runs.tracking())
 
 
+def test_a_store_that_is_named_needs_no_environment(
+    made_once: tuple[str, Recorded], workplace: Path
+) -> None:
+    run = runs.find("dense128-seed0", runs.tracking(uri=made_once[0]))
+    assert run.model().count_params() == 118_282
+    assert not list(workplace.iterdir())
+
+
 def test_what_is_not_there_or_not_clear_is_said(recorded: Recorded) -> None:
     store = runs.tracking()
     for reference in ("ffff", "f" * 32, "nobody", "o'neill", "'\"", "%"):

@@ -1,0 +1,247 @@
+"""The page and its API: a digit is read while it is drawn, and the test set can be explored."""
+
+import base64
+from pathlib import Path
+from threading import Lock
+from typing import Annotated
+
+import numpy as np
+from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel, Field, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mnist_exp import images, runs
+from mnist_exp.classifier import Classifier, answers
+from mnist_exp.data import Dataset
+from mnist_exp.errors import InputError
+from mnist_exp.evaluation import Evaluation
+from mnist_exp.images import Reading
+from mnist_exp.runs import Run
+
+WEB = Path(__file__).parent / "web"
+MAX_UPLOAD = 10_000_000  # bytes
+NOTHING_FROM_ELSEWHERE = {"Content-Security-Policy": "default-src 'self'; img-src 'self' blob:"}
+
+Byte = Annotated[int, Field(ge=0, le=255)]
+Line = Annotated[list[Byte], Field(min_length=28, max_length=28)]
+
+
+class Pixels(BaseModel):
+    """A digit in MNIST's form: light strokes (255) on black (0)."""
+
+    pixels: Annotated[list[Line], Field(min_length=28, max_length=28)]
+
+
+class Prediction(BaseModel):
+    """What the model says; `digit` is null when the note says why there is none."""
+
+    run: str
+    digit: int | None
+    probability: float | None
+    second: int | None
+    note: str
+    probabilities: list[float] | None
+    pixels: list[list[int]] | None  # what the model saw
+
+
+class Model(BaseModel):
+    """A run of the experiment, which can be asked to predict."""
+
+    run: str
+    name: str
+    title: str
+
+
+class Example(BaseModel):
+    """A test image and what the run said of it."""
+
+    index: int
+    label: int
+    prediction: int
+    probability: float  # of the prediction
+    pixels: str  # 784 bytes in base64
+
+
+class Examples(BaseModel):
+    """Some of the test images that fit, those with the least probable true digit first."""
+
+    matching: int
+    total: int
+    examples: list[Example]
+
+
+BODIES = {  # /predict takes either: FastAPI cannot tell that from a signature
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            },
+            "application/json": {"schema": Pixels.model_json_schema()},
+        },
+    }
+}
+NEITHER = (
+    "expected a picture as the multipart field file (curl -F file=@digit.png), or JSON "
+    '{"pixels": 28 rows of 28 whole numbers from 0 to 255}'
+)
+
+
+class Models:
+    """The experiment's runs at work; each is loaded when it is first asked for, and kept."""
+
+    def __init__(self, first: Run) -> None:
+        self.first = first
+        self._ready = {"": Classifier(first)}
+        self._test_sets: dict[str, tuple[Dataset, Evaluation]] = {}
+        self._loading = Lock()
+
+    def get(self, run: str) -> Classifier:
+        """The classifier of the run, the first one's for ""; raises `InputError`."""
+        with self._loading:
+            if run not in self._ready:
+                self._ready[run] = Classifier(runs.find(run, self.first.tracking))
+            return self._ready[run]
+
+    def test_set(self, run: str) -> tuple[Dataset, Evaluation]:
+        """The run's test images, and what it said of them; raises `InputError`."""
+        found = self.get(run).run
+        with self._loading:
+            if run not in self._test_sets:
+                self._test_sets[run] = found.dataset(), found.evaluation()
+            return self._test_sets[run]
+
+
+def app(first: Run) -> FastAPI:
+    """The application that answers by the run's model unless another is asked for."""
+    models = Models(first)
+    site = FastAPIOffline(title="mnist_exp", redoc_url=None)
+    site.mount("/web", StaticFiles(directory=WEB))
+    site.add_middleware(Limit)
+
+    @site.exception_handler(InputError)
+    async def refuse(_: Request, error: InputError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, status_code=400)
+
+    @site.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(WEB / "index.html", headers=NOTHING_FROM_ELSEWHERE)
+
+    @site.get("/health")
+    def health() -> dict[str, str]:
+        """Whether the server is ready, and the run that answers."""
+        return {"status": "ok", "run": first.run_id}
+
+    @site.get("/models")
+    def list_models() -> list[Model]:
+        """The experiment's finished runs, the one that answers first."""
+        found = [run for run in runs.search(first.tracking) if run.run_id != first.run_id]
+        return [Model(run=r.run_id, name=r.name, title=r.title) for r in [first, *found]]
+
+    @site.post("/predict", openapi_extra=BODIES)
+    async def predict(request: Request, run: str = "") -> Prediction:
+        """The digit on a picture, or in 28x28 pixels, by the run's model."""
+        content = await _content(request)
+        return await run_in_threadpool(lambda: _predict(models.get(run), content))
+
+    @site.get("/examples")
+    def examples(
+        run: str = "",
+        label: Annotated[int | None, Query(ge=0, le=9, description="the true digit")] = None,
+        prediction: Annotated[int | None, Query(ge=0, le=9)] = None,
+        below: Annotated[float, Query(ge=0, le=1, description="highest probability")] = 1,
+        start: Annotated[int, Query(ge=0)] = 0,
+        count: Annotated[int, Query(ge=1, le=200)] = 60,
+    ) -> Examples:
+        """Test images of the run, the worst first."""
+        data, said = models.test_set(run)
+        fits = said.confidence <= below
+        if label is not None:
+            fits &= said.labels == label
+        if prediction is not None:
+            fits &= said.predictions == prediction
+        true = said.probabilities[np.arange(said.n), said.labels]
+        chosen = np.flatnonzero(fits)
+        chosen = chosen[true[chosen].argsort(kind="stable")]
+        return Examples(
+            matching=len(chosen),
+            total=said.n,
+            examples=[_example(data, said, int(k)) for k in chosen[start : start + count]],
+        )
+
+    return site
+
+
+class Limit:
+    """Refuses a body of more than MAX_UPLOAD bytes before it is read whole."""
+
+    def __init__(self, inner: ASGIApp) -> None:
+        self.inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on, counting what comes."""
+        came = 0
+
+        async def counted() -> Message:
+            nonlocal came
+            message = await receive()
+            came += len(message.get("body", b""))
+            if came > MAX_UPLOAD:
+                raise HTTPException(413, f"expected at most {MAX_UPLOAD // 1_000_000} MB")
+            return message
+
+        await self.inner(scope, counted, send)
+
+
+async def _content(request: Request) -> bytes | Pixels:
+    """The picture's bytes, or the pixels; raises `InputError`."""
+    kind = request.headers.get("content-type", "")
+    if kind.startswith("multipart/form-data"):
+        async with request.form(max_files=1, max_fields=10) as form:
+            file = form.get("file")
+            if isinstance(file, UploadFile):
+                return await file.read()
+    if kind.startswith("application/json"):
+        try:
+            return Pixels.model_validate_json(await request.body())
+        except ValidationError as error:
+            raise InputError(NEITHER) from error
+    raise InputError(NEITHER)
+
+
+def _predict(classifier: Classifier, content: bytes | Pixels) -> Prediction:
+    if isinstance(content, Pixels):
+        reading = Reading(np.array(content.pixels, np.uint8), "")
+    else:
+        reading = images.read(content, "the picture")
+    seen = [] if reading.pixels is None else [reading.pixels]
+    shares = [row for pixels in seen for row in classifier.probabilities(pixels[None])]
+    (answer,) = answers([""], [reading], shares)
+    return Prediction(
+        run=classifier.run.run_id,
+        digit=answer.digit,
+        probability=answer.probability,
+        second=answer.second,
+        note=answer.note,
+        probabilities=shares[0].tolist() if seen else None,
+        pixels=seen[0].tolist() if seen else None,
+    )
+
+
+def _example(data: Dataset, said: Evaluation, index: int) -> Example:
+    return Example(
+        index=index,
+        label=int(said.labels[index]),
+        prediction=int(said.predictions[index]),
+        probability=float(said.confidence[index]),
+        pixels=base64.b64encode(data.test_images[index].tobytes()).decode(),
+    )

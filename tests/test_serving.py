@@ -1,0 +1,164 @@
+"""The page's API, asked over a real connection."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
+
+import numpy as np
+import pytest
+import requests
+from conftest import Command
+from fastapi import FastAPI
+from PIL import Image
+
+from mnist_exp import runs
+from mnist_exp.data import Dataset
+from mnist_exp.experiment import Outcome
+from mnist_exp.runs import Run
+
+Recorded = dict[str, Outcome]
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    """The address of the application while it is served on loopback."""
+    import uvicorn
+
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]  # it accepts from here on
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture
+def run(recorded: Recorded) -> Run:
+    return runs.find("dense128-seed0", runs.tracking())
+
+
+@pytest.fixture
+def site(run: Run) -> Iterator[str]:
+    from mnist_exp import serving
+
+    with served(serving.app(run)) as address:
+        yield address
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_pixels_and_pictures_are_answered_as_recorded(site: str, run: Run, digits: Dataset) -> None:
+    shares = run.evaluation().probabilities[0]
+    pixels = digits.test_images[0]
+    for body in ({"json": {"pixels": pixels.tolist()}}, {"files": {"file": png(pixels)}}):
+        response = requests.post(f"{site}/predict", **body, timeout=30)
+        assert response.status_code == 200
+        said = response.json()
+        assert said["run"] == run.run_id
+        assert said["digit"] == shares.argmax()
+        assert said["second"] == shares.argsort()[-2]
+        assert said["probabilities"] == pytest.approx(shares, abs=1e-6)
+        assert said["pixels"] == pixels.tolist()
+        assert said["note"] == ""
+
+
+def test_another_run_of_the_experiment_answers_when_asked(
+    site: str, recorded: Recorded, digits: Dataset
+) -> None:
+    models = requests.get(f"{site}/models", timeout=30).json()
+    assert models[0]["name"] == "dense128-seed0"
+    assert {model["name"] for model in models} == set(recorded)
+    other = next(model["run"] for model in models if model["name"] == "sigmoid100-seed1")
+    body = {"pixels": digits.test_images[3].tolist()}
+    said = requests.post(f"{site}/predict?run={other}", json=body, timeout=30).json()
+    expected = runs.find(other, runs.tracking()).evaluation().probabilities[3]
+    assert said["probabilities"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_blank_page_has_no_digit(site: str) -> None:
+    blank = png(np.full((50, 50), 255, np.uint8))
+    said = requests.post(f"{site}/predict", files={"file": blank}, timeout=30).json()
+    assert said["digit"] is said["probabilities"] is said["pixels"] is None
+    assert said["note"].startswith("no digit found")
+
+
+def test_what_is_sent_wrongly_is_refused_with_a_sentence(site: str) -> None:
+    huge = Image.new("1", (7000, 7000))
+    file = BytesIO()
+    huge.save(file, "PNG")
+    assert len(file.getvalue()) < 100_000
+    neither = "expected a picture as the multipart field file"
+    for body, code, sentence in [
+        ({}, 400, neither),
+        ({"json": {"pixels": [[0]]}}, 400, neither),
+        ({"json": {"pixels": [[256] * 28] * 28}}, 400, neither),
+        ({"files": {"picture": b"x"}}, 400, neither),
+        ({"files": {"file": b"hello"}}, 400, "the picture: expected a picture (PNG"),
+        ({"files": {"file": file.getvalue()}}, 400, "expected at most 40 million pixels, got 7000"),
+        ({"files": {"file": bytes(11_000_000)}}, 413, "expected at most 10 MB"),
+        ({"params": {"run": "nobody"}, "files": {"file": b"x"}}, 400, "no run of experiment"),
+    ]:
+        response = requests.post(f"{site}/predict", **body, timeout=30)
+        assert response.status_code == code
+        assert sentence in response.json()["detail"]
+
+
+def test_the_test_set_is_listed_worst_first(site: str, run: Run) -> None:
+    said = run.evaluation()
+    query = {"label": 3, "prediction": int(said.predictions[said.labels == 3][0]), "count": 200}
+    answer = requests.get(f"{site}/examples", query, timeout=30).json()
+    fits = (said.labels == 3) & (said.predictions == query["prediction"])
+    assert answer["matching"] == fits.sum() == len(answer["examples"])
+    assert answer["total"] == 1000
+    true = [said.probabilities[example["index"], 3] for example in answer["examples"]]
+    assert true == sorted(true)
+    everything = requests.get(f"{site}/examples", {"below": 0.2}, timeout=30).json()
+    assert everything["matching"] == (said.confidence <= 0.2).sum()
+    assert requests.get(f"{site}/examples", {"label": 12}, timeout=30).status_code == 422
+
+
+def test_fifty_clients_at_once_lose_nothing(site: str, run: Run, digits: Dataset) -> None:
+    expected = run.evaluation().predictions
+
+    def ask(number: int) -> int:
+        file = {"file": png(digits.test_images[number])}
+        response = requests.post(f"{site}/predict", files=file, timeout=60)
+        return int(response.json()["digit"])
+
+    with ThreadPoolExecutor(50) as clients:
+        assert list(clients.map(ask, range(200))) == expected[:200].tolist()
+
+
+def test_the_page_asks_nothing_of_the_outside(site: str) -> None:
+    page = requests.get(site, timeout=30)
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'self'")
+    for path in ("/", "/web/page.js", "/web/style.css", "/docs"):
+        response = requests.get(site + path, timeout=30)
+        assert response.status_code == 200
+        assert "https://" not in response.text
+    assert requests.get(f"{site}/health", timeout=30).json()["status"] == "ok"
+    paths = requests.get(f"{site}/openapi.json", timeout=30).json()["paths"]
+    assert set(paths["/predict"]["post"]["requestBody"]["content"]) == {
+        "multipart/form-data",
+        "application/json",
+    }
+
+
+def test_a_port_that_is_taken_is_one_sentence(recorded: Recorded, command: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        code, _, err = command("serve", "--run", "dense128-seed0", "--port", port)
+    assert code == 2
+    assert err.startswith(f"127.0.0.1:{port}: Address already in use")
+    assert err.endswith("give another with --port or --host\n")
