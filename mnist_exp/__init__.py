@@ -1,26 +1,25 @@
 """Config-driven handwritten-digit experiments: Hydra chooses, Keras trains, MLflow remembers.
 
->>> from mnist_exp import compose, run_experiment
+>>> from mnist_exp import compose, find_run, run_experiment
 >>> outcome = run_experiment(compose(["model=cnn", "train=quick"]))
+>>> evaluation = find_run(outcome.run_id).evaluation()
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mnist_exp.config import compose
     from mnist_exp.experiment import run_experiment
+    from mnist_exp.runs import find_run
 
-__all__ = ["compose", "run_experiment"]
+__all__ = ["compose", "find_run", "run_experiment"]
+
+HOMES = {"compose": "config", "find_run": "runs", "run_experiment": "experiment"}
 
 
 def __getattr__(name: str) -> Any:
     """The public functions, imported when they are first asked for."""
-    if name == "compose":
-        from mnist_exp.config import compose
-
-        return compose
-    if name == "run_experiment":
-        from mnist_exp.experiment import run_experiment
-
-        return run_experiment
+    if name in HOMES:
+        return getattr(import_module(f"mnist_exp.{HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -153,11 +153,19 @@ def tracking(experiment: str = "mnist", uri: str | None = None) -> Tracking:
     return Tracking(enabled=True, uri=uri, experiment=experiment, skip_finished=False)
 
 
-def find(reference: str, where: Tracking) -> Run:
+def find_run(reference: str = BEST, experiment: str = "mnist", uri: str | None = None) -> Run:
     """The run that is meant by `best`, an id, the beginning of one, a name or `models:/NAME@ALIAS`.
 
-    `best` is the FINISHED one of the experiment with the highest val/accuracy on the full data.
+    `uri` is the MLflow store; default: MLFLOW_TRACKING_URI, else mlflow.db in this folder.
     Raises `InputError` when there is none, or more than one.
+    """
+    return find(reference, tracking(experiment, uri))
+
+
+def find(reference: str, where: Tracking) -> Run:
+    """As `find_run`; raises `InputError`.
+
+    `best` is the FINISHED one of the experiment with the highest val/accuracy on the full data.
     """
     with store.opened_to_read(where) as client:
         if reference == BEST:

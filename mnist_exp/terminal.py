@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -16,8 +16,12 @@ from rich.table import Table
 FULL_ERROR = "HYDRA_FULL_ERROR"
 WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
 
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(highlight=False, soft_wrap=True, stderr=True)
+# A notebook gets plain lines: it claims to be a terminal, but cannot draw a progress bar in place.
+LOOK: dict[str, Any] = {"highlight": False, "soft_wrap": True}
+if "ipykernel" in sys.modules:
+    LOOK |= {"force_terminal": False, "force_jupyter": False}
+console = Console(**LOOK)
+errors = Console(**LOOK, stderr=True)
 
 
 class ConsoleHandler(logging.Handler):

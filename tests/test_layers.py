@@ -106,7 +106,7 @@ def test_each_tool_has_its_room(path: Path) -> None:
 
 
 def test_the_python_api() -> None:
-    assert mnist_exp.__all__ == ["compose", "run_experiment"]
-    assert callable(mnist_exp.compose)
+    assert mnist_exp.__all__ == ["compose", "find_run", "run_experiment"]
+    assert all(callable(getattr(mnist_exp, name)) for name in mnist_exp.__all__)
     with pytest.raises(AttributeError):
         _ = mnist_exp.something_else

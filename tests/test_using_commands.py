@@ -49,7 +49,7 @@ def test_a_model_of_full_mnist_is_not_scored_on_its_own_training_images(
 ) -> None:
     full = runs.find(NAME, runs.tracking())
     monkeypatch.setitem(full.tags, "data.name", "mnist")  # type: ignore[arg-type]
-    monkeypatch.setattr(runs, "find", lambda *_: full)
+    monkeypatch.setattr(runs, "find_run", lambda *_: full)
     code, _, err = command("evaluate", "--data", "mnist5k")
     assert code == 2
     assert "was trained on full MNIST, and the bundled digits are among its training" in err

@@ -40,7 +40,7 @@ def evaluate(
     from mnist_exp import runs
     from mnist_exp.classifier import Classifier
 
-    found = runs.find(run, runs.tracking(experiment, tracking_uri))
+    found = runs.find_run(run, experiment, tracking_uri)
     images = found.dataset(data)
     if images.is_bundled and found.tags["data.name"] == "mnist":
         raise InputError(

@@ -37,7 +37,7 @@ def export(
     from mnist_exp import folders, runs
     from mnist_exp.classifier import Classifier
 
-    found = runs.find(run, runs.tracking(experiment, tracking_uri))
+    found = runs.find_run(run, experiment, tracking_uri)
     images = found.dataset().test_images
     classifier = Classifier(found)
     with quiet_stderr():

@@ -49,7 +49,7 @@ def predict(
 
     if show and show.suffix != ".png":
         raise InputError(f"--show {show}: expected a name ending in .png")
-    found = runs.find(run, runs.tracking(experiment, tracking_uri))
+    found = runs.find_run(run, experiment, tracking_uri)
     names, readings, refused = _names(pictures), [], []
     for name in track(names, "reading", console=errors, transient=True, disable=len(names) < 50):
         try:

@@ -21,7 +21,7 @@ def promote(
     """Register a run's model and point an alias at it, unless the present holder is better."""
     from mnist_exp import promotion, runs
 
-    found = runs.find(run, runs.tracking(experiment, tracking_uri))
+    found = runs.find_run(run, experiment, tracking_uri)
     done = promotion.promote(found, name, alias, force=force)
     console.print(
         f"models:/{name}@{alias} is version {done.version}, {found}: {found.title}", markup=False

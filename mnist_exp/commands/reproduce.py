@@ -27,7 +27,7 @@ def reproduce(
     """
     from mnist_exp import reproduction, runs
 
-    found = runs.find(run, runs.tracking(experiment, tracking_uri))
+    found = runs.find_run(run, experiment, tracking_uri)
     now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     folder = output or Path("outputs/reproductions") / f"{found.run_id[:8]}_{now}"
     console.print(f"{found} was: {found.title}", markup=False)

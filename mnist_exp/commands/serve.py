@@ -22,7 +22,7 @@ def serve(
     """Open a page where a run reads digits as they are drawn; POST /predict is its API."""
     from mnist_exp import runs
 
-    found = runs.find(run, runs.tracking(experiment, tracking_uri))
+    found = runs.find_run(run, experiment, tracking_uri)
     with _listening(host, port) as listener:
         import uvicorn
 

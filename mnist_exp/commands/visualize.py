@@ -21,7 +21,7 @@ def visualize(
     """Draw every figure of a run again, from its record alone."""
     from mnist_exp import folders, report, runs
 
-    found = runs.find(run, runs.tracking(experiment, tracking_uri))
+    found = runs.find_run(run, experiment, tracking_uri)
     early = found.config().train.patience is not None
     kept = int(found.metrics["train/kept_epoch"]) if early else None
     evaluation, history, data = found.evaluation(), found.history(), found.dataset()

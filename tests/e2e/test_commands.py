@@ -1,9 +1,11 @@
 """The real command in a process of its own, on MNIST_PATH when it is set, else on the bundle."""
 
 import csv
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,13 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+import requests
+from PIL import Image
+from requests.adapters import HTTPAdapter
+from urllib3.util.retry import Retry
+
+from mnist_exp.config import compose
+from mnist_exp.data import load
 
 RUN = [sys.executable, "-m", "mnist_exp.run"]
 OFFLINE = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
@@ -130,6 +139,34 @@ def test_sigterm_ends_everything_as_killed(tmp_path: Path, arguments: list[str])
         (table,) = (tmp_path / "outputs").rglob("sweep.csv")
         states = [row["state"] for row in csv.DictReader(table.open())]
         assert states == ["unfinished", "unfinished"]
+
+
+@pytest.mark.slow
+def test_mlflow_serves_a_run_that_answers_as_predict_does(tmp_path: Path) -> None:
+    assert run(tmp_path, "data=mnist5k").returncode == 0
+    (recorded,) = runs(tmp_path)
+    digits = load(compose(["data=mnist5k"]).data).test_images[:5]
+    for number, pixels in enumerate(digits):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    said = json.loads(use(tmp_path, "predict", "--json", str(tmp_path)).stdout)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    model = f"runs:/{recorded.info.run_id}/model"
+    serve = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "-p", str(port)]
+    with subprocess.Popen([*serve, "--env-manager", "local"], cwd=tmp_path) as server:
+        try:
+            address = f"http://127.0.0.1:{port}"
+            with requests.Session() as session:
+                until_up = Retry(total=8, backoff_factor=0.5, backoff_max=8)
+                session.mount(address, HTTPAdapter(max_retries=until_up))
+                session.get(f"{address}/ping", timeout=60)
+            body = {"inputs": digits.tolist()}
+            answer = requests.post(f"{address}/invocations", json=body, timeout=60).json()
+        finally:
+            server.terminate()
+    shares = np.array(answer["predictions"])
+    assert shares.argmax(axis=1).tolist() == [row["digit"] for row in said]
+    assert shares.max(axis=1) == pytest.approx([row["probability"] for row in said], abs=1e-5)
 
 
 @pytest.mark.slow

@@ -1,0 +1,40 @@
+"""The notebook runs from top to bottom, and is kept without what it printed."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from test_commands import OFFLINE
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks/mnist.ipynb"
+
+
+@pytest.fixture
+def notebook() -> Any:
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+def test_outputs_are_cleared(notebook: Any) -> None:
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert len(cells) > 5
+    assert not any(cell.outputs or cell.execution_count for cell in cells)
+
+
+def test_it_runs_from_top_to_bottom(
+    notebook: Any, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MNIST_PATH", raising=False)  # the bundled digits train in a moment
+    for name, value in (OFFLINE | {"KERAS_HOME": str(workplace)}).items():
+        monkeypatch.setenv(name, value)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": workplace}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    figures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(figures) == 5
+    printed = "".join(output.get("text", "") for output in outputs)
+    assert 'install "ipywidgets"' not in printed
+    assert "\x1b[2K" not in printed, "nothing is drawn over in a notebook"
+    assert re.search("dense128 (beats|and) sigmoid100", printed)
+    nbformat.write(notebook, workplace / "executed.ipynb")  # to look at
