@@ -107,10 +107,11 @@ class Models:
 
     def get(self, run: str) -> Classifier:
         """The classifier of the run, the first one's for ""; raises `InputError`."""
-        with self._loading:
-            if run not in self._ready:
-                self._ready[run] = Classifier(runs.find(run, self.first.tracking))
-            return self._ready[run]
+        if run not in self._ready:  # those that are ready answer while another is loaded
+            with self._loading:
+                if run not in self._ready:
+                    self._ready[run] = Classifier(runs.find(run, self.first.tracking))
+        return self._ready[run]
 
     def test_set(self, run: str) -> tuple[Dataset, Evaluation]:
         """The run's test images, and what it said of them; raises `InputError`."""

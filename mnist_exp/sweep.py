@@ -192,7 +192,9 @@ def _reuse_finished(batch: Mapping[int, Result], parser: Parser) -> dict[int, Re
 def _raise_if_too_many_failed(results: Sequence[Result], plan: Plan) -> None:
     failed = [result for result in results if result.state in ("failed", "unfinished")]
     lines = "\n".join(f"  {result.error}\n    {result.command}" for result in failed)
-    told = f"{len(failed)} of {len(results)} jobs failed:\n{lines}"
+    missing = plan.total - len(results)
+    never = f", {missing} more were not started" if missing > 0 else ""
+    told = f"{len(failed)} of {len(results)} jobs failed{never}:\n{lines}"
     if not failed:
         return
     if len(failed) > plan.tolerated or not any(result.outcome for result in results):

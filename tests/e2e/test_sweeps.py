@@ -235,6 +235,36 @@ def test_a_tracking_server_hears_of_everything(tmp_path: Path, server: str) -> N
 
 
 @pytest.mark.slow
+def test_a_search_is_recorded_by_a_tracking_server(tmp_path: Path, server: str) -> None:
+    command = [
+        f"tracking.uri={server}", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4",
+        "train.epochs=2", "optimizer.learning_rate=tag(log,interval(1e-4,1e-2))",
+    ]  # fmt: skip
+    for _ in range(2):
+        search = start(tmp_path, *command)
+        said, _ = search.communicate(timeout=240)
+        assert search.returncode == 0, said
+    assert [row["state"] for row in tables(tmp_path)[0]] == ["finished"] * 4
+    assert [row["state"] for row in tables(tmp_path)[1]] == ["reused"] * 4
+    runs = recorded(tmp_path, server)
+    assert [run.info.status for run in runs] == ["FINISHED"] * 6
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    files = mlflow.MlflowClient(server).list_artifacts(parents[0].info.run_id, "figures")
+    assert "figures/optimisation_history.png" in [file.path for file in files]
+
+
+@pytest.mark.slow
+def test_a_search_that_gives_up_says_what_it_never_started(tmp_path: Path) -> None:
+    search = start(
+        tmp_path, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=5", "hydra.sweeper.max_failed=0",
+        "optimizer=sgd", "optimizer.learning_rate=interval(1e29,1e30)",
+    )  # fmt: skip
+    said, _ = search.communicate(timeout=240)
+    assert search.returncode == 1, said
+    assert "1 of 1 jobs failed, 4 more were not started:" in said
+
+
+@pytest.mark.slow
 def test_a_server_that_dies_costs_no_training(tmp_path: Path, server: str) -> None:
     """It ends in the middle of a run, which fails at its end: everything is in the folder."""
     process = start(tmp_path, f"tracking.uri={server}", "train.epochs=300")
