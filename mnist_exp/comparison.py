@@ -203,10 +203,10 @@ def _pair(a: Group, b: Group) -> Pair:
             a, b, differences = b, a, [-difference for difference in differences]
         p = significance.paired_t(differences)
         return Pair(a, b, mean(differences), p, f"n = {len(shared)} seeds", "paired t-test")
-    chosen = [[run for run in g.runs if not shared or run.params["seed"] in shared] for g in (a, b)]
-    if [len(found) for found in chosen] != [1, 1]:
-        return Pair(a, b, nan, nan, "", "they share no seeds: run both with the same ones")
-    one, other = (found[0].evaluation() for found in chosen)
+    if len(a.runs) > 1 or len(b.runs) > 1:
+        few = "only one seed" if shared else "no seeds"
+        return Pair(a, b, nan, nan, "", f"they share {few}: run both with the same ones")
+    one, other = a.runs[0].evaluation(), b.runs[0].evaluation()
     difference = one.accuracy - other.accuracy
     only_a, only_b = int((one.hits & ~other.hits).sum()), int((other.hits & ~one.hits).sum())
     p = significance.mcnemar(only_a, only_b)

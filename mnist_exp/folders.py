@@ -1,7 +1,6 @@
 """The run folder: claimed by one run alone, and given back if the run is refused."""
 
 import logging
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, count
@@ -54,13 +53,13 @@ def make(folder: Path, key: str) -> Path:
     return folder
 
 
-def copy(file: Path, to: Path) -> None:
-    """Writes the file where the user asked for it; raises `InputError` when that cannot be."""
+def write(file: Path, content: bytes, option: str) -> None:
+    """Writes the file that a command was asked for; raises `InputError` when that cannot be."""
     try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, to)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
     except OSError as error:
-        raise InputError(f"--output {to}: {error.strerror}; give another path") from error
+        raise InputError(f"{option} {file}: {error.strerror}; give another path") from error
 
 
 def unusable(error: OSError, key: str) -> str:

@@ -60,6 +60,14 @@ def launch(
     return done | {n: replace(r, error="its worker died, twice") for n, r in ahead.items()}
 
 
+def refuse_no_workers(launcher: Launcher) -> None:
+    """Raises `InputError` for joblib with no workers, which would look like workers that died."""
+    if getattr(launcher, "joblib", {}).get("n_jobs") == 0:
+        raise InputError(
+            "hydra.launcher.n_jobs: expected a number of workers, or -1 for all cores, got 0"
+        )
+
+
 def is_far(launcher: Launcher, name: str) -> bool:
     """Whether the launcher of that name may run jobs on other machines."""
     if name == "ray":

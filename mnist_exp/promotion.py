@@ -17,7 +17,7 @@ class Promotion:
     """What was done."""
 
     version: str
-    before: Run | None  # the alias meant its model
+    before: Run | str | None  # the alias meant its model, or a version of no run
     images: int  # test images that the registered model and the run's read alike
 
 
@@ -43,13 +43,18 @@ def promote(run: Run, name: str, alias: str, *, force: bool = False) -> Promotio
                 f"{run} does, and was withdrawn; look at the store's files"
             )
         registry.point(run, name, alias, version)
-    except InputError:
+    except BaseException:
         registry.withdraw(run, name, version)
         raise
     return Promotion(version, before, len(images))
 
 
-def _refuse_worse(run: Run, champion: Run, called: str) -> None:
+def _refuse_worse(run: Run, champion: Run | str, called: str) -> None:
+    if isinstance(champion, str):
+        raise InputError(
+            f"{run} cannot be compared with {called}: {champion} was registered by hand "
+            "and names no run; --force promotes it anyway"
+        )
     why = _incomparable(run, champion)
     if why:
         raise InputError(

@@ -83,8 +83,6 @@ def explain(error: Exception, keys: Sequence[str]) -> str:
     if found := re.match(r"(?:Error merging override|Sweep parameters) '?([^']+)", message):
         hint = "; add -m to run a job for each value" if "(" in found[1] else ""
         return f"{found[1]}: the key does not take such a value{hint}"
-    if "does not support sweep type" in message:
-        return "an interval has no end of values: search it with hydra/sweeper=optuna"
     if message.startswith("Config group override"):
         *_, (frame, _) = walk_tb(error.__traceback__)  # the message does not say which one
         given = frame.f_locals["override"].input_line

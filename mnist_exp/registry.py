@@ -12,10 +12,11 @@ from mnist_exp.terminal import quiet_stderr
 MODEL = "data/model.keras"  # in a version's files
 
 
-def holder(run: Run, name: str, alias: str) -> Run | None:
+def holder(run: Run, name: str, alias: str) -> Run | str | None:
     """The run whose model the alias means now, in the run's store; None when there is none.
 
-    Raises `InputError` for a name or alias that MLflow does not take.
+    For a version that was registered by hand, of no run, what to call it. Raises `InputError` for a
+    name or alias that MLflow does not take.
     """
     from mlflow.exceptions import MlflowException
 
@@ -23,10 +24,14 @@ def holder(run: Run, name: str, alias: str) -> Run | None:
         try:
             version = client.get_model_version_by_alias(name, alias)
         except MlflowException as error:
-            if error.error_code != "INVALID_PARAMETER_VALUE" or "not found" in error.message:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST" or "not found" in error.message:
                 return None
-            raise InputError(f"--name {name} --alias {alias}: {error.message}") from error
-    return runs.find(version.run_id, run.tracking)
+            if error.error_code == "INVALID_PARAMETER_VALUE":
+                raise InputError(f"--name {name} --alias {alias}: {error.message}") from error
+            raise  # the store's own trouble does not mean that nobody holds the alias
+    return (
+        runs.find(version.run_id, run.tracking) if version.run_id else f"version {version.version}"
+    )
 
 
 def register(run: Run, name: str) -> str:
@@ -74,6 +79,8 @@ def point(run: Run, name: str, alias: str, version: str) -> None:
 
 
 def withdraw(run: Run, name: str, version: str) -> None:
-    """Removes the version."""
+    """Removes the version, and the name if it was made for it."""
     with store.opened_to_read(run.tracking) as client:
         client.delete_model_version(name, version)
+        if not client.search_model_versions(f"name = '{name}'"):
+            client.delete_registered_model(name)

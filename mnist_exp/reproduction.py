@@ -131,14 +131,18 @@ def _furthest(these: list[np.ndarray], those: list[np.ndarray]) -> float:
     """The largest difference; inf for other shapes."""
     if [array.shape for array in these] != [array.shape for array in those]:
         return float("inf")
-    pairs = zip(these, those, strict=True)
-    return max(float(np.abs(one - other).max(initial=0)) for one, other in pairs)
+    furthest = 0.0
+    for one, other in zip(these, those, strict=True):
+        same = (one == other) | (np.isnan(one) & np.isnan(other))
+        differences = np.nan_to_num(np.abs(one - other), nan=np.inf)
+        furthest = max(furthest, float(differences.max(initial=0, where=~same)))
+    return furthest
 
 
 def _first_other(recorded: list[dict[str, float]], now: list[dict[str, float]]) -> int | None:
     for number, (before, after) in enumerate(zip(recorded, now, strict=False), start=1):
         figures = before.keys() - TIMINGS
-        if any(before[name] != after.get(name) for name in figures):
+        if any(repr(before[name]) != repr(after.get(name)) for name in figures):  # nan is nan
             return number
     return None if len(recorded) == len(now) else min(len(recorded), len(now)) + 1
 

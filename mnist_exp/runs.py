@@ -97,7 +97,15 @@ class Run:
 
         Raises `InputError` when that cannot be found, or is not what it was made with.
         """
-        found = datasets.load(self.data_config(data))
+        try:
+            found = datasets.load(self.data_config(data))
+        except InputError as error:
+            if not data:
+                raise
+            reason = str(error).partition(";")[0]
+            raise InputError(
+                f"--data {data}: {reason}; give mnist5k, or the path of MNIST (an .npz or a folder)"
+            ) from error
         if not data and found.digest != self.tags["data.digest"]:
             raise InputError(f"{self} was made with other data than {found.source}; give --data")
         return found
@@ -271,6 +279,11 @@ def _registered(client: "MlflowClient", where: Tracking, uri: str) -> Run:
             found = client.get_model_version(name, version)
         else:
             raise InputError(f"--run {uri}: expected models:/NAME@ALIAS or models:/NAME/VERSION")
+        if not found.run_id:
+            raise InputError(
+                f"--run {uri}: this version names no run, it was registered by hand; register one "
+                "with python -m mnist_exp promote"
+            )
         return _run(client.get_run(found.run_id), where)
     except MlflowException as error:
         raise InputError(

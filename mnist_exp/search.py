@@ -43,7 +43,7 @@ class Search(Plan):
     ) -> None:
         """`fixed` are the overrides of every job. Raises `InputError` for a useless search."""
         self.space, self.fixed, self.settings = space, fixed, settings
-        self.swept = tuple(self.space)
+        self.swept = tuple(key.lstrip("+") for key in self.space)
         self.total, self.tolerated = settings.n_trials, settings.max_failed
         if not self.space:
             raise InputError(
@@ -77,7 +77,8 @@ class Search(Plan):
         self.study = self._open(f"{configs[0].tracking.experiment}-{self._identity(configs[0])}")
         for trial in self._trials(TrialState.RUNNING):
             self._bury(trial)
-        known = self._trials(TrialState.COMPLETE, TrialState.PRUNED)
+        ended = self._trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+        known = [trial for trial in ended if INTERRUPTED not in trial.user_attrs]
         logger.info(
             f"search: {self.total} trials, of them done earlier: {len(known)}; "
             f"study {self.study.study_name} in {without_password(self.url)}; results in {folder}"
@@ -217,8 +218,9 @@ class Search(Plan):
 
     def _earlier(self, trial: FrozenTrial, number: int | None = None) -> Result:
         drawn = self._result(trial.number if number is None else number, trial.params)
-        if trial.state == TrialState.PRUNED:
-            return replace(drawn, error=trial.user_attrs[REASON], pruned=True)
+        if trial.state != TrialState.COMPLETE:
+            pruned = trial.state == TrialState.PRUNED
+            return replace(drawn, error=trial.user_attrs.get(REASON, "failed"), pruned=pruned)
         known = Outcome.of_dict(trial.user_attrs[OUTCOME])
         return replace(drawn, outcome=known, reused=True)
 

@@ -1,6 +1,7 @@
 """The page and its API: a digit is read while it is drawn, and the test set can be explored."""
 
 import base64
+import logging
 from pathlib import Path
 from threading import Lock
 from typing import Annotated
@@ -25,6 +26,7 @@ from mnist_exp.runs import Run
 
 WEB = Path(__file__).parent / "web"
 MAX_UPLOAD = 10_000_000  # bytes
+KEPT = 8  # models, and test sets, in memory
 NOTHING_FROM_ELSEWHERE = {"Content-Security-Policy": "default-src 'self'; img-src 'self' blob:"}
 
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -101,29 +103,36 @@ class Models:
 
     def __init__(self, first: Run) -> None:
         self.first = first
-        self._ready = {"": Classifier(first)}
+        self._ready = {first.run_id: Classifier(first)}
         self._test_sets: dict[str, tuple[Dataset, Evaluation]] = {}
         self._loading = Lock()
 
     def get(self, run: str) -> Classifier:
         """The classifier of the run, the first one's for ""; raises `InputError`."""
-        if run not in self._ready:  # those that are ready answer while another is loaded
+        found = self._ready.get(run or self.first.run_id)
+        if found is None:  # those that are ready answer while another is loaded
             with self._loading:
-                if run not in self._ready:
-                    self._ready[run] = Classifier(runs.find(run, self.first.tracking))
-        return self._ready[run]
+                wanted = runs.find(run, self.first.tracking)
+                found = self._ready.get(wanted.run_id) or Classifier(wanted)
+                if len(self._ready) > KEPT:  # the first is always there
+                    del self._ready[list(self._ready)[1]]
+                self._ready[wanted.run_id] = found
+        return found
 
     def test_set(self, run: str) -> tuple[Dataset, Evaluation]:
         """The run's test images, and what it said of them; raises `InputError`."""
         found = self.get(run).run
         with self._loading:
-            if run not in self._test_sets:
-                self._test_sets[run] = found.dataset(), found.evaluation()
-            return self._test_sets[run]
+            if found.run_id not in self._test_sets:
+                if len(self._test_sets) == KEPT:
+                    self._test_sets.clear()
+                self._test_sets[found.run_id] = found.dataset(), found.evaluation()
+            return self._test_sets[found.run_id]
 
 
 def app(first: Run) -> FastAPI:
     """The application that answers by the run's model unless another is asked for."""
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the answer says it
     models = Models(first)
     site = FastAPIOffline(title="mnist_exp", redoc_url=None)
     site.mount("/web", StaticFiles(directory=WEB))
@@ -205,7 +214,7 @@ class Limit:
 
 async def _content(request: Request) -> bytes | Pixels:
     """The picture's bytes, or the pixels; raises `InputError`."""
-    kind = request.headers.get("content-type", "")
+    kind = request.headers.get("content-type", "").lower()
     if kind.startswith("multipart/form-data"):
         async with request.form(max_files=1, max_fields=10) as form:
             file = form.get("file")

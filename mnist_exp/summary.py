@@ -16,7 +16,7 @@ from mnist_exp.experiment import OUTCOME, Outcome
 from mnist_exp.tracking import TRACEBACK
 
 FILES = ("sweep.csv", "over_seeds.csv", "figures")  # of a sweep's folder, published
-SHOWN = 30  # rows in the terminal
+SHOWN, WIDE = 30, 16  # rows in the terminal, and letters of a swept key's column
 RANKED = "val/accuracy"
 FIGURES = (RANKED, "test/accuracy", "test/accuracy_low", "test/accuracy_high", "test/loss")
 
@@ -174,10 +174,12 @@ def _ranking(results: Sequence[Result], swept: Sequence[str]) -> Table:
         title_justify="left",
         box=SIMPLE_HEAD,
     )
-    drawn.add_column("job")
+    drawn.add_column("job", no_wrap=True)
     for key in swept:
-        widest = max(len(short(result.choices[key])) for result in results)
-        drawn.add_column(key, overflow="fold", min_width=min(max(widest, len(key) // 2), 16))
+        heading = key if len(key) <= WIDE else key.replace(".", ".\n")
+        words = [*heading.split("\n"), *(short(result.choices[key]) for result in results)]
+        widest = min(max(map(len, words)), WIDE)
+        drawn.add_column(heading, overflow="fold", min_width=widest)
     mixed = len({result.outcome.data for result in results if result.outcome}) > 1
     headings = ["val %", "test %", "95 % interval", "seconds", "run"]
     for heading in [*headings, "data"] if mixed else headings:

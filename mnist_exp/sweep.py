@@ -4,6 +4,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_exp import data as datasets
-from mnist_exp import folders, provenance, runs, summary, tracking
+from mnist_exp import folders, provenance, runs, store, summary, tracking
 from mnist_exp.config import (
     from_hydra,
     in_our_words,
@@ -26,7 +27,7 @@ from mnist_exp.config import (
 )
 from mnist_exp.errors import InputError, SweepError
 from mnist_exp.experiment import Outcome
-from mnist_exp.launching import is_far, launch
+from mnist_exp.launching import is_far, launch, refuse_no_workers
 from mnist_exp.plans import Plan
 from mnist_exp.records import Record
 from mnist_exp.schema import Config
@@ -52,6 +53,9 @@ def run_sweep(
     folder = folders.make(Path(config.hydra.sweep.dir).absolute(), "hydra.sweep.dir")
     name = f"sweep of {', '.join(plan.swept) or 'one job'}"
     with sigterm_interrupts(), folders.given_back_if_refused(folder):
+        with store.opened(configs[0].tracking) if configs[0].tracking.enabled else nullcontext():
+            pass  # usable, before a plan leaves anything anywhere
+        refuse_no_workers(launcher)
         far = is_far(launcher, config.hydra.runtime.choices["hydra/launcher"])
         results = {result.number: result for result in plan.begin(configs, folder, far)}
         with tracking.record(
@@ -143,7 +147,7 @@ def _run(
     parent: Record,
 ) -> None:
     """Draws batch after batch, runs what is missing of each, and fills `results`."""
-    failed = 0
+    failed = sum(result.state == "failed" for result in results.values())  # of an earlier command
     while failed <= plan.tolerated and (drawn := plan.draw()):
         started = time.time()
         batch = {result.number: result for result in drawn}
@@ -159,9 +163,10 @@ def _run(
                 )
         finally:
             with uninterrupted():
-                parent.close_children()  # what still seems to run has lost its worker
                 results |= {n: results[n].as_left(folder, started) for n in batch}
                 plan.tell([results[n] for n in batch])
+                with tracking.best_effort(parent):  # what is known here is kept, whatever it says
+                    parent.close_children()  # what still seems to run has lost its worker
         failed += sum(results[n].state == "failed" for n in batch)
 
 
@@ -209,16 +214,18 @@ def _summarise(
     label = summary.data_label(results)
     title = f"{name}{f' on {label}' if label else ''}"
     top = summary.best(results)
-    if top and top.outcome:
+    if top:
         title += f": best validation accuracy {100 * top.score:.2f} %"
-        parent.log_tags({"best.run_id": top.outcome.run_id, "best.command": top.command})
-        parent.log_metrics({"sweep/best_val_accuracy": top.score}, step=0)
-    parent.log_tags({runs.TITLE: title})
-    states = Counter(result.state for result in results)
-    parent.log_metrics({f"sweep/{state}": count for state, count in states.items()}, step=0)
     summary.write(folder, results, plan.swept, title)
     plan.write_figures(folder, title)
     for table in summary.tables(results, plan.swept):
         console.print(table)
     if top:
         logger.info(f"best: job {top.number}, {top.command}")
+    states = Counter(result.state for result in results)
+    with tracking.best_effort(parent):
+        parent.log_tags({runs.TITLE: title})
+        parent.log_metrics({f"sweep/{state}": count for state, count in states.items()}, step=0)
+        if top and top.outcome:
+            parent.log_tags({"best.run_id": top.outcome.run_id, "best.command": top.command})
+            parent.log_metrics({"sweep/best_val_accuracy": top.score}, step=0)

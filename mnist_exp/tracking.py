@@ -49,7 +49,7 @@ def record(
             yield run
         except (KeyboardInterrupt, PrunedError) as error:
             outcome = "pruned" if isinstance(error, PrunedError) else "interrupted"
-            with uninterrupted(), _best_effort(run):
+            with uninterrupted(), best_effort(run):
                 run.log_tags({"outcome": outcome})
                 _close(run, "KILLED", folder, files)
             raise
@@ -57,7 +57,7 @@ def record(
             if config.enabled and not run.run_id:
                 raise  # refused before it began
             (folder / TRACEBACK).write_text(traceback.format_exc())
-            with uninterrupted(), _best_effort(run):
+            with uninterrupted(), best_effort(run):
                 _close(run, "FAILED", folder, [*files, TRACEBACK])
             raise
         with uninterrupted():
@@ -78,7 +78,7 @@ def _close(run: Record, status: str, folder: Path, files: Sequence[str]) -> None
 
 
 @contextmanager
-def _best_effort(run: Record) -> Iterator[None]:
+def best_effort(run: Record) -> Iterator[None]:
     """Within: an error of the store is a warning; another error is on its way already."""
     try:
         yield

@@ -74,6 +74,18 @@ def test_the_command_writes_the_formats_it_is_given_over_earlier_ones(
     assert "furthest probability" in out
 
 
+def test_only_an_earlier_export_is_replaced(
+    recorded: Recorded, command: Command, workplace: Path
+) -> None:
+    (workplace / "to/saved_model").mkdir(parents=True)
+    (workplace / "to/saved_model/thesis.txt").touch()
+    arguments = ("--run", "sigmoid100-seed0", "--format", "saved_model", "--output", "to")
+    code, _, err = command("export", *arguments)
+    assert code == 2
+    assert err == "to/saved_model: this is no earlier export; move it, or give another --output\n"
+    assert (workplace / "to/saved_model/thesis.txt").exists()
+
+
 def test_a_missing_tool_says_what_to_install(
     recorded: Recorded, command: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

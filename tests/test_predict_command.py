@@ -95,7 +95,9 @@ def test_what_is_no_picture_does_not_keep_the_others_from_being_read(
         (["no.png"], "no.png: No such file or directory; give the path of a picture"),
         (["pictures/notes.txt"], "pictures/notes.txt: expected a picture (PNG, JPEG, BMP, WebP"),
         (["empty"], "empty: expected pictures in this folder (.png, .jpg, .jpeg, .bmp, .webp, .g"),
-        (["pictures", "--show", "seen.doc"], "--show seen.doc: expected a name ending in .png"),
+        (["pictures", "--show", "seen.doc"], "--show seen.doc: expected the name of a file, endi"),
+        (["pictures", "--show", "/proc/a.png"], "--show /proc/a.png: No such file or directory;"),
+        (["a" * 300], f"{'a' * 300}: File name too long; give the path of a picture"),
         (["pictures", "--run", "nobody"], "--run nobody: no run of experiment mnist has this id"),
     ],
 )
@@ -107,6 +109,15 @@ def test_what_cannot_be_read_is_one_sentence(
     assert code == 2
     assert err.startswith(sentence)
     assert err.count("\n") == 1
+
+
+def test_programs_get_a_list_also_when_nothing_can_be_read(
+    recorded: Recorded, command: Command, pictures: Path
+) -> None:
+    code, out, err = command("predict", *RUN, "--json", "pictures/notes.txt")
+    assert code == 2
+    assert json.loads(out)[0]["note"].startswith("expected a picture")
+    assert err == "1 of 1 could not be read as pictures\n"
 
 
 def test_a_blank_page_alone_is_told(recorded: Recorded, command: Command, workplace: Path) -> None:

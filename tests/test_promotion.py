@@ -2,10 +2,13 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import mlflow
 import pytest
 from conftest import Command
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 
 from mnist_exp import promotion, registry, runs
 from mnist_exp.errors import InputError
@@ -66,6 +69,35 @@ def test_a_version_that_predicts_otherwise_is_withdrawn(
     with pytest.raises(InputError, match="does not predict what that of run"):
         promotion.promote(better, "damaged", "champion")
     assert versions("damaged") == 0
+    names = {model.name for model in mlflow.MlflowClient().search_registered_models()}
+    assert "damaged" not in names
+
+
+def test_a_version_that_is_of_no_run_is_told(ranked: tuple[str, str], command: Command) -> None:
+    client = mlflow.MlflowClient()
+    client.create_registered_model("by_hand")
+    client.create_model_version("by_hand", "file:///nowhere")
+    client.set_registered_model_alias("by_hand", "champion", "1")
+    code, _, err = command("predict", "x.png", "--run", "models:/by_hand@champion")
+    assert code == 2
+    assert err.startswith("--run models:/by_hand@champion: this version names no run")
+    code, _, err = command("promote", "--name", "by_hand")
+    assert code == 2
+    assert "was registered by hand and names no run; --force" in err
+    assert command("promote", "--name", "by_hand", "--force")[0] == 0
+
+
+def test_a_store_in_trouble_is_not_taken_for_an_alias_without_holder(
+    ranked: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    better, _ = (runs.find(name, runs.tracking()) for name in ranked)
+    trouble = MlflowException("the server is tired", error_code=INTERNAL_ERROR)
+    monkeypatch.setattr(
+        mlflow.MlflowClient, "get_model_version_by_alias", Mock(side_effect=trouble)
+    )
+    with pytest.raises(InputError, match="the server is tired"):
+        promotion.promote(better, "tired", "champion")
+    assert versions("tired") == 0
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,12 @@ def test_questions_are_answered_without_heavy_imports(
         ),
         (["-m", "data.path=/nowhere", "seed=0,1"], "/nowhere: no such file or folder"),
         (["-m", "train.epochs=1,"], "train.epochs=1,: not understood"),
-        (["-m", "model.dropout=interval(0,0.5)"], "search it with hydra/sweeper=optuna"),
+        (
+            ["-m", "model.dropout=interval(0,0.5)"],
+            "model.dropout=interval(0,0.5): an interval has no end of values; search it with",
+        ),
+        (["-m", "seed=range(0,0)"], "seed=range(0,0): there is nothing to choose from"),
+        (["-m", "model=glob(x*)"], "model=glob(x*): there is nothing to choose from"),
         (
             ["-m", "hydra/sweeper=optuna", "hydra.sweeper.trials=3", "model=cnn,dropout"],
             "hydra.sweeper.trials: no such key (did you mean hydra.sweeper.n_trials?)",

@@ -203,7 +203,8 @@ def test_what_became_of_each_trial_is_remembered(tmp_path: Path) -> None:
     states = [trial.state.name for trial in plan.study.trials]
     assert states == ["COMPLETE", "PRUNED", "FAIL", "FAIL", "WAITING"]
     again = search(tmp_path, n_jobs=4, n_trials=4)
-    assert [result.state for result in again.earlier] == ["reused", "pruned"]
+    assert [result.state for result in again.earlier] == ["reused", "pruned", "failed"]
+    assert again.earlier[2].error == "the loss became nan"
     (redrawn,) = again.draw()  # a failed trial has been tried, an interrupted one has not
     assert redrawn.choices == lost.choices
 

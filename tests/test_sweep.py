@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
-from hydra.types import RunMode
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
 from hydra_plugins.mnist_exp.ray_launcher import RayLauncher
@@ -52,6 +54,23 @@ def test_a_bad_job_is_refused_in_the_same_words(parser: Parser, job: tuple[str, 
     with pytest.raises(InputError) as refused:
         parser.one(job)
     assert str(refused.value) == str(expected.value)
+
+
+def test_a_job_runs_once_and_its_keys_have_no_prefix(
+    parser: Parser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    monkeypatch.setattr("mnist_exp.sweep.run_sweep", lambda grid, **_: drawn.extend(grid.draw()))
+    context = HydraContext(config_loader=parser.loader, callbacks=Callbacks())
+    sweeper = Plugins.instance().instantiate_sweeper(
+        hydra_context=context, task_function=lambda _: None, config=parser.config
+    )
+    sweeper.sweep(["++seed=1,2,1", "model=cnn"])
+    assert [result.job for result in drawn] == [
+        ("++seed=1", "model=cnn"),
+        ("++seed=2", "model=cnn"),
+    ]
+    assert [result.choices for result in drawn] == [{"seed": "1"}, {"seed": "2"}]
 
 
 def test_jobs_that_choose_the_same_are_composed_once(

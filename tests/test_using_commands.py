@@ -28,7 +28,8 @@ def test_evaluate_says_when_figures_are_not_those_recorded(
 ) -> None:
     other = runs.find("dense128-seed1", runs.tracking())
     monkeypatch.setattr(runs.Run, "model", lambda run, of=runs.Run.model: of(other))
-    _, out, _ = command("evaluate", "--run", NAME)
+    code, out, _ = command("evaluate", "--run", NAME)
+    assert code == 1
     assert "not exactly as recorded: a probability differs by up to" in out
 
 

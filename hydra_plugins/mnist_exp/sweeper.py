@@ -6,6 +6,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
 
 
 @dataclass
@@ -33,12 +34,27 @@ class GridSweeper(BasicSweeper):
         assert self.launcher is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-        keys = [o.get_key_element() for o in overrides if o.is_sweep_override()]
-        swept = list(dict.fromkeys(keys))  # a preset's key may be given on the command line, too
+        swept = [override for override in overrides if override.is_sweep_override()]
+        for override in swept:
+            _refuse_endless_or_empty(override)
+        keys = [override.get_key_element().lstrip("+") for override in swept]
         jobs = [tuple(job) for batch in self.split_arguments(overrides, None) for job in batch]
         return run_sweep(
-            Grid(jobs, swept),
+            # once each: a value may be given twice, and a preset's key on the command line, too
+            Grid(list(dict.fromkeys(jobs)), list(dict.fromkeys(keys))),
             config=self.config,
             loader=self.hydra_context.config_loader,
             launcher=self.launcher,
         )
+
+
+def _refuse_endless_or_empty(override: Override) -> None:
+    from mnist_exp.errors import InputError
+
+    if isinstance(override.value(), IntervalSweep):
+        raise InputError(
+            f"{override.input_line}: an interval has no end of values; search it with "
+            "hydra/sweeper=optuna"
+        )
+    if not list(override.sweep_string_iterator()):
+        raise InputError(f"{override.input_line}: there is nothing to choose from")

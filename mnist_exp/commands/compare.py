@@ -59,7 +59,7 @@ def compare(
     for name, png in pngs.items():
         (folder / "figures" / f"{name}.png").write_bytes(png)
     comparison_report.write(folder / output.name, comparisons, title, pngs)
-    folders.copy(folder / output.name, output)
+    folders.write(output, (folder / output.name).read_bytes(), "--output")
     with tracking.record(
         store,
         name=title,

@@ -36,7 +36,10 @@ def evaluate(
     experiment: ExperimentOption = "mnist",
     tracking_uri: StoreOption = None,
 ) -> None:
-    """Score a finished run again, from its record alone."""
+    """Score a finished run again, from its record alone.
+
+    The exit code is 1 when a figure is not exactly the recorded one.
+    """
     from mnist_exp import runs
     from mnist_exp.classifier import Classifier
 
@@ -50,11 +53,12 @@ def evaluate(
     classifier = Classifier(found)
     scored = classifier.evaluate(images.test_images, images.test_labels)
     _say(found, images, scored)
-    if not data:
-        _against_record(found, scored)
+    same = bool(data) or _against_record(found, scored)
     if corruptions:
         folder = output or Path("outputs/corruptions") / found.run_id[:8]
         _under_corruptions(classifier, images, scored, folder)
+    if not same:
+        raise typer.Exit(1)
 
 
 def _say(run: "Run", images: "Dataset", scored: "Evaluation") -> None:
@@ -74,8 +78,8 @@ def _say(run: "Run", images: "Dataset", scored: "Evaluation") -> None:
     )
 
 
-def _against_record(run: "Run", scored: "Evaluation") -> None:
-    """Whether the figures are those that were stored, to the last bit."""
+def _against_record(run: "Run", scored: "Evaluation") -> bool:
+    """Says whether the figures are those that were stored, to the last bit."""
     stored = run.evaluation()
     now, before = scored.metrics(), run.metrics
     rows = [[name, f"{before[name]:.6g}", f"{value:.6g}"] for name, value in now.items()]
@@ -83,13 +87,14 @@ def _against_record(run: "Run", scored: "Evaluation") -> None:
     furthest = float(abs(scored.probabilities - stored.probabilities).max())
     if furthest == 0 and all(before[name] == value for name, value in now.items()):
         console.print("all figures and every probability are exactly those recorded")
-        return
+        return True
     console.print(
         f"not exactly as recorded: a probability differs by up to {furthest:.2g}, and "
         f"{int((scored.predictions != stored.predictions).sum())} answers of {scored.n:,}; it was "
         f"recorded on {run.tags.get('cpu')} with {run.tags.get('threads')} threads, and another "
         "machine or thread count rounds otherwise"
     )
+    return False
 
 
 def _under_corruptions(

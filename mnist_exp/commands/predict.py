@@ -1,6 +1,8 @@
 """predict: which digit is on a picture?"""
 
+import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -47,8 +49,8 @@ def predict(
     from mnist_exp import folders, images, runs
     from mnist_exp.images import Reading
 
-    if show and show.suffix != ".png":
-        raise InputError(f"--show {show}: expected a name ending in .png")
+    if show and (show.suffix != ".png" or show.is_dir()):
+        raise InputError(f"--show {show}: expected the name of a file, ending in .png")
     found = runs.find_run(run, experiment, tracking_uri)
     names, readings, refused = _names(pictures), [], []
     for name in track(names, "reading", console=errors, transient=True, disable=len(names) < 50):
@@ -57,7 +59,7 @@ def predict(
         except InputError as error:
             refused.append(error)
             readings.append(Reading(None, str(error).removeprefix(f"{name}: ")))
-    if len(refused) == len(names):
+    if len(refused) == len(names) and not as_json:
         raise InputError("\n".join(map(str, refused)))
 
     from mnist_exp.classifier import Classifier, answers
@@ -80,10 +82,11 @@ def predict(
         from mnist_exp import plots
 
         of = [answer.image for answer in told if answer.digit is not None]
-        folders.make(show.absolute().parent, "--show")
         first = slice(SHOWN)
         title = f"Read by {found}" + (f", the first {SHOWN} of {len(of)}" if of[SHOWN:] else "")
-        plots.pictures_seen(np.stack(seen[first]), shares[first], of[first], title).savefig(show)
+        figure = plots.pictures_seen(np.stack(seen[first]), shares[first], of[first], title)
+        figure.savefig(png := io.BytesIO())
+        folders.write(show, png.getvalue(), "--show")
     if refused:
         raise InputError(f"{len(refused)} of {len(names)} could not be read as pictures")
 
@@ -92,16 +95,18 @@ def _names(pictures: Sequence[str]) -> list[str]:
     """The files meant, folders replaced by the pictures in them; raises `InputError`."""
     names = []
     for picture in pictures:
-        folder = Path(picture)
-        if not folder.is_dir():
-            names.append(picture)
-            continue
-        inside = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
-        if not inside:
+        try:
+            if not os.path.isdir(picture):
+                names.append(picture)
+                continue
+            files = [file for file in os.listdir(picture) if file.lower().endswith(SUFFIXES)]
+        except OSError as error:
+            raise InputError(f"{picture}: {error.strerror}; give another folder") from error
+        if not files:
             raise InputError(
                 f"{picture}: expected pictures in this folder ({', '.join(SUFFIXES)}), found none"
             )
-        names += map(str, inside)
+        names += [os.path.join(picture, file) for file in sorted(files)]
     return names
 
 

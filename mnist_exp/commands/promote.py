@@ -28,4 +28,4 @@ def promote(
     )
     console.print(f"reloaded from the registry, it predicts the same on all {done.images:,} images")
     if done.before:
-        console.print(f"before: {done.before}, {done.before.title}", markup=False)
+        console.print(f"before: {done.before}", markup=False)

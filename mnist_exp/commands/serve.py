@@ -30,8 +30,9 @@ def serve(
 
         app = serving.app(found)
         name, number = listener.getsockname()[:2]
+        address = f"[{name}]" if ":" in name else name
         console.print(f"{found}: {found.title}", markup=False)
-        console.print(f"http://{name}:{number}  (API: /docs; Ctrl-C ends it)", markup=False)
+        console.print(f"http://{address}:{number}  (API: /docs; Ctrl-C ends it)", markup=False)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         try:
             server.run(sockets=[listener])
@@ -42,7 +43,8 @@ def serve(
 def _listening(host: str, port: int) -> socket.socket:
     """A socket at this address; raises `InputError`."""
     try:
-        listener = socket.create_server((host, port))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family)
         # asyncio does so for sockets it made itself; without, each answer waits 40 ms for an ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener

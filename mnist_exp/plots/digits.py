@@ -43,7 +43,7 @@ def sample_predictions(images: Array, labels: Array, probabilities: Array, title
 
 def pictures_seen(images: Array, probabilities: Array, names: Sequence[str], title: str) -> Figure:
     """What a model saw (n, 28, 28) of pictures of these names, each beside its ten bars."""
-    note = "The 28x28 pixels that the model saw of each picture, and its ten probabilities."
+    note = "The 28x28 pixels that the model saw, as dark on light, and its ten probabilities."
     figure = page(11.1, 2.15 * ceil(len(images) / 4), title, note)
     axes, corners = _mosaic(figure, images, columns=4, pitch=(54, 42), scale=0.05, left=0.3)
     said = probabilities.argmax(axis=1)

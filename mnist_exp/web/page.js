@@ -23,8 +23,10 @@ async function ask(path, options) {
 // Drawing: dark on white, as on paper. One question at a time; the last drawing is always asked about.
 
 let drawing = false;
+let sheet = 0; // counts the sheets of paper: an answer to an earlier one is not told
 let asking = false;
 let waiting = null;
+let last = null; // the picture that is on the sheet
 
 function blank() {
   pen.fillStyle = "#fff";
@@ -41,7 +43,8 @@ function place(event) {
 function stroke(event) {
   for (const point of event.getCoalescedEvents?.() ?? [event]) pen.lineTo(...place(point));
   pen.stroke();
-  canvas.toBlob(read);
+  const mine = sheet;
+  canvas.toBlob((picture) => mine === sheet && read(picture));
 }
 
 canvas.addEventListener("pointerdown", (event) => {
@@ -56,16 +59,18 @@ canvas.addEventListener("pointermove", (event) => drawing && stroke(event));
 for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (drawing = false));
 
 async function read(picture) {
+  last = picture;
   if (asking) {
     waiting = picture;
     return;
   }
   asking = true;
+  const mine = sheet;
   const form = new FormData();
   form.append("file", picture, "drawing");
   const answer = await ask(`predict?run=${at("model").value}`, { method: "POST", body: form });
   asking = false;
-  if (answer) tell(answer);
+  if (answer && mine === sheet) tell(answer);
   if (waiting) {
     const next = waiting;
     waiting = null;
@@ -93,7 +98,8 @@ function paint(target, values) {
 
 function clear() {
   blank();
-  waiting = null;
+  sheet++;
+  waiting = last = null;
   tell({ digit: null, note: "Draw a digit with mouse, pen or finger." });
 }
 
@@ -186,7 +192,7 @@ for (const tab of tabs) {
 const titles = new Map();
 at("model").addEventListener("change", () => {
   at("title").textContent = titles.get(at("model").value);
-  canvas.toBlob(read);
+  if (last) read(last);
   if (!at("explore").hidden) explore();
 });
 
