@@ -1,5 +1,6 @@
 """The tracking store: where it is, and a client of it or a sentence saying why there is none."""
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -55,6 +56,8 @@ def opened(config: Tracking, advice: str = TO_WRITE) -> Iterator["MlflowClient"]
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else minutes at a closed port
+    # What it retries ends well, or in an error that is told.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     where = uri(config)
     try:
         _knock(where)  # before MLflow's import of seconds, and its timeout of minutes

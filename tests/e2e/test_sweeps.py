@@ -269,14 +269,33 @@ def test_a_server_that_dies_costs_no_training(tmp_path: Path, server: str) -> No
     """It ends in the middle of a run, which fails at its end: everything is in the folder."""
     process = start(tmp_path, f"tracking.uri={server}", "train.epochs=300")
     wait_for(process, "epoch ")
-    port = int(server.rpartition(":")[2])
-    (listener,) = {c.pid for c in psutil.net_connections() if c.laddr[1:] == (port,) and c.pid}
-    psutil.Process(listener).kill()
+    kill(server)
     said, _ = process.communicate(timeout=240)
     assert process.returncode == 1, said
     assert "could not be published yet" in said
     (folder,) = (tmp_path / "outputs").rglob("model.keras")
     assert len((folder.parent / "history.csv").read_text().splitlines()) == 301
+
+
+@pytest.mark.slow
+def test_a_sweep_outlives_its_server(tmp_path: Path, server: str) -> None:
+    """Killed in the second of three jobs: the first one's result, table and errors are told."""
+    process = start(tmp_path, f"tracking.uri={server}", "train.epochs=100", "seed=0,1,2")
+    wait_for(process, "job 1:")
+    wait_for(process, "epoch ")
+    kill(server)
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == 1, said
+    assert [row["state"] for row in tables(tmp_path)[0]] == ["finished", "failed", "failed"]
+    assert "ranked by validation accuracy" in said
+    assert "2 of 3 jobs failed:" in said
+    assert "Traceback" not in said
+
+
+def kill(server: str) -> None:
+    port = int(server.rpartition(":")[2])
+    (listener,) = {c.pid for c in psutil.net_connections() if c.laddr[1:] == (port,) and c.pid}
+    psutil.Process(listener).kill()
 
 
 @pytest.mark.slow
