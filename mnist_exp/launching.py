@@ -14,7 +14,7 @@ from mnist_exp import hardware, tracking
 from mnist_exp.errors import InputError, PrunedError
 from mnist_exp.plans import Plan
 from mnist_exp.records import Record
-from mnist_exp.signals import uninterrupted
+from mnist_exp.signals import SWEEP, uninterrupted
 from mnist_exp.summary import Result
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def _own_overrides(
     for key, value in (settings | dict(plan.job_settings(number))).items():
         yield f"{key}={_quoted(value)}"
     # By our own name: MLFLOW_RUN_ID would make every job write into the parent.
-    variables = {tracking.PARENT: parent.run_id}
+    variables = {tracking.PARENT: parent.run_id, SWEEP: str(os.getpid())}
     # A worker of a cluster that was there before us has an environment of its own.
     given = (name for name in ("MNIST_PATH", "MLFLOW_TRACKING_URI") if name in os.environ)
     variables |= {name: os.environ[name] for name in given}

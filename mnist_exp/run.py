@@ -20,7 +20,7 @@ from mnist_exp.errors import DivergedError, InputError, PrunedError, SweepError
 from mnist_exp.folders import remove_empty, unusable
 from mnist_exp.refusals import explain, is_refusal, made_by_hydra
 from mnist_exp.schema import keys
-from mnist_exp.signals import Terminated
+from mnist_exp.signals import Terminated, ends_with_sweep
 from mnist_exp.terminal import FULL_ERROR, leave, show_logs
 from mnist_exp.trials import Trial
 
@@ -105,7 +105,8 @@ def _sweep_job(values: DictConfig, folder: Path, overrides: list[str]) -> "Outco
     number = HydraConfig.get().sweep.subdir  # not job.num: finished jobs are not launched
     logger.info(f"\njob {number}: {' '.join(overrides)}")
     try:
-        return _run(values, folder, overrides)
+        with ends_with_sweep():
+            return _run(values, folder, overrides)
     except PrunedError as error:
         logger.info(f"job {number} {error}")
         raise

@@ -1,14 +1,47 @@
 """Interrupts that come as exceptions, and never in the middle of a write."""
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import FrameType
+
+SWEEP = "MNIST_EXP_SWEEP"  # the process id of the sweep that a job belongs to
 
 
 class Terminated(KeyboardInterrupt):
     """The process was asked to end by SIGTERM."""
+
+
+@contextmanager
+def ends_with_sweep() -> Iterator[None]:
+    """Within: a worker that is a child of its sweep gets SIGTERM when that dies, and leaves.
+
+    It would train on, and then take the next job from its queue.
+    """
+    sweep = int(os.environ.get(SWEEP, "0"))
+    if os.getppid() != sweep:  # the sweep itself, or a worker of a cluster
+        yield
+        return
+    _watch(sweep)
+    try:
+        yield
+    finally:
+        if os.getppid() != sweep:
+            os._exit(143)
+
+
+@cache
+def _watch(parent: int) -> None:
+    def wait() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextmanager

@@ -8,7 +8,13 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "HYDRA_FULL_ERROR", "MNIST_EXP_PARENT_RUN"):
+for name in (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_RUN_ID",
+    "HYDRA_FULL_ERROR",
+    "MNIST_EXP_PARENT_RUN",
+    "MNIST_EXP_SWEEP",
+):
     os.environ.pop(name, None)
 
 import pytest

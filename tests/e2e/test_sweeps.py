@@ -159,21 +159,26 @@ def test_what_a_killed_worker_was_doing_is_started_again(tmp_path: Path) -> None
     assert all((Path(row["folder"]) / "model.keras").exists() for row in rows)
 
 
-def test_sigterm_ends_the_workers_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
+)
+def test_workers_end_with_their_sweep(tmp_path: Path, number: signal.Signals) -> None:
     process = start(
         tmp_path, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "train.epochs=100000",
         "seed=range(0,4)",
     )  # fmt: skip
     wait_for(process, "epoch ")
     family = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     process.communicate(timeout=60)
-    assert process.returncode == 143
-    psutil.wait_procs(family, timeout=10)
+    psutil.wait_procs(family, timeout=30)
     assert not [child for child in family if child.is_running()]
-    assert {run.info.status for run in recorded(tmp_path)} == {"KILLED"}
-    (rows,) = tables(tmp_path)
-    assert [row["state"] for row in rows] == ["unfinished"] * 4
+    jobs = [run for run in recorded(tmp_path) if "mlflow.parentRunId" in run.data.tags]
+    assert {run.info.status for run in jobs} == {"KILLED"}
+    if number == signal.SIGTERM:
+        assert process.returncode == 143
+        (rows,) = tables(tmp_path)
+        assert [row["state"] for row in rows] == ["unfinished"] * 4
 
 
 @pytest.fixture
