@@ -197,6 +197,7 @@ def _fit(
                 loop,
                 config.train,
                 schedule=config.schedule,
+                augment=config.augment,
                 seed=config.seed,
                 callbacks=[EpochFile(folder), live, bar, *listeners],
             )

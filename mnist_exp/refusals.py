@@ -10,6 +10,7 @@ from omegaconf.errors import InterpolationResolutionError
 from pydantic_core import ErrorDetails
 
 GROUPS = [
+    "augment",
     "data",
     "debug",
     "experiment",
@@ -27,6 +28,7 @@ EXPECTED = {  # pydantic's kinds of error in our words
     "greater_than": "a number above {gt}",
     "greater_than_equal": "a number of at least {ge}",
     "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
     "literal_error": "one of {expected}",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -163,8 +165,8 @@ def _options(text: str) -> list[str]:
 
 
 def _key(location: tuple[int | str, ...]) -> str:
-    """The key as typed: pydantic names the union's branch after `model` and `optimizer`."""
+    """The key as typed: pydantic names the union's branch after the group."""
     parts = [str(part) for part in location]
-    if len(parts) > 1 and parts[0] in ("model", "optimizer"):
+    if len(parts) > 1 and parts[0] in ("augment", "model", "optimizer"):
         del parts[1]
     return ".".join(parts)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -10,6 +10,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PlainValidator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -20,6 +21,29 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Widths = Annotated[tuple[Width, ...], Field(strict=False)]  # a YAML list
 Activation = Literal["relu", "gelu", "silu", "elu", "selu", "leaky_relu", "tanh", "sigmoid"]
+
+
+def _stages(value: Any) -> tuple[int | tuple[int, ...], ...]:
+    """Per stage the filters of its one convolution, or of each."""
+    stages = value if isinstance(value, (list, tuple)) else []
+    each = [stage if isinstance(stage, (list, tuple)) else [stage] for stage in stages]
+    widths = [width for stage in each for width in stage]
+    if not all(each) or not each or not all(type(w) is int and w >= 1 for w in widths):
+        example = "a list such as [32, 64] or [32, [64, 64]] of whole numbers of at least 1"
+        raise PydanticCustomError("stages", example)
+    return tuple(stage if isinstance(stage, int) else tuple(stage) for stage in stages)
+
+
+Stages = Annotated[tuple[int | tuple[int, ...], ...], PlainValidator(_stages)]
+
+
+class Convolution(NamedTuple):
+    """One convolution of a model, and the pooling after it."""
+
+    filters: int
+    kernel: int
+    padding: str
+    pool: str
 
 
 class Part(BaseModel):
@@ -40,15 +64,48 @@ class DenseModel(Part):
 
 
 class ConvModel(Part):
-    """3x3 convolutions of the given `filters`, each pooled by 2, then `units`, ten outputs."""
+    """Stages of convolutions, 2x2 max pooling between them, then `units`, ten outputs."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
     family: Literal["conv"]
-    filters: Annotated[tuple[Width, ...], Field(strict=False, min_length=1, max_length=3)]
+    filters: Stages
+    kernel: Annotated[int, Field(ge=1, le=28)] = 3  # the first convolution's; the others' is 3x3
+    padding: Literal["valid", "same"] = "valid"  # between the first and the last, which are valid
+    last_pool: Literal["max", "global_max", "none"] = "max"  # after the last stage
+    batch_norm: bool = False
     units: Widths
     activation: Activation
     dropout: Fraction
     output: Literal["softmax", "sigmoid"]
+
+    def convolutions(self) -> Iterator[Convolution]:
+        """Each convolution in turn."""
+        stages = [[stage] if isinstance(stage, int) else stage for stage in self.filters]
+        flat = [(s, filters) for s, stage in enumerate(stages) for filters in stage]
+        for number, (stage, filters) in enumerate(flat):
+            ends = number + 1 == len(flat) or flat[number + 1][0] != stage
+            yield Convolution(
+                filters,
+                kernel=3 if number else self.kernel,
+                padding=self.padding if 0 < number < len(flat) - 1 else "valid",
+                pool="none" if not ends else "max" if stage + 1 < len(stages) else self.last_pool,
+            )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        side = 28
+        for number, convolution in enumerate(self.convolutions(), start=1):
+            side -= convolution.kernel - 1 if convolution.padding == "valid" else 0
+            side //= 2 if convolution.pool == "max" else 1
+            if side < 1:
+                raise PydanticCustomError(
+                    "pair",
+                    "model.filters: after convolution {number} and its pooling nothing is left of "
+                    "28x28 pixels; take fewer stages, model.padding=same or "
+                    "model.last_pool=global_max",
+                    {"number": number},
+                )
+        return self
 
 
 class Adam(Part):
@@ -98,10 +155,30 @@ class Schedule(Part):
     warmup: Fraction
 
 
+class NoAugment(Part):
+    """The training images as they are."""
+
+    name: Literal["none"]
+
+
+class Affine(Part):
+    """A fresh random affine map of each image in each epoch, drawn evenly from +- these."""
+
+    name: Literal["affine"]
+    rotate: Annotated[float, Field(ge=0, le=180)]  # degrees
+    shift: Annotated[float, Field(ge=0, lt=28)]  # pixels
+    zoom: Fraction
+    shear: Annotated[float, Field(ge=0, lt=90)]  # degrees
+
+
+AugmentConfig = NoAugment | Affine
+
+
 class Train(Part):
     """How long, on what batches, towards which loss, and how to compute it."""
 
     epochs: Annotated[int, Field(ge=1)]
+    clean_epochs: Annotated[int, Field(ge=0)] = 0  # the last ones, without augmentation
     batch_size: Annotated[int, Field(ge=1)]
     loss: Literal["sparse_categorical_crossentropy", "categorical_crossentropy"]
     label_smoothing: Fraction
@@ -164,6 +241,7 @@ class Config(Part):
     model: Annotated[ModelConfig, Discriminator("family")]
     optimizer: Annotated[OptimizerConfig, Discriminator("name")]
     schedule: Schedule
+    augment: Annotated[AugmentConfig, Discriminator("name")] = NoAugment(name="none")
     train: Train
     data: Data
     tracking: Tracking

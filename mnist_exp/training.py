@@ -3,18 +3,26 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import keras
 import numpy as np
 
-from mnist_exp import models, optimizers
+from mnist_exp import augmentation, models, optimizers
 from mnist_exp.data import Dataset
 from mnist_exp.epoch import EpochLoop
 from mnist_exp.errors import DivergedError
 from mnist_exp.optimizers import learning_rates
-from mnist_exp.schema import ModelConfig, OptimizerConfig, Schedule, Train
+from mnist_exp.schema import (
+    AugmentConfig,
+    ModelConfig,
+    NoAugment,
+    OptimizerConfig,
+    Schedule,
+    Train,
+)
 
+NO_AUGMENT = NoAugment(name="none")
 # Keras' callbacks monitor its own names, so they hear of both.
 KERAS = {
     "train/loss": "loss",
@@ -63,7 +71,7 @@ def prepare(
     loop = _compiled(
         model,
         optimizer.model_copy(update={"learning_rate": 1.0}),
-        train.model_copy(update={"epochs": 1, "patience": None}),
+        train.model_copy(update={"epochs": 1, "clean_epochs": 0, "patience": None}),
         precision,
         jit,
         len(data.train_labels),
@@ -78,6 +86,7 @@ def fit(
     config: Train,
     *,
     schedule: Schedule,
+    augment: AugmentConfig,
     seed: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> History:
@@ -103,7 +112,9 @@ def fit(
             epoch_rates = rates[epoch * loop.steps : (epoch + 1) * loop.steps]
         else:  # as it stands: a callback such as ReduceLROnPlateau may have changed it
             epoch_rates = np.full(loop.steps, optimizer.learning_rate, np.float32)
-        row = loop.run(order, epoch_rates, hooks.on_train_batch_end)
+        is_clean = epoch >= config.epochs - config.clean_epochs
+        change = partial(augmentation.change, NO_AUGMENT if is_clean else augment, [seed, epoch, 1])
+        row = loop.run(order, epoch_rates, hooks.on_train_batch_end, change)
         _refuse_divergence(row["train/loss"], epoch, peak)
         with loop.averaged_weights():
             row |= loop.validate()

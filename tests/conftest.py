@@ -107,7 +107,12 @@ def fit(
 
     loop = prepare(config, data, jit=jit)
     history = training.fit(
-        loop, config.train, schedule=config.schedule, seed=config.seed, callbacks=callbacks
+        loop,
+        config.train,
+        schedule=config.schedule,
+        augment=config.augment,
+        seed=config.seed,
+        callbacks=callbacks,
     )
     model = models.stock(loop.model)  # the loop's own is the next call's
     model.optimizer = loop.optimizer

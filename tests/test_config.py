@@ -12,6 +12,7 @@ from mnist_exp.refusals import explain
 from mnist_exp.schema import keys
 
 GROUPS = [
+    "augment",
     "data",
     "debug",
     "experiment",
@@ -35,7 +36,7 @@ def test_every_group_is_tried() -> None:
 def test_every_yaml_composes_and_is_valid(option: str) -> None:
     group, name = option.split("=")
     config = compose([option])
-    if group in ("model", "optimizer", "schedule", "data"):
+    if group in ("augment", "model", "optimizer", "schedule", "data"):
         assert getattr(config, group).name == name
 
 

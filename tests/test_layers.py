@@ -27,7 +27,7 @@ FLOORS = [
         "pictures",
         "images",
     },
-    {"sources", "download", "data", "hardware", "models", "optimizers", "progress"},
+    {"sources", "download", "data", "hardware", "models", "optimizers", "augmentation", "progress"},
     {"store", "records"},
     {"runs"},
     {"tracking"},

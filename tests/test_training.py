@@ -50,7 +50,9 @@ def test_another_seed_is_another_batch_order(few_digits: Dataset) -> None:
     ends = []
     for seed in (0, 1):
         loop = prepare(config, few_digits)
-        training.fit(loop, config.train, schedule=config.schedule, seed=seed)
+        training.fit(
+            loop, config.train, schedule=config.schedule, augment=config.augment, seed=seed
+        )
         ends.append(models.stock(loop.model))
     assert not same(*ends)
 
