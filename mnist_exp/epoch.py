@@ -10,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_exp.data import Dataset
-from mnist_exp.models import BATCH
+from mnist_exp.models import BATCH, BatchNormalization
 from mnist_exp.schema import Train
 
 TINY = 1e-30  # a share that underflows keeps a finite logarithm, and a gradient
+STATISTICS = 5000  # training images that tell averaged weights' normalisation its statistics
 STRETCH_SECONDS = 0.4  # how long the host may be away: bounds the answer to a Ctrl-C
 
 
@@ -46,6 +47,7 @@ class EpochLoop:
         rate = tf.TensorSpec([], tf.float32)
         self._last_batch = tf.function(self._step, [*batch, rate], autograph=False)
         self._score = tf.function(self._evaluate, batch, autograph=False)
+        self._renew = tf.function(self._renew_statistics, batch[:1], autograph=False)
         self._stretch_steps = 1
 
     def start(
@@ -66,8 +68,10 @@ class EpochLoop:
     def compile(self) -> float:
         """Builds the graphs without taking a step; the seconds it took."""
         started = time.perf_counter()
-        self._last_batch.get_concrete_function()
-        self._score.get_concrete_function()
+        if self.steps > self.whole:
+            self._last_batch.get_concrete_function()
+        if len(self.validation[1]):
+            self._score.get_concrete_function()
         if self.whole:
             data = (self.images, self.labels, tf.zeros(self.steps))
             self._stretch(*data, tf.constant(0), tf.constant(0), tf.constant(0.0), tf.constant(0))
@@ -134,18 +138,24 @@ class EpochLoop:
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
         """Within: the model holds the averaged weights; afterwards the trained ones again."""
-        trained = [v.numpy() for v in self.variables] if self.averages else []
+        trained = [v.numpy() for v in self.model.variables] if self.averages else []
         try:
             self.keep_averaged_weights()
             yield
         finally:
-            for variable, value in zip(self.variables, trained, strict=False):
+            for variable, value in zip(self.model.variables, trained, strict=False):
                 variable.assign(value)
 
     def keep_averaged_weights(self) -> None:
-        """The averaged weights, where there are any, become the model's."""
+        """The averaged weights, where there are any, become the model's.
+
+        So do the statistics that normalisation finds with them: those of the trained weights, or an
+        average of such, are of other activations.
+        """
         for variable, average in zip(self.variables, self.averages, strict=False):
             variable.assign(average)
+        if self.averages and any(isinstance(x, BatchNormalization) for x in self.model.layers):
+            self._renew(self.images[:STATISTICS])
 
     def _pace(self, steps: int, seconds: float) -> None:
         """Aims the next stretch at STRETCH_SECONDS, growing at most fourfold."""
@@ -187,6 +197,12 @@ class EpochLoop:
         for variable, average in zip(self.variables, self.averages, strict=False):
             keep = (1.0 - first) * self.momentum
             average.assign(keep * average + (1.0 - keep) * variable.value)
+
+    def _renew_statistics(self, images: Any) -> None:
+        hidden = tf.cast(images, tf.float32)
+        for layer in self.model.layers[1:]:
+            renews = isinstance(layer, BatchNormalization)
+            hidden = layer.renew(hidden) if renews else layer(hidden)
 
     def _evaluate(self, images: Any, labels: Any) -> Any:
         scores = self.model(tf.cast(images, tf.float32), training=False)

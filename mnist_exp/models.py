@@ -40,13 +40,11 @@ def conv(config: ConvModel, images: Any, precision: str) -> Any:
     at a quarter of the work. Without units, dropout comes before the last stage.
     """
     hidden = keras.layers.Reshape((28, 28, 1), dtype=precision)(images)
-    convolutions = list(config.convolutions())
-    pools = [number for number, each in enumerate(convolutions) if each.pool == "max"]
-    for number, each in enumerate(convolutions):
+    for each in config.convolutions():
+        if each.starts_last_stage and config.dropout and not config.units:
+            hidden = Dropout(config.dropout, dtype=precision)(hidden)
         hidden = _convolution(each, hidden, config.batch_norm, precision)
         hidden = keras.layers.Activation(config.activation, dtype=precision)(hidden)
-        if config.dropout and not config.units and [number] == pools[-1:]:
-            hidden = Dropout(config.dropout, dtype=precision)(hidden)
     if config.last_pool == "global_max":
         hidden = keras.layers.GlobalMaxPooling2D(dtype=precision)(hidden)
     hidden = keras.layers.Flatten(dtype=precision)(hidden)
@@ -54,14 +52,19 @@ def conv(config: ConvModel, images: Any, precision: str) -> Any:
 
 
 def _convolution(each: Convolution, hidden: Any, batch_norm: bool, precision: str) -> Any:
+    settings = {
+        "filters": each.filters,
+        "kernel_size": each.kernel,
+        "strides": each.stride,
+        "padding": each.padding,
+        "dtype": precision,
+    }
     pooled = each.pool == "max"
-    settings: dict[str, Any] = {"padding": each.padding, "dtype": precision}
     if pooled and not batch_norm and precision == "float32":
-        convolution = Conv2D(each.filters, each.kernel, **settings)
+        convolution = Conv2D(**settings)
         return MaxPooling2D(convolution)(convolution(hidden))
     # In bfloat16 oneDNN adds the bias as it convolves, at no cost.
-    settings |= {"use_bias": not batch_norm}
-    hidden = keras.layers.Conv2D(each.filters, each.kernel, **settings)(hidden)
+    hidden = keras.layers.Conv2D(**settings, use_bias=not batch_norm)(hidden)
     if pooled:
         hidden = keras.layers.MaxPooling2D(dtype=precision)(hidden)
     return BatchNormalization(dtype=precision)(hidden) if batch_norm else hidden
@@ -210,8 +213,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """The inputs normalised by their own statistics while training, else by the moving ones."""
-        if not training:
-            return super().call(inputs)
+        return self._normalise(inputs, self.momentum) if training else super().call(inputs)
+
+    def renew(self, inputs: Any) -> Any:
+        """The inputs normalised by their own statistics, which become the moving ones."""
+        return self._normalise(inputs, 0.0)
+
+    def _normalise(self, inputs: Any, momentum: float) -> Any:
         normal, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=self.gamma,
@@ -222,7 +230,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             is_training=True,
         )
         for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(self.momentum * moving + (1 - self.momentum) * now)
+            moving.assign(momentum * moving + (1 - momentum) * now)
         return normal
 
 

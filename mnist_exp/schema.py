@@ -42,8 +42,10 @@ class Convolution(NamedTuple):
 
     filters: int
     kernel: int
+    stride: int
     padding: str
     pool: str
+    starts_last_stage: bool
 
 
 class Part(BaseModel):
@@ -70,6 +72,7 @@ class ConvModel(Part):
     family: Literal["conv"]
     filters: Stages
     kernel: Annotated[int, Field(ge=1, le=28)] = 3  # the first convolution's; the others' is 3x3
+    stride: Annotated[int, Field(ge=1, le=28)] = 1  # the first convolution's
     padding: Literal["valid", "same"] = "valid"  # between the first and the last, which are valid
     last_pool: Literal["max", "global_max", "none"] = "max"  # after the last stage
     batch_norm: bool = False
@@ -80,23 +83,28 @@ class ConvModel(Part):
 
     def convolutions(self) -> Iterator[Convolution]:
         """Each convolution in turn."""
-        stages = [[stage] if isinstance(stage, int) else stage for stage in self.filters]
-        flat = [(s, filters) for s, stage in enumerate(stages) for filters in stage]
-        for number, (stage, filters) in enumerate(flat):
-            ends = number + 1 == len(flat) or flat[number + 1][0] != stage
-            yield Convolution(
-                filters,
-                kernel=3 if number else self.kernel,
-                padding=self.padding if 0 < number < len(flat) - 1 else "valid",
-                pool="none" if not ends else "max" if stage + 1 < len(stages) else self.last_pool,
-            )
+        stages = [(stage,) if isinstance(stage, int) else stage for stage in self.filters]
+        pools = ["max"] * (len(stages) - 1) + [self.last_pool]
+        n = sum(len(stage) for stage in stages)
+        number = 0
+        for stage, stage_pool in zip(stages, pools, strict=True):
+            for place, filters in enumerate(stage, start=1):
+                number += 1
+                yield Convolution(
+                    filters,
+                    kernel=self.kernel if number == 1 else 3,
+                    stride=self.stride if number == 1 else 1,
+                    padding=self.padding if 1 < number < n else "valid",
+                    pool=stage_pool if place == len(stage) else "none",
+                    starts_last_stage=place == 1 and number > n - len(stage),
+                )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         side = 28
-        for number, convolution in enumerate(self.convolutions(), start=1):
-            side -= convolution.kernel - 1 if convolution.padding == "valid" else 0
-            side //= 2 if convolution.pool == "max" else 1
+        for number, each in enumerate(self.convolutions(), start=1):
+            side -= each.kernel - 1 if each.padding == "valid" else 0
+            side = (side + each.stride - 1) // each.stride // (2 if each.pool == "max" else 1)
             if side < 1:
                 raise PydanticCustomError(
                     "pair",

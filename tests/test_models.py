@@ -50,6 +50,57 @@ def test_in_bfloat16_the_pixels_and_the_scores_stay_float32(name: str) -> None:
     assert all(str(v.dtype) == "float32" for v in model.trainable_variables)
 
 
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_normalisation_is_that_of_keras(precision: str) -> None:
+    images = np.random.default_rng(0).normal(3, 2, (64, 5, 5, 4)).astype(np.float32)
+    ours = models.BatchNormalization(dtype=precision)
+    theirs = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=precision)
+    near = {"float32": 1e-5, "mixed_bfloat16": 0.02}[precision]
+    for _ in range(3):
+        one, other = (np.asarray(layer(images, training=True), float) for layer in (ours, theirs))
+        assert one == pytest.approx(other, abs=near)
+    for mine, kept in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        assert mine == pytest.approx(kept, rel=2e-3)  # the variance is over n - 1
+    theirs.set_weights(ours.get_weights())
+    assert (np.asarray(ours(images)) == np.asarray(theirs(images))).all()
+
+
+def test_the_layers_of_a_deep_net_are_where_the_config_puts_them() -> None:
+    overrides = [
+        "model=cnn", "model.filters=[4,[5,6],[7,8]]", "model.kernel=5", "model.padding=same",
+        "model.last_pool=global_max", "model.batch_norm=true", "model.units=[]",
+    ]  # fmt: skip
+    model = models.build(tiny(*overrides).model)
+    shapes = [tuple(layer.output.shape[1:]) for layer in model.layers if "conv" in layer.name]
+    assert shapes == [(24, 24, 4), (12, 12, 5), (12, 12, 6), (6, 6, 7), (4, 4, 8)]
+    kinds = "".join(type(layer).__name__[0] for layer in model.layers[3:])
+    assert kinds == "CMBA" + "CBA" + "CMBA" + "D" + "CBA" + "CBA" + "GFD"
+
+
+def test_the_first_convolution_may_stride() -> None:
+    overrides = ["model=cnn", "model.stride=2", "model.kernel=6", "model.last_pool=none"]
+    model = models.build(tiny(*overrides).model)
+    shapes = [tuple(layer.output.shape[1:]) for layer in model.layers if "conv" in layer.name]
+    assert shapes == [(12, 12, 32), (4, 4, 64)]
+
+
+@pytest.mark.parametrize("last_pool", ["max", "none"])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("filters", ["[4]", "[4,4]", "[4,[4,4]]", "[4,4,4]", "[[4,4],4,4]"])
+def test_what_the_config_lets_through_can_be_built(
+    filters: str, stride: int, last_pool: str
+) -> None:
+    from mnist_exp.errors import InputError
+
+    overrides = [f"model.filters={filters}", f"model.stride={stride}"]
+    try:
+        config = tiny("model=cnn", *overrides, f"model.last_pool={last_pool}").model
+    except InputError as error:
+        assert "nothing is left of 28x28 pixels" in str(error)  # noqa: PT017
+        return
+    assert models.build(config).output_shape == (None, 10)
+
+
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     layer = models.Dropout(0.25, seed=1)
     values = np.asarray(layer(np.ones((200, 200), np.float32), training=True))

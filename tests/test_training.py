@@ -13,6 +13,8 @@ from mnist_exp.data import Dataset
 from mnist_exp.epoch import EpochLoop, loss_function
 from mnist_exp.errors import DivergedError
 
+NORMALISED = ["model=cnn", "model.filters=[4,8]", "model.units=[]", "model.batch_norm=true"]
+
 
 def same(a: keras.Model, b: keras.Model) -> bool:
     return all((x == y).all() for x, y in zip(a.get_weights(), b.get_weights(), strict=True))
@@ -167,6 +169,60 @@ def test_averaged_weights_follow_the_formula(
     assert len(trail) == 6
     for a, b in zip(averaged.get_weights(), expected, strict=True):
         assert a == pytest.approx(b, abs=1e-5)
+
+
+def test_normalisation_has_the_statistics_of_the_averaged_weights(few_digits: Dataset) -> None:
+    """Those that the training images have in a network of these weights, layer by layer."""
+    config = tiny(*NORMALISED, "train.ema=0.9", "train.epochs=2", "optimizer.learning_rate=0.01")
+    model, history = fit(config, few_digits)
+    hidden = few_digits.train_images.astype(np.float32)
+    seen = 0
+    for layer in model.layers[1:]:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            seen += 1
+            values = np.asarray(hidden)
+            n = values.size // values.shape[-1]
+            assert layer.moving_mean.numpy() == pytest.approx(values.mean((0, 1, 2)), abs=1e-4)
+            unbiased = values.var((0, 1, 2)) * n / (n - 1)
+            assert layer.moving_variance.numpy() == pytest.approx(unbiased, rel=1e-3)
+        hidden = layer(hidden)
+    assert seen == 2
+    scores, _ = models.timed_scores(model, few_digits.validation_images)
+    accuracy = (scores.argmax(1) == few_digits.validation_labels).mean()
+    assert history.epochs[-1]["val/accuracy"] == pytest.approx(accuracy)
+
+
+def test_averaging_leaves_the_trained_weights_as_they_were(few_digits: Dataset) -> None:
+    overrides = [*NORMALISED, "train.epochs=2", "model.dropout=0.1"]
+    _, without = fit(tiny(*overrides), few_digits)
+    _, averaged = fit(tiny(*overrides, "train.ema=0.9"), few_digits)
+    assert [r["train/loss"] for r in averaged.epochs] == [r["train/loss"] for r in without.epochs]
+
+
+def test_the_last_epochs_are_clean(few_digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny("augment=affine", "train.epochs=3", "train.clean_epochs=1")
+    loop, seen = prepare(config, few_digits), []
+    run = loop.run
+
+    def look(order: Any, rates: Any, progress: Any, augment: Any) -> Any:
+        seen.append((augment(loop.images) == loop.images).numpy().all())
+        return run(order, rates, progress, augment)
+
+    monkeypatch.setattr(loop, "run", look)
+    parts = {"schedule": config.schedule, "augment": config.augment}
+    training.fit(loop, config.train, **parts, seed=0)
+    assert seen == [False, False, True]
+
+
+@pytest.mark.parametrize("name", ["dense128", "cnn"])
+def test_augmented_training_is_another_and_the_same_again(few_digits: Dataset, name: str) -> None:
+    config = tiny(f"model={name}", "augment=affine", "train.epochs=2")
+    first, history = fit(config, few_digits)
+    again, same_history = fit(config, few_digits)
+    plain, _ = fit(tiny(f"model={name}", "train.epochs=2"), few_digits)
+    assert same(first, again)
+    assert not same(first, plain)
+    assert history.epochs[1]["train/loss"] == same_history.epochs[1]["train/loss"]
 
 
 def test_validation_scores_the_averaged_weights(few_digits: Dataset) -> None:
