@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mnist_exp import optimizers
 from mnist_exp.errors import InputError
 from mnist_exp.schema import ConvModel, Convolution, DenseModel, ModelConfig
 
@@ -135,7 +136,7 @@ def stock(model: keras.Model) -> keras.Model:
 
 def compiled(model: keras.Model, optimizer: keras.optimizers.Optimizer, loss: str) -> keras.Model:
     """The model compiled with a copy of the optimizer and its state, as after Keras' own `fit`."""
-    copy = type(optimizer).from_config(optimizer.get_config())
+    copy = optimizers.stock(optimizer)
     model.compile(optimizer=copy, loss=loss, metrics=["accuracy"])
     copy.build(model.trainable_variables)
     for ours, theirs in zip(copy.variables, optimizer.variables, strict=True):

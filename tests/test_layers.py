@@ -48,6 +48,7 @@ BESIDE = {  # who may import whom on the same floor
     "evaluation": {"significance"},
     "trials": {"config", "errors"},
     "download": {"sources"},
+    "models": {"optimizers"},
     "data": {"sources", "download"},
     "provenance": {"errors"},
     "pictures": {"errors"},

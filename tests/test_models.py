@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import fit, tiny
 
-from mnist_exp import models
+from mnist_exp import models, optimizers
 from mnist_exp.config import CONF
 from mnist_exp.data import Dataset
 
@@ -111,14 +111,17 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     assert (np.asarray(layer(np.ones((2, 2), np.float32))) == 1).all()
 
 
-@pytest.mark.parametrize("name", ["dropout", "cnn"])
+@pytest.mark.parametrize("name", ["dropout", "cnn", "cnn_wide"])
 def test_what_is_saved_loads_without_this_package(name: str, tmp_path: Path) -> None:
     model = models.build(tiny(f"model={name}").model)
     random = np.random.default_rng(0)
     model.set_weights([w + random.normal(0, 0.1, w.shape) for w in model.get_weights()])
     path = tmp_path / "model.keras"
-    models.stock(model).save(path)
+    optimizer = optimizers.build(tiny().optimizer)
+    optimizer.build(model.trainable_variables)
+    models.compiled(models.stock(model), optimizer, "categorical_crossentropy").save(path)
     saved = json.loads(zipfile.ZipFile(path).read("config.json"))
+    assert saved["compile_config"]["optimizer"]["module"] == "keras.optimizers"
     assert {layer["module"] for layer in saved["config"]["layers"]} == {"keras.layers"}
     pixels = random.integers(0, 256, (5, 28, 28), np.uint8)
     loaded = keras.models.load_model(path, safe_mode=True)

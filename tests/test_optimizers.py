@@ -1,7 +1,11 @@
 """Optimizers as configured, and learning rates step by step."""
 
+from functools import partial
+
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import tiny
 
 from mnist_exp import models, optimizers
@@ -16,13 +20,41 @@ def test_the_configured_rate_arrives(name: str) -> None:
     assert float(optimizer.learning_rate) == pytest.approx(0.03)
 
 
-def test_adamw_leaves_biases_undecayed() -> None:
-    model = models.build(tiny().model)
-    optimizer = optimizers.build(tiny("optimizer=adamw").optimizer)
-    optimizer.build(model.trainable_variables)
-    decayed = [v.path for v in model.trainable_variables if optimizer._use_weight_decay(v)]
-    assert len(decayed) == 3
-    assert all(path.endswith("kernel") for path in decayed)
+@pytest.mark.parametrize("overrides", [[], ["model=cnn", "model.batch_norm=true"]])
+def test_adamw_leaves_biases_and_normalisation_undecayed(overrides: list[str]) -> None:
+    model = models.build(tiny(*overrides).model)
+    ours = optimizers.build(tiny("optimizer=adamw").optimizer)
+    for optimizer in (optimizers.stock(ours), ours):
+        optimizer.build(model.trainable_variables)
+        decayed = [v.path for v in model.trainable_variables if optimizer._use_weight_decay(v)]
+        assert len(decayed) == (4 if overrides else 3)
+        assert all(path.endswith("kernel") for path in decayed)
+
+
+def move(
+    optimizer: keras.optimizers.Optimizer, weight: keras.Variable, gradient: tf.Tensor
+) -> None:
+    optimizer.apply([gradient], [weight])
+
+
+@pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_the_update_is_that_of_keras(name: str, jit: bool) -> None:
+    random = np.random.default_rng(0)
+    start, *gradients = random.normal(size=(5, 7, 5)).astype(np.float32)
+    ours = optimizers.build(tiny(f"optimizer={name}", "optimizer.beta_2=0.9").optimizer)
+    ends = []
+    for optimizer in (ours, optimizers.stock(ours)):
+        weight = keras.Variable(start)
+        optimizer.build([weight])
+        step = tf.function(partial(move, optimizer, weight), jit_compile=jit)
+        for gradient in gradients:
+            step(tf.constant(gradient))
+        ends.append([weight.numpy(), *(v.numpy() for v in optimizer.variables)])
+    assert type(optimizer).__module__.startswith("keras.")
+    for one, other in zip(*ends, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+    assert np.abs(ends[0][0] - start).min() > 1e-4
 
 
 def rates(name: str, warmup: float, steps: int = 100) -> np.ndarray:
