@@ -53,20 +53,15 @@ def conv(config: ConvModel, images: Any, precision: str) -> Any:
 
 
 def _convolution(each: Convolution, hidden: Any, batch_norm: bool, precision: str) -> Any:
-    settings = {
-        "filters": each.filters,
-        "kernel_size": each.kernel,
-        "strides": each.stride,
-        "padding": each.padding,
-        "dtype": precision,
-    }
-    pooled = each.pool == "max"
-    if pooled and not batch_norm and precision == "float32":
-        convolution = Conv2D(**settings)
-        return MaxPooling2D(convolution)(convolution(hidden))
-    # In bfloat16 oneDNN adds the bias as it convolves, at no cost.
-    hidden = keras.layers.Conv2D(**settings, use_bias=not batch_norm)(hidden)
-    if pooled:
+    hidden = keras.layers.Conv2D(
+        each.filters,
+        each.kernel,
+        each.stride,
+        each.padding,
+        use_bias=not batch_norm,  # normalisation would take it away again
+        dtype=precision,
+    )(hidden)
+    if each.pool == "max":
         hidden = keras.layers.MaxPooling2D(dtype=precision)(hidden)
     return BatchNormalization(dtype=precision)(hidden) if batch_norm else hidden
 
@@ -175,32 +170,6 @@ def forward(model: keras.Model) -> Callable[[Any], Any]:
 _forward = lru_cache(maxsize=1)(forward)  # a sweep's jobs may share their model
 
 
-class Conv2D(keras.layers.Conv2D):
-    """Keras' convolution, its bias left to the `MaxPooling2D` that follows."""
-
-    def call(self, inputs: Any) -> Any:
-        """The inputs convolved, without the bias."""
-        return self.convolution_op(inputs, self.kernel)
-
-
-class MaxPooling2D(keras.layers.MaxPooling2D):
-    """Keras' max pooling by 2, then the convolution's bias.
-
-    max(x) + b is max(x + b) to the last bit, and b's gradient sums a quarter of the values: an
-    epoch of `cnn` in float32 took 5.6 s instead of 6.2.
-    """
-
-    def __init__(self, convolution: Conv2D) -> None:
-        super().__init__()
-        self._bias: Callable[[], Any] = lambda: (
-            convolution.bias
-        )  # the weight stays the convolution's
-
-    def call(self, inputs: Any) -> Any:
-        """The highest value of each 2x2 square, plus the bias."""
-        return tf.nn.bias_add(tf.nn.max_pool2d(inputs, 2, 2, "VALID"), self._bias())
-
-
 class BatchNormalization(keras.layers.BatchNormalization):
     """Keras' batch normalisation over (n, height, width, channels), in one pass while training.
 
@@ -247,8 +216,6 @@ class Dropout(keras.layers.Dropout):
 
 
 STOCK = {
-    Conv2D: keras.layers.Conv2D,
-    MaxPooling2D: keras.layers.MaxPooling2D,
     BatchNormalization: keras.layers.BatchNormalization,
     Dropout: keras.layers.Dropout,
 }

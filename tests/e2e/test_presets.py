@@ -10,7 +10,8 @@ from mnist_exp.config import CONF, compose
 
 PRESETS = sorted((CONF / "experiment").glob("*.yaml"))
 CLAIM = re.compile(
-    r"# (\d\d\.\d\d) ± (\d\.\d\d) % of the 10,000 test images, mean ± sd over 5 seeds"
+    r"# (\d\d\.\d\d) ± (\d\.\d\d) % of the 10,000 test images, mean ± sd over (\d+) seeds "
+    r"\((\d+) s of training each\)\."
 )
 
 
@@ -22,7 +23,7 @@ def test_a_preset_opens_with_its_command_and_its_score(path: Path) -> None:
     assert found
     readme = (CONF.parent / "README.md").read_text()
     (row,) = re.findall(rf"^\| `experiment={path.stem}` .*$", readme, re.MULTILINE)
-    assert f"{found[1]} ± {found[2]}" in row
+    assert f"{found[1]} ± {found[2]} | {found[3]} | {found[4]} |" in row
 
 
 @pytest.mark.slow
