@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 
 IN_PAIRS := --numprocesses 2 --dist worksteal
 
-.PHONY: run test test-all lint bench ui
+.PHONY: run test test-all lint bench bench-quick ui
 
 run: $(VENV)/.run  ## train, score and record one experiment
 	$(BIN)/python -m mnist_exp.run $(ARGS)
@@ -24,8 +24,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev  ## speed and accuracy, measured on this machine
+bench: $(VENV)/.dev  ## speed and accuracy on this machine, an hour; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks
+
+bench-quick: $(VENV)/.dev  ## the same in three minutes, on the screen only
+	$(BIN)/python -m benchmarks --quick epochs peak accuracy start_up
 
 ui: $(VENV)/.run  ## browse the recorded runs
 	$(BIN)/mlflow ui

@@ -1,11 +1,8 @@
-"""One training epoch, ours against plain `model.fit`, in turn: A B A B.
-
-python -m benchmarks.epochs
-"""
+"""One training epoch: ours in turn with `model.fit` as it comes and at its fastest."""
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -14,39 +11,59 @@ from benchmarks import machine
 from mnist_exp import hardware, models, optimizers, training
 from mnist_exp.config import compose
 from mnist_exp.data import Dataset
+from mnist_exp.epoch import EpochLoop
+from mnist_exp.schema import Config
 
-Epoch = Callable[[int], float]  # its number -> its seconds
+TITLE = "One epoch against `model.fit`"
+Epoch = Callable[[], float]  # -> its seconds
+DENSE = ["model=dense128", "train.batch_size=32"]
+CNN = ["model=cnn", "train.batch_size=128"]
+FITS = {
+    "as it comes": {},
+    "`steps_per_execution=100`": {"steps_per_execution": 100},
+    "... and `jit_compile=True`": {"steps_per_execution": 100, "jit_compile": True},
+}
 
 
-def ours(data: Dataset, overrides: list[str], seed: int = 0) -> tuple[keras.Model, Epoch]:
-    config = compose(overrides)
+def prepare(config: Config, data: Dataset) -> EpochLoop:
     convolutional = models.is_convolutional(config.model)
-    loop = training.prepare(
+    return training.prepare(
         config.model,
         config.optimizer,
         config.train,
         data,
         precision=hardware.choose_precision(config.train.precision, convolutional=convolutional),
         jit=hardware.choose_jit(config.train.jit, convolutional=convolutional),
-        seed=seed,
+        seed=config.seed,
     )
+
+
+def ours(data: Dataset, overrides: list[str]) -> tuple[keras.Model, Epoch]:
+    config = compose(overrides)
+    loop = prepare(config, data)
     loop.compile()
     rates = np.full(loop.steps, config.optimizer.learning_rate, np.float32)
+    random = np.random.default_rng(config.seed)
 
-    def epoch(number: int) -> float:
-        order = np.random.default_rng([seed, number]).permutation(len(data.train_labels))
+    def epoch() -> float:
+        order = random.permutation(len(data.train_labels))
         return loop.run(order, rates, lambda *_: None)["train/epoch_seconds"]
 
     return loop.model, epoch
 
 
-def keras_fit(data: Dataset, overrides: list[str], seed: int = 0) -> tuple[keras.Model, Epoch]:
+def keras_fit(data: Dataset, overrides: list[str], **settings: object) -> tuple[keras.Model, Epoch]:
+    """Keras' own training of the same model in its own layers, in the precision of ours."""
     config = compose(overrides)
-    keras.utils.set_random_seed(seed)
-    model = models.stock(models.build(config.model))
-    model.compile(optimizers.build(config.optimizer), config.train.loss, metrics=["accuracy"])
+    keras.utils.set_random_seed(config.seed)
+    convolutional = models.is_convolutional(config.model)
+    precision = hardware.choose_precision(config.train.precision, convolutional=convolutional)
+    model = models.stock(models.build(config.model, precision=precision))
+    optimizer = optimizers.stock(optimizers.build(config.optimizer))
+    settings = {"jit_compile": False} | settings
+    model.compile(optimizer, config.train.loss, metrics=["accuracy"], **settings)
 
-    def epoch(number: int) -> float:
+    def epoch() -> float:
         started = time.perf_counter()
         batch = config.train.batch_size
         model.fit(data.train_images, data.train_labels, batch_size=batch, verbose=0)
@@ -55,43 +72,58 @@ def keras_fit(data: Dataset, overrides: list[str], seed: int = 0) -> tuple[keras
     return model, epoch
 
 
-def compare(data: Dataset, name: str, overrides: list[str], rounds: int) -> str:
-    """A line of medians and the ratio pair by pair; the first epoch of each warms up."""
-    _, theirs = keras_fit(data, overrides)
-    _, mine = ours(data, overrides)
-    pairs = [(theirs(number), mine(number)) for number in range(rounds + 1)][1:]
-    seconds = [machine.spread(side, " s") for side in zip(*pairs, strict=True)]
-    ratio = machine.spread([a / b for a, b in pairs])
-    return f"{name}: model.fit {seconds[0]}, ours {seconds[1]}, ratio {ratio}"
+def compare(data: Dataset, name: str, overrides: list[str], fits: list[str], n: int) -> list[str]:
+    """Rows of the table; the first epoch of each contender warms up."""
+    epochs = [keras_fit(data, overrides, **FITS[fit])[1] for fit in fits]
+    epochs.append(ours(data, overrides)[1])
+    rounds = [[epoch() for epoch in epochs] for _ in range(n + 1)][1:]
+    *theirs, mine = zip(*rounds, strict=True)
+    return [
+        *(
+            machine.row(
+                name,
+                fit,
+                machine.spread(seconds, " s"),
+                machine.spread([a / b for a, b in zip(seconds, mine, strict=True)]),
+            )
+            for fit, seconds in zip(fits, theirs, strict=True)
+        ),
+        machine.row(name, "**here**", machine.spread(mine, " s"), ""),
+    ]
 
 
 def accuracy(data: Dataset, overrides: list[str], seeds: int, epochs: int) -> str:
-    """Both trained from `seeds` seeds, scored on the validation images."""
-    scores: dict[str, list[float]] = {"model.fit": [], "ours": []}
+    """Both trained from the same seeds, scored on the validation images."""
+    scores: dict[str, list[float]] = {"`model.fit`": [], "here": []}
     for seed in range(seeds):
-        for name, build in (("model.fit", keras_fit), ("ours", ours)):
-            model, epoch = build(data, overrides, seed)
-            for number in range(epochs):
-                epoch(number)
+        for name, build in (("`model.fit`", keras_fit), ("here", ours)):
+            model, epoch = build(data, [*overrides, f"seed={seed}"])
+            for _ in range(epochs):
+                epoch()
             answers, _ = models.timed_scores(model, data.validation_images)
             scores[name].append(100 * (answers.argmax(1) == data.validation_labels).mean())
     told = [
-        f"{name} {statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} %"
+        f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} % {name}"
         for name, values in scores.items()
     ]
-    return f"validation accuracy after {epochs} epochs, {seeds} seeds: {', '.join(told)}"
+    return (
+        f"The accuracy is the same: after {epochs} epochs of dense128 {' and '.join(told)}, of "
+        f"{len(data.validation_labels):,} validation images, mean ± sd over {seeds} seeds."
+    )
 
 
-def main() -> None:
+def measure(quick: bool) -> Iterator[str]:
     data = machine.mnist()
-    print(machine.describe())
-    dense = ["model=dense128", "train.batch_size=32"]
-    cnn = ["model=cnn", "train.batch_size=128"]
-    print(compare(data, "dense128, batch 32", dense, rounds=7), flush=True)
-    print(accuracy(data, dense, seeds=5, epochs=3), flush=True)
-    print(compare(data, "cnn, batch 128, float32", [*cnn, "train.precision=float32"], rounds=5))
-    print(compare(data, "cnn, batch 128, precision auto", cnn, rounds=5))
-
-
-if __name__ == "__main__":
-    main()
+    yield "Seconds for 48,000 images on the same network, and how many times as long as here."
+    yield ""
+    yield from machine.head("network", "`model.fit`", "seconds", "ratio")
+    yield from compare(data, "dense128, batch 32", DENSE, list(FITS), n=3 if quick else 7)
+    fits = list(FITS)[:1] if quick else list(FITS)[:2]  # XLA's convolutions take minutes on a CPU
+    n = 1 if quick else 5
+    if not quick:
+        single = [*CNN, "train.precision=float32"]
+        yield from compare(data, "cnn, batch 128, float32", single, fits, n)
+    yield from compare(data, "cnn, batch 128, `precision=auto`", CNN, fits, n)
+    if not quick:
+        yield ""
+        yield accuracy(data, DENSE, seeds=5, epochs=3)

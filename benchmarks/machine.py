@@ -11,6 +11,8 @@ from mnist_exp.config import compose
 from mnist_exp.data import Dataset, load
 from mnist_exp.provenance import versions
 
+ROOT = Path(__file__).parent.parent
+
 
 def describe() -> str:
     machine, installed = hardware.describe(), versions()
@@ -21,16 +23,37 @@ def describe() -> str:
     )
 
 
+def mnist_path() -> Path:
+    """MNIST_PATH, or where this project's machines have the file; raises `SystemExit`."""
+    path = Path(os.environ.get("MNIST_PATH") or ROOT.parent / "shared" / "mnist" / "mnist.npz")
+    if not path.exists():
+        raise SystemExit("the benchmarks need the full MNIST: name it with MNIST_PATH=...")
+    return path
+
+
 def mnist(training: int = 48_000) -> Dataset:
     """Full MNIST with `training` images to train on and the rest of the 60,000 to validate."""
-    default = Path("../shared/mnist/mnist.npz")
-    path = os.environ.get("MNIST_PATH") or (str(default) if default.exists() else None)
     split = 1 - training / 60_000
     overrides = [f"data.validation_split={split}", "data.fallback=error"]
-    return load(compose([*overrides, *([f"data.path={path}"] if path else [])]).data)
+    return load(compose([*overrides, f"data.path={mnist_path()}"]).data)
+
+
+def environment() -> dict[str, str]:
+    """For a process in another folder that is to use this checkout."""
+    return os.environ | {"PYTHONPATH": str(ROOT), "MNIST_PATH": str(mnist_path().resolve())}
 
 
 def spread(values: Sequence[float], unit: str = "") -> str:
     """Median, range and n."""
     low, high = min(values), max(values)
     return f"{statistics.median(values):.2f}{unit} ({low:.2f}-{high:.2f}, n = {len(values)})"
+
+
+def row(*cells: object) -> str:
+    """A line of a Markdown table."""
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def head(*names: str) -> list[str]:
+    """The first two lines of one."""
+    return [row(*names), "|" + "---|" * len(names)]

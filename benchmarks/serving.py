@@ -1,9 +1,5 @@
-"""How long the page waits for an answer: one client alone, then fifty at once.
+"""How long the page waits for an answer: one client alone, then fifty at once."""
 
-python -m benchmarks.serving
-"""
-
-import os
 import re
 import subprocess
 import sys
@@ -21,6 +17,9 @@ import numpy as np
 import requests
 from PIL import Image
 
+from benchmarks import machine
+
+TITLE = "How long the page waits"
 MODELS = ("dense128", "cnn")
 ALONE, TOGETHER, CLIENTS = 300, 1000, 50
 
@@ -29,7 +28,9 @@ ALONE, TOGETHER, CLIENTS = 300, 1000, 50
 def served(folder: Path) -> Iterator[str]:
     """The address of `serve --run best` in a process of its own."""
     command = [sys.executable, "-m", "mnist_exp", "serve", "--port", "0"]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        command, cwd=folder, env=machine.environment(), stdout=subprocess.PIPE, text=True
+    ) as server:
         try:
             for line in server.stdout or ():
                 if found := re.search(r"http://\S+", line):
@@ -68,16 +69,18 @@ def client(address: str, files: list[bytes], count: int) -> list[float]:
 
 def train(model: str, folder: Path) -> None:
     command = [sys.executable, "-m", "mnist_exp.run", f"model={model}", "data=mnist5k"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    subprocess.run(command, cwd=folder, env=machine.environment(), check=True, capture_output=True)
 
 
-def main() -> None:
-    from benchmarks import machine
-
-    print(machine.describe())
+def measure(quick: bool) -> Iterator[str]:
+    yield (
+        f"Milliseconds for a drawing as the page sends it, from the 5th to the 95th percentile: "
+        f"one client with {ALONE} questions, then {CLIENTS} clients at once with {TOGETHER}."
+    )
+    yield ""
+    yield from machine.head("model", "one client", "all at once", "answered", "per second")
     files = drawings()
-    for model in MODELS:
+    for model in MODELS[:1] if quick else MODELS:
         with tempfile.TemporaryDirectory() as folder:
             train(model, Path(folder))
             with served(Path(folder)) as address:
@@ -88,15 +91,10 @@ def main() -> None:
                 with ThreadPoolExecutor(CLIENTS) as pool:
                     waits = [*chain(*pool.map(ask_some, [TOGETHER // CLIENTS] * CLIENTS))]
                 rate = len(waits) / (time.perf_counter() - started)
-        low, middle, high = np.percentile(alone, [5, 50, 95])
-        print(f"serve {model}, one client: {middle:.1f} ms ({low:.1f}-{high:.1f}), n = {ALONE}")
-        low, middle, high = np.percentile(waits, [5, 50, 95])
-        print(
-            f"serve {model}, {CLIENTS} clients at once: {len(waits)} of {TOGETHER} answered, "
-            f"{middle:.0f} ms ({low:.0f}-{high:.0f}), {rate:.0f} answers per second",
-            flush=True,
-        )
+        answered = f"{len(waits)} of {TOGETHER}"
+        yield machine.row(model, percentiles(alone), percentiles(waits), answered, f"{rate:.0f}")
 
 
-if __name__ == "__main__":
-    main()
+def percentiles(milliseconds: list[float]) -> str:
+    low, middle, high = np.percentile(milliseconds, [5, 50, 95])
+    return f"{middle:.1f} ({low:.1f}-{high:.1f})"

@@ -1,7 +1,4 @@
-"""Where the seconds of a short run go, each in a process of its own, in a folder of its own.
-
-python -m benchmarks.start_up
-"""
+"""How long one waits before anything is trained, and where the seconds of a short run go."""
 
 import contextlib
 import importlib
@@ -11,14 +8,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
+from collections.abc import Iterator
 
-RUNS = 3
+from benchmarks import machine
+
+TITLE = "Start-up"
+RUN = ["-m", "mnist_exp.run"]
+QUICK = ["model=dense128", "train=quick"]
+COMMANDS = {
+    "`--help`": [*RUN, "--help"],
+    "a misspelt key": [*RUN, "train.epoch=3"],
+    "a bare `import tensorflow`": ["-c", "import tensorflow"],
+    f"the whole of `{' '.join(QUICK)}`": [*RUN, *QUICK],
+}
 PHASES = ("imports", "training", "compiling", "the rest")
 
 
 def child(modules: list[str]) -> None:
-    """Prints the phases of `model=dense128 train=quick`, and all modules that came to be used.
+    """Prints the phases of a short run, and all modules that came to be used.
 
     `modules` are imported first, so that imports hidden in the run are told as what they are.
     """
@@ -31,18 +38,31 @@ def child(modules: list[str]) -> None:
     from mnist_exp import compose, run_experiment
 
     started = time.perf_counter()
-    metrics = run_experiment(compose(["model=dense128", "train=quick"])).metrics
+    metrics = run_experiment(compose(QUICK)).metrics
     whole = time.perf_counter() - started
     training, compiling = metrics["train/seconds"], metrics["train/compile_seconds"]
     phases = [imports, training, compiling, whole - training - compiling]
     print(json.dumps({"phases": phases, "modules": list(sys.modules)}))
 
 
-def run(folder: Path, modules: list[str]) -> tuple[list[float], list[str]]:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.start_up", "--child"],
+def seconds(folder: str, arguments: list[str]) -> float:
+    """The seconds of a whole process."""
+    started = time.perf_counter()
+    subprocess.run(
+        [sys.executable, *arguments],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+        env=machine.environment(),
+        capture_output=True,
+        check=False,  # a misspelt key is refused
+    )
+    return time.perf_counter() - started
+
+
+def phases(folder: str, modules: list[str]) -> tuple[list[float], list[str]]:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.start_up"],
+        cwd=folder,
+        env=machine.environment(),
         input=json.dumps(modules),
         capture_output=True,
         text=True,
@@ -52,24 +72,31 @@ def run(folder: Path, modules: list[str]) -> tuple[list[float], list[str]]:
     return told["phases"], told["modules"]
 
 
-def main() -> None:
-    from benchmarks import machine
-
-    print(machine.describe())
-    os.environ.setdefault("MNIST_PATH", str(Path("../shared/mnist/mnist.npz").resolve()))
+def measure(quick: bool) -> Iterator[str]:
+    n = 2 if quick else 7
+    yield "Whole processes in turn, full MNIST, with a tracking store that exists."
+    yield ""
+    yield from machine.head("command", "seconds", "against a bare `import tensorflow`")
     with tempfile.TemporaryDirectory() as folder:
-        _, modules = run(Path(folder), [])
-    for store in ("a new store", "the store there"):
+        _, modules = phases(folder, [])  # and the store is made
+        rounds = [[seconds(folder, command) for command in COMMANDS.values()] for _ in range(n)]
+        bare = [values[list(COMMANDS).index("a bare `import tensorflow`")] for values in rounds]
+        for name, values in zip(COMMANDS, zip(*rounds, strict=True), strict=True):
+            ratios = [a / b for a, b in zip(values, bare, strict=True)]
+            yield machine.row(name, machine.spread(values, " s"), machine.spread(ratios))
+    yield ""
+    yield f"The phases of `{' '.join(QUICK)}`, everything it uses imported beforehand."
+    yield ""
+    yield from machine.head("store", *PHASES)
+    for store in ("there already",) if quick else ("there already", "a new one"):
         rows = []
-        for _ in range(RUNS):
+        for _ in range(1 if quick else 5):
             with tempfile.TemporaryDirectory() as folder:
-                if store == "the store there":
-                    run(Path(folder), modules)
-                rows.append(run(Path(folder), modules)[0])
-        phases = zip(PHASES, zip(*rows, strict=True), strict=True)
-        told = ", ".join(f"{name} {machine.spread(values, ' s')}" for name, values in phases)
-        print(f"model=dense128 train=quick, {store}: {told}", flush=True)
+                if store == "there already":
+                    phases(folder, modules)
+                rows.append(phases(folder, modules)[0])
+        yield machine.row(store, *(machine.spread(each, " s") for each in zip(*rows, strict=True)))
 
 
 if __name__ == "__main__":
-    child(json.load(sys.stdin)) if "--child" in sys.argv else main()
+    child(json.load(sys.stdin))

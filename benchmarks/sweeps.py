@@ -1,15 +1,12 @@
-"""What a sweep costs beside its training: seconds and memory per job, workers, finished jobs.
-
-python -m benchmarks.sweeps [jobs]
-"""
+"""What a sweep costs beside its training: seconds and memory per job, workers, finished jobs."""
 
 import csv
-import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import psutil
 
 from benchmarks import machine
 
+TITLE = "What a sweep costs"
 JOBS = 20
 RUN = [sys.executable, "-m", "mnist_exp.run", "-m", "model=dense128", "train.epochs=2"]
 
@@ -26,7 +24,7 @@ def sweep(folder: Path, *arguments: str) -> list[tuple[float, int]]:
     process = subprocess.Popen(
         [*RUN, *arguments],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+        env=machine.environment(),
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -59,8 +57,9 @@ def in_process(jobs: int) -> str:
     memory = [rss / 2**20 for _, rss in marks[1:-1]]  # after each job
     curve = ", ".join(f"{n}: {memory[n - 1]:.0f}" for n in (1, 5, *range(10, jobs + 1, 10)))
     return (
-        f"{jobs} jobs in one process: beside training {machine.spread(beside, ' s')} each; MiB "
-        f"after job {curve}; after job 20 against job 5: {memory[19] / memory[4]:.3f}"
+        f"{jobs} jobs of 2 epochs of dense128 in one process: beside training "
+        f"{machine.spread(beside, ' s')} each; MiB after job {curve}; after the last job against "
+        f"job 5: {memory[-1] / memory[4]:.3f}."
     )
 
 
@@ -77,8 +76,8 @@ def workers(jobs: int = 12) -> str:
             ends = sorted(path.stat().st_mtime for path in folder.rglob("outcome.json"))
         rates[n] = 60 * (jobs - n) / (ends[-1] - ends[n - 1])
     return (
-        f"joblib, {jobs} jobs: {rates[1]:.1f} a minute with one worker, {rates[2]:.1f} with two, "
-        f"ratio {rates[2] / rates[1]:.2f}"
+        f"joblib, {jobs} jobs of 6 epochs, imports left out: {rates[1]:.1f} a minute with one "
+        f"worker, {rates[2]:.1f} with two, ratio {rates[2] / rates[1]:.2f}."
     )
 
 
@@ -88,17 +87,13 @@ def finished(jobs: int = 200) -> str:
         arguments = [f"seed=range(0,{jobs})", "data=mnist5k", "data.limit=100", "train.epochs=1"]
         sweep(Path(place), *arguments)
         (again,) = sweep(Path(place), *arguments, "tracking.skip_finished=true")[-1:]
-    return f"{jobs} finished jobs with skip_finished: {again[0]:.1f} s"
+    return f"A sweep of {jobs} finished jobs with `tracking.skip_finished=true`: {again[0]:.1f} s."
 
 
-def main() -> None:
-    print(machine.describe())
-    os.environ["MNIST_PATH"] = str(Path(os.environ["MNIST_PATH"]).resolve())
-    jobs = int(sys.argv[1]) if len(sys.argv) > 1 else JOBS
-    print(in_process(jobs), flush=True)
-    print(workers(), flush=True)
-    print(finished(), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def measure(quick: bool) -> Iterator[str]:
+    yield in_process(6 if quick else JOBS)
+    if not quick:
+        yield ""
+        yield workers()
+        yield ""
+        yield finished()
