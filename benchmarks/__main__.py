@@ -1,10 +1,13 @@
 """Every benchmark, one after the other: printed as it comes, and written to docs/benchmarks.md.
 
 python -m benchmarks [--quick] [epochs peak accuracy start_up sweeps serving]
+
+Of the page only the parts that ran are replaced; a quick run, with fewer rounds, leaves it alone.
 """
 
 import sys
 from collections.abc import Iterator
+from types import ModuleType
 
 from benchmarks import accuracy, epochs, machine, peak, serving, start_up, sweeps
 
@@ -19,33 +22,41 @@ ROOMS = {
 PAGE = machine.ROOT / "docs" / "benchmarks.md"
 HEADER = (
     "# Benchmarks\n\nWritten by `make bench`. Medians, with range and n in brackets. What is "
-    "compared "
-    "was measured in turn (A B A B),\nand a ratio is the median of the ratios pair by pair: on a "
-    "shared machine, figures of different minutes cannot be compared."
+    "compared was measured in turn (A B A B),\nand a ratio is the median of the ratios pair by "
+    "pair: on a shared machine, figures of different minutes cannot be compared.\n"
 )
 
 
-def lines(chosen: list[str], quick: bool) -> Iterator[str]:
+def lines(room: ModuleType, quick: bool) -> Iterator[str]:
+    yield f"## {room.TITLE}"
     yield ""
     yield f"{machine.describe()}."
-    for name in chosen:
-        yield from ["", f"## {ROOMS[name].TITLE}", ""]
-        yield from ROOMS[name].measure(quick)
+    yield ""
+    yield from room.measure(quick)
+    yield ""
+
+
+def renew(title: str, part: str) -> None:
+    """Puts the part where the page has, or would have, the one of this title."""
+    page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    _, *old = page.split("\n## ")
+    parts = {text.partition("\n")[0]: f"## {text.rstrip()}\n" for text in old} | {title: part}
+    ordered = [parts[room.TITLE] for room in ROOMS.values() if room.TITLE in parts]
+    PAGE.write_text("\n".join([HEADER, *ordered]), encoding="utf-8")
 
 
 def main(arguments: list[str]) -> None:
-    """A quick run, or one of some parts, leaves the page as it is."""
     quick = "--quick" in arguments
     chosen = [name for name in arguments if name != "--quick"]
     if unknown := sorted(set(chosen) - set(ROOMS)):
         sys.exit(f"{', '.join(unknown)}: expected some of {', '.join(ROOMS)}")
-    page = [HEADER]
-    for line in lines(chosen or list(ROOMS), quick):
-        print(line, flush=True)
-        page.append(line)
-    if not quick and not chosen:
-        PAGE.write_text("\n".join(page) + "\n", encoding="utf-8")
-        print(f"\nwritten to {PAGE}")
+    for name in chosen or ROOMS:
+        part = []
+        for line in lines(ROOMS[name], quick):
+            print(line, flush=True)
+            part.append(line)
+        if not quick:
+            renew(ROOMS[name].TITLE, "\n".join(part))
 
 
 main(sys.argv[1:])

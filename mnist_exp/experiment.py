@@ -12,7 +12,7 @@ from mnist_exp import data as datasets
 from mnist_exp import folders, provenance, runs, tracking
 from mnist_exp.config import flatten, public, scientific, without_password
 from mnist_exp.data import Dataset
-from mnist_exp.errors import DivergedError, PrunedError
+from mnist_exp.errors import DivergedError, InputError, PrunedError
 from mnist_exp.records import Record
 from mnist_exp.schema import Config
 from mnist_exp.signals import sigterm_interrupts, uninterrupted
@@ -107,6 +107,7 @@ def run_experiment(
                 params=flatten(public(config)),
                 tags=_tags(data, code, overrides) | {runs.FINGERPRINT: fingerprint},
                 files=folders.FILES,
+                late=True,
             ) as record,
         ):
             try:
@@ -189,8 +190,13 @@ def _fit(
     from mnist_exp import models, training
     from mnist_exp.progress import EpochBar, EpochFile, LiveMetrics, TrialReport
 
+    def check_all() -> None:
+        check()
+        record.check()
+
     listeners = [TrialReport(trial)] if trial else []
-    live = LiveMetrics(record.log_metrics, check)
+    live = LiveMetrics(record.log_metrics, check_all)
+    record.begin()
     with EpochBar(len(loop.labels)) as bar:
         try:
             return training.fit(
@@ -201,7 +207,7 @@ def _fit(
                 seed=config.seed,
                 callbacks=[EpochFile(folder), live, bar, *listeners],
             )
-        except (DivergedError, PrunedError):
+        except (DivergedError, PrunedError, InputError):
             raise
         except BaseException:
             with uninterrupted():

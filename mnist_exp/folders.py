@@ -10,6 +10,8 @@ from mnist_exp.config import to_yaml
 from mnist_exp.errors import InputError
 from mnist_exp.schema import Config
 
+logger = logging.getLogger(__name__)
+
 FILES = (  # of a run folder, published; the model is logged as a model
     "config.yaml",
     "overrides.txt",
@@ -69,10 +71,16 @@ def unusable(error: OSError, key: str) -> str:
 
 @contextmanager
 def given_back_if_refused(folder: Path) -> Iterator[None]:
-    """Within: what is refused, since it cannot be tracked, leaves nothing of its own behind."""
+    """Within: what is refused, since it cannot be tracked, leaves nothing of its own behind.
+
+    But for what has trained an epoch meanwhile: that is kept.
+    """
     try:
         yield
     except InputError:
+        if (folder / "history.csv").exists():
+            logger.warning(f"what was trained until then is kept in {folder}")
+            raise
         for name in FILES:  # ours: the folder was empty when it was claimed
             if (folder / name).is_file():
                 (folder / name).unlink()

@@ -140,13 +140,13 @@ class EpochFile(keras.callbacks.Callback):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.path = folder / HISTORY
-        with self.path.open("w", newline="") as file:
-            csv.writer(file).writerow(EPOCH_COLUMNS)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Appends the epoch's row."""
-        with self.path.open("a", newline="") as file:
+        """Appends the epoch's row; the first has the header above it."""
+        with self.path.open("a" if epoch else "w", newline="") as file:
             writer = csv.DictWriter(file, EPOCH_COLUMNS, extrasaction="ignore")
+            if not epoch:
+                writer.writeheader()
             writer.writerow({"epoch": epoch + 1, **(logs or {})})
 
 

@@ -33,6 +33,12 @@ class Record:
 
     run_id = ""
 
+    def begin(self) -> None:
+        """Opens the run, if it is not open yet, while other things go on."""
+
+    def check(self) -> None:
+        """Raises `InputError` when the run could not be opened."""
+
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Publishes config values as they would be typed."""
 
@@ -71,10 +77,12 @@ class MlflowRun(Record):
         experiment: str,
         name: str,
         tags: Mapping[str, str],
+        start_time: int,
     ) -> None:
+        """`start_time` is in milliseconds since 1970."""
         self.client, self.uri = client, uri
         self.experiment_id = self._experiment_id(experiment)
-        run = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags))
+        run = self.client.create_run(self.experiment_id, start_time, run_name=name, tags=dict(tags))
         self.run_id: str = run.info.run_id
 
     @uninterrupted()

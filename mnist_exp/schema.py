@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
-    PlainValidator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -34,7 +34,7 @@ def _stages(value: Any) -> tuple[int | tuple[int, ...], ...]:
     return tuple(stage if isinstance(stage, int) else tuple(stage) for stage in stages)
 
 
-Stages = Annotated[tuple[int | tuple[int, ...], ...], PlainValidator(_stages)]
+Stages = Annotated[tuple[int | tuple[int, ...], ...], BeforeValidator(_stages)]
 
 
 class Convolution(NamedTuple):

@@ -59,12 +59,10 @@ def opened(config: Tracking, advice: str = TO_WRITE) -> Iterator["MlflowClient"]
     # What it retries ends well, or in an error that is told.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     where = uri(config)
-    try:
-        _knock(where)  # before MLflow's import of seconds, and its timeout of minutes
-        from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
-    except OSError as error:
-        raise _unusable(where, error, advice) from error
+    knock(config, advice)  # before MLflow's import of seconds, and its timeout of minutes
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
     try:
         with schema_lock(where):
             yield MlflowClient(where)
@@ -97,9 +95,7 @@ def schema_lock(where: str) -> Iterator[None]:
     if not where.startswith(SQLITE):
         yield
         return
-    file = Path(where.removeprefix(SQLITE))
-    if not file.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {file.parent}")
+    file = _sqlite_file(where)
     with alone(file.with_name(f"{file.name}.lock")):
         yield
 
@@ -121,12 +117,31 @@ def absolute(where: str) -> str:
     return where
 
 
+def knock(config: Tracking, advice: str = TO_WRITE) -> None:
+    """Raises `InputError`, with the advice, when nobody is there, without MLflow's help."""
+    where = uri(config)
+    try:
+        _knock(where)
+    except OSError as error:
+        raise _unusable(where, error, advice) from error
+
+
 def _knock(where: str) -> None:
     """Raises `OSError` when no server answers; behind a proxy only MLflow can tell."""
+    if where.startswith(SQLITE):
+        _sqlite_file(where)
+        return
     parts = urlsplit(where)
     if parts.scheme in PORTS and parts.hostname and parts.scheme not in getproxies():
         address = (parts.hostname, parts.port or PORTS[parts.scheme])
         socket.create_connection(address, CONNECT_SECONDS).close()
+
+
+def _sqlite_file(where: str) -> Path:
+    file = Path(where.removeprefix(SQLITE))
+    if not file.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {file.parent}")
+    return file
 
 
 def _unusable(where: str, error: Exception, advice: str) -> InputError:

@@ -4,14 +4,17 @@ import getpass
 import logging
 import os
 import platform
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mnist_exp import store
 from mnist_exp.errors import PrunedError
+from mnist_exp.late import LateRecord
 from mnist_exp.locks import held
 from mnist_exp.records import FOLDER, HOST, PARENT_RUN, MlflowRun, Record
 from mnist_exp.schema import Tracking
@@ -32,9 +35,11 @@ def record(
     params: Mapping[str, Any],
     tags: Mapping[str, str],
     files: Sequence[str] = (),
+    late: bool = False,
 ) -> Iterator[Record]:
-    """An open run that is closed whatever happens, and `files` of its folder published.
+    """A run that is closed whatever happens, and `files` of its folder published.
 
+    It is open, or with `late` will be when its `begin` is called, or it is needed.
     FINISHED at a normal end, KILLED at Ctrl-C, SIGTERM or pruning, FAILED otherwise; the traceback
     is left in the folder. With `tracking.enabled=false` the record is kept by nobody.
     Raises `InputError` when there is no store to write to.
@@ -44,7 +49,9 @@ def record(
         try:
             with uninterrupted():  # what came meanwhile is raised at its end, when `run` is set
                 if config.enabled:
-                    run = _open(config, name, folder, tags)
+                    open_run = partial(_open, config, name, _run_tags(folder, tags), _now())
+                    store.knock(config)
+                    run = LateRecord(open_run) if late else open_run()
             run.log_params(params)
             yield run
         except (KeyboardInterrupt, PrunedError) as error:
@@ -87,12 +94,17 @@ def best_effort(run: Record) -> Iterator[None]:
         logger.warning(f"MLflow did not hear how run {run.run_id[:8]} ended: {reason}")
 
 
-def _open(config: Tracking, name: str, folder: Path, tags: Mapping[str, str]) -> MlflowRun:
+def _open(config: Tracking, name: str, tags: Mapping[str, str], start_time: int) -> MlflowRun:
     """A new run; those of this machine that died are closed first."""
     with store.opened(config) as client:
-        run = MlflowRun(client, store.uri(config), config.experiment, name, _run_tags(folder, tags))
+        where = store.uri(config)
+        run = MlflowRun(client, where, config.experiment, name, tags, start_time)
         run.close_the_dead()
         return run
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
 
 
 def _run_tags(folder: Path, tags: Mapping[str, str]) -> dict[str, str]:

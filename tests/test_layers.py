@@ -29,7 +29,7 @@ FLOORS = [
     },
     {"sources", "download", "data", "hardware", "models", "optimizers", "augmentation", "progress"},
     {"store", "records"},
-    {"runs"},
+    {"runs", "late"},
     {"tracking"},
     {"comparison", "classifier", "registry", "epoch", "folders"},
     {"training", "comparison_report", "exports", "reproduction", "promotion", "serving"},

@@ -37,7 +37,13 @@ def knock(folder: Path, *arguments: str, **environment: str) -> subprocess.Compl
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--help"], ["model: cnn, dense128, dropout, sigmoid100", "-m model=sigmoid100,dense128"]),
+        (
+            ["--help"],
+            [
+                "model: cnn, cnn_fast, cnn_wide, dense128, dropout, sigmoid100",
+                "-m model=sigmoid100,dense128",
+            ],
+        ),
         (["--cfg", "job"], ["learning_rate: 0.001"]),
     ],
 )
