@@ -11,7 +11,7 @@ from mnist_exp.config import CONF, compose
 PRESETS = sorted((CONF / "experiment").glob("*.yaml"))
 CLAIM = re.compile(
     r"# (\d\d\.\d\d) ± (\d\.\d\d) % of the 10,000 test images, mean ± sd over (\d+) seeds "
-    r"\((\d+) s of training each\)\."
+    r"\((\d+(?:\.\d)?) s of training each\)\."
 )
 
 
@@ -34,4 +34,4 @@ def test_a_preset_reaches_its_score(path: Path, tmp_path: Path) -> None:
     mean, sd = float(found[1]), float(found[2])
     config = compose([f"experiment={path.stem}", "data.fallback=error", "tracking.enabled=false"])
     accuracy = 100 * run_experiment(config, folder=tmp_path / "run").metrics["test/accuracy"]
-    assert accuracy == pytest.approx(mean, abs=4 * sd)
+    assert accuracy == pytest.approx(mean, abs=4 * max(sd, 0.05))  # of three seeds sd says little
