@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mnist_exp import evaluation
 from mnist_exp.evaluation import Evaluation
 from mnist_exp.images import Reading
-from mnist_exp.runs import Run
+from mnist_exp.recorded import Run
 from mnist_exp.terminal import quiet_stderr
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from mnist_exp import significance
 from mnist_exp.errors import InputError
 from mnist_exp.evaluation import Evaluation
-from mnist_exp.runs import RANKED, Run
+from mnist_exp.recorded import RANKED, Run
 
 SCORE = "test/accuracy"
 NO_SETTING = ("seed", "save_as", "data.path", "data.fallback")  # nor `tracking.`: say how, not what

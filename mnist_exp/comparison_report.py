@@ -15,7 +15,7 @@ from rich.table import Table
 
 from mnist_exp.comparison import SCORE, Comparison, Group
 from mnist_exp.data import LABELS
-from mnist_exp.runs import RANKED
+from mnist_exp.recorded import RANKED
 
 HEADINGS = (
     "settings", "n", "test %", "best", "95 % range", "val %", "train s", "weights", "img/s",

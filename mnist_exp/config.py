@@ -11,8 +11,9 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
 from mnist_exp.errors import InputError
+from mnist_exp.parts import Part, siblings
 from mnist_exp.refusals import GROUPS, explain, is_refusal, sentence
-from mnist_exp.schema import Config, Part, keys, siblings
+from mnist_exp.schema import Config, keys
 
 # Beside the package in a checkout, inside it in a wheel.
 CONF = next(

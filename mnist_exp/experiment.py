@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_exp import data as datasets
-from mnist_exp import folders, provenance, runs, tracking
+from mnist_exp import folders, provenance, recorded, runs, tracking
 from mnist_exp.config import flatten, public, scientific, without_password
 from mnist_exp.data import Dataset
 from mnist_exp.errors import DivergedError, InputError, PrunedError
+from mnist_exp.recorded import Run
 from mnist_exp.records import Record
 from mnist_exp.schema import Config
 from mnist_exp.signals import sigterm_interrupts, uninterrupted
@@ -64,7 +65,7 @@ class Outcome:
         return cls(**dict(values) | {"folder": Path(values["folder"])})
 
     @classmethod
-    def of_run(cls, run: runs.Run) -> "Outcome":
+    def of_run(cls, run: Run) -> "Outcome":
         """The outcome as the record has it."""
         return cls(run.title, Path(run.folder), run.run_id, run.metrics, run.data)
 
@@ -105,7 +106,7 @@ def run_experiment(
                 name=f"{config.model.name}-seed{config.seed}",
                 folder=folder,
                 params=flatten(public(config)),
-                tags=_tags(data, code, overrides) | {runs.FINGERPRINT: fingerprint},
+                tags=_tags(data, code, overrides) | {recorded.FINGERPRINT: fingerprint},
                 files=folders.FILES,
                 late=True,
             ) as record,
@@ -172,7 +173,7 @@ def _train_and_score(
     last = history.epochs[-1]  # its figures are published, unless better weights were restored
     news = {name: value for name, value in metrics.items() if last.get(name) != value}
     record.log_metrics(news, step=len(history.epochs))
-    record.log_tags({runs.TITLE: title})
+    record.log_tags({recorded.TITLE: title})
     record.log_model(models.stock(model), data.test_images[:2])
     logger.info(title)
     return Outcome(title, folder, record.run_id, metrics, data.label)
@@ -218,7 +219,7 @@ def _fit(
 def _tags(data: Dataset, code: provenance.Commit, overrides: Sequence[str]) -> dict[str, str]:
     return {
         "data.name": data.name,
-        runs.DATA_LABEL: data.label,
+        recorded.DATA_LABEL: data.label,
         "data.digest": data.digest,
         "data.source": data.source,
         "overrides": " ".join(overrides),

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_exp import optimizers
+from mnist_exp.architectures import ConvModel, Convolution, DenseModel, ModelConfig
 from mnist_exp.errors import InputError
-from mnist_exp.schema import ConvModel, Convolution, DenseModel, ModelConfig
 
 PIXELS = "pixels_0_to_255"  # the input's name: floats in [0, 1] would be read as nearly black
 BATCH = 1000  # images per forward pass when nothing is learned

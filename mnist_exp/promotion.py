@@ -7,7 +7,7 @@ import numpy as np
 from mnist_exp import registry
 from mnist_exp.classifier import Classifier
 from mnist_exp.errors import InputError
-from mnist_exp.runs import RANKED, Run
+from mnist_exp.recorded import RANKED, Run
 
 SPLIT = ("data.limit", "data.validation_split")  # which images the validation accuracy is of
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from mnist_exp import runs, store
 from mnist_exp.errors import InputError
-from mnist_exp.runs import Run
+from mnist_exp.recorded import Run
 from mnist_exp.terminal import quiet_stderr
 
 MODEL = "data/model.keras"  # in a version's files

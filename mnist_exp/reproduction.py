@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mnist_exp import folders, provenance, runs
+from mnist_exp import folders, provenance, recorded
 from mnist_exp.config import pinned, scientific
 from mnist_exp.errors import InputError
 from mnist_exp.provenance import Commit
-from mnist_exp.runs import Run
+from mnist_exp.recorded import Run
 from mnist_exp.terminal import quiet_stderr
 
 # A process of its own: it may import other code, and threads are counted when TensorFlow starts.
@@ -58,7 +58,7 @@ class Reproduction:
 
 def reproduce(run: Run, folder: Path) -> Reproduction:
     """Trains the run again, in the folder; raises `InputError` when it cannot be."""
-    recorded = run.history(), run.evaluation(), run.model()  # before the work: there must be some
+    before = run.history(), run.evaluation(), run.model()  # there must be some
     run.dataset()
     folder = folders.make(folder.absolute(), "--output")
     if any(folder.iterdir()):
@@ -66,13 +66,13 @@ def reproduce(run: Run, folder: Path) -> Reproduction:
     with tempfile.TemporaryDirectory() as place:
         code, reasons = _code(run, Path(place))
         _train(run, code, Path(place) / "asked.yaml", folder)
-    history, evaluation, model = recorded
+    history, evaluation, model = before
     with quiet_stderr():
         from mnist_exp import hardware, models
 
         again = models.load(folder / MODEL, MODEL).get_weights()
         machine = hardware.describe()
-    now = runs.evaluation(folder / "predictions.npz")
+    now = recorded.evaluation(folder / "predictions.npz")
     metrics = json.loads((folder / "metrics.json").read_text())
     scored = {name for name in metrics if name.startswith(("test/", "val/"))} & set(run.metrics)
     return Reproduction(
@@ -80,7 +80,7 @@ def reproduce(run: Run, folder: Path) -> Reproduction:
         weight=_furthest(model.get_weights(), again),
         probability=_furthest([evaluation.probabilities], [now.probabilities]),
         answers=int((evaluation.predictions != now.predictions).sum()),
-        epoch=_first_other(history, runs.history(folder / "history.csv")),
+        epoch=_first_other(history, recorded.history(folder / "history.csv")),
         scores={name: (run.metrics[name], metrics[name]) for name in sorted(scored)},
         reasons=reasons + _changes(run, machine),
     )
@@ -90,7 +90,8 @@ def _code(run: Run, place: Path) -> tuple[Path, list[str]]:
     """The folder of the run's code, and why it is not quite that."""
     try:
         digest = run.tags["data.digest"]
-        if run.tags[runs.FINGERPRINT] == provenance.fingerprint(scientific(run.config()), digest):
+        mark = provenance.fingerprint(scientific(run.config()), digest)
+        if run.tags[recorded.FINGERPRINT] == mark:
             return provenance.ROOT, []
     except InputError:  # of other code, that had other keys
         pass

@@ -22,7 +22,7 @@ from mnist_exp.data import Dataset
 from mnist_exp.errors import InputError
 from mnist_exp.evaluation import Evaluation
 from mnist_exp.images import Reading
-from mnist_exp.runs import Run
+from mnist_exp.recorded import Run
 
 WEB = Path(__file__).parent / "web"
 MAX_UPLOAD = 10_000_000  # bytes

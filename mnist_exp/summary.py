@@ -13,11 +13,11 @@ from rich.table import Table
 
 from mnist_exp.config import without_password
 from mnist_exp.experiment import OUTCOME, Outcome
+from mnist_exp.recorded import RANKED
 from mnist_exp.tracking import TRACEBACK
 
 FILES = ("sweep.csv", "over_seeds.csv", "figures")  # of a sweep's folder, published
 SHOWN, WIDE = 30, 16  # rows in the terminal, and letters of a swept key's column
-RANKED = "val/accuracy"
 FIGURES = (RANKED, "test/accuracy", "test/accuracy_low", "test/accuracy_high", "test/loss")
 
 Job = tuple[str, ...]  # its overrides

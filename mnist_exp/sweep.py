@@ -16,7 +16,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_exp import data as datasets
-from mnist_exp import folders, provenance, runs, store, summary, tracking
+from mnist_exp import folders, provenance, recorded, runs, store, summary, tracking
 from mnist_exp.config import (
     from_hydra,
     in_our_words,
@@ -224,7 +224,7 @@ def _summarise(
         logger.info(f"best: job {top.number}, {top.command}")
     states = Counter(result.state for result in results)
     with tracking.best_effort(parent):
-        parent.log_tags({runs.TITLE: title})
+        parent.log_tags({recorded.TITLE: title})
         parent.log_metrics({f"sweep/{state}": count for state, count in states.items()}, step=0)
         if top and top.outcome:
             parent.log_tags({"best.run_id": top.outcome.run_id, "best.command": top.command})

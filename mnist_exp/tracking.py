@@ -39,7 +39,7 @@ def record(
 ) -> Iterator[Record]:
     """A run that is closed whatever happens, and `files` of its folder published.
 
-    It is open, or with `late` will be when its `begin` is called, or it is needed.
+    It is open, or with `late`, but in a sweep, will be when its `begin` is called or it is needed.
     FINISHED at a normal end, KILLED at Ctrl-C, SIGTERM or pruning, FAILED otherwise; the traceback
     is left in the folder. With `tracking.enabled=false` the record is kept by nobody.
     Raises `InputError` when there is no store to write to.
@@ -51,7 +51,8 @@ def record(
                 if config.enabled:
                     open_run = partial(_open, config, name, _run_tags(folder, tags), _now())
                     store.knock(config)
-                    run = LateRecord(open_run) if late else open_run()
+                    in_sweep = PARENT in os.environ  # which looks after what died
+                    run = LateRecord(open_run) if late and not in_sweep else open_run()
             run.log_params(params)
             yield run
         except (KeyboardInterrupt, PrunedError) as error:

@@ -9,13 +9,13 @@ import keras
 import numpy as np
 
 from mnist_exp import augmentation, models, optimizers
+from mnist_exp.architectures import ModelConfig
 from mnist_exp.data import Dataset
 from mnist_exp.epoch import EpochLoop
 from mnist_exp.errors import DivergedError
 from mnist_exp.optimizers import learning_rates
 from mnist_exp.schema import (
     AugmentConfig,
-    ModelConfig,
     NoAugment,
     OptimizerConfig,
     Schedule,

@@ -43,7 +43,7 @@ def test_the_report_is_written_and_recorded(
     ("arguments", "sentence"),
     [
         (["--output", "r.pdf"], "--output r.pdf: expected a name ending in .html, .md, .csv"),
-        (["--by", "modle"], "--by modle: no run has such a param; they have data.fallback"),
+        (["--by", "modle"], "--by modle: no run has such a param; they have augment.name"),
         (["--where", "x"], "--where x: MLflow does not understand it"),
         (["--experiment", "x"], "has no experiment x; choose with --experiment"),
         (["--tracking-uri", "http://127.0.0.1:9"], "this tracking store cannot be used"),

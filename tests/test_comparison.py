@@ -13,12 +13,13 @@ from mnist_exp import comparison_report, runs
 from mnist_exp.comparison import Comparison, compare
 from mnist_exp.errors import InputError
 from mnist_exp.evaluation import Evaluation
+from mnist_exp.recorded import Run
 
 LABELS = np.arange(1000) % 10
 
 
 @dataclass(frozen=True, eq=False)
-class Recorded(runs.Run):
+class Recorded(Run):
     """A run as the record would give it back, without a store."""
 
     said: Evaluation = field(default=None)  # type: ignore[assignment]

@@ -17,6 +17,8 @@ FLOORS = [
         "terminal",
         "config",
         "schema",
+        "architectures",
+        "parts",
         "refusals",
         "evaluation",
         "significance",
@@ -29,7 +31,8 @@ FLOORS = [
     },
     {"sources", "download", "data", "hardware", "models", "optimizers", "augmentation", "progress"},
     {"store", "records"},
-    {"runs", "late"},
+    {"recorded", "late"},
+    {"runs"},
     {"tracking"},
     {"comparison", "classifier", "registry", "epoch", "folders"},
     {"training", "comparison_report", "exports", "reproduction", "promotion", "serving"},
@@ -44,7 +47,9 @@ FLOORS = [
     {"run", "__main__"},
 ]
 BESIDE = {  # who may import whom on the same floor
-    "config": {"errors", "refusals", "schema"},
+    "config": {"errors", "refusals", "schema", "parts"},
+    "schema": {"architectures", "parts"},
+    "architectures": {"parts"},
     "evaluation": {"significance"},
     "trials": {"config", "errors"},
     "download": {"sources"},
@@ -56,7 +61,7 @@ BESIDE = {  # who may import whom on the same floor
     "images": {"pictures"},
 }
 ROOMS = {
-    "mlflow": {"store", "records", "tracking", "runs", "registry"},
+    "mlflow": {"store", "records", "tracking", "recorded", "runs", "registry"},
     "matplotlib": {"plots"},
     "omegaconf": {"run", "config", "sweep", "refusals"},
     "hydra": {"run", "config", "sweep", "launching", "space", "refusals"},

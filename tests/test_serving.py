@@ -17,7 +17,7 @@ from PIL import Image
 from mnist_exp import runs
 from mnist_exp.data import Dataset
 from mnist_exp.experiment import Outcome
-from mnist_exp.runs import Run
+from mnist_exp.recorded import Run
 
 Recorded = dict[str, Outcome]
 

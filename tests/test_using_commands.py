@@ -10,6 +10,7 @@ from conftest import Command
 
 from mnist_exp import runs
 from mnist_exp.experiment import Outcome
+from mnist_exp.recorded import Run
 
 Recorded = dict[str, Outcome]
 NAME = "dense128-seed0"
@@ -27,7 +28,7 @@ def test_evaluate_says_when_figures_are_not_those_recorded(
     recorded: Recorded, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = runs.find("dense128-seed1", runs.tracking())
-    monkeypatch.setattr(runs.Run, "model", lambda run, of=runs.Run.model: of(other))
+    monkeypatch.setattr(Run, "model", lambda run, of=Run.model: of(other))
     code, out, _ = command("evaluate", "--run", NAME)
     assert code == 1
     assert "not exactly as recorded: a probability differs by up to" in out

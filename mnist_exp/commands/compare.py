@@ -38,7 +38,7 @@ def compare(
     tracking_uri: StoreOption = None,
 ) -> None:
     """Say which settings are better, over their seeds, and whether the difference is real."""
-    from mnist_exp import comparison, comparison_report, folders, runs, tracking
+    from mnist_exp import comparison, comparison_report, folders, recorded, runs, tracking
 
     if output and output.suffix not in comparison_report.FORMATS:
         known = ", ".join(comparison_report.FORMATS)
@@ -65,7 +65,7 @@ def compare(
         name=title,
         folder=folder,
         params={"where": where, "by": by, "runs": len(found)},
-        tags={runs.TITLE: comparison_report.verdicts(comparisons)},
+        tags={recorded.TITLE: comparison_report.verdicts(comparisons)},
         files=[output.name, "figures"],
     ):
         pass  # all is in the folder and only has to be published

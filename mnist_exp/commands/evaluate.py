@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mnist_exp.classifier import Classifier
     from mnist_exp.data import Dataset
     from mnist_exp.evaluation import Evaluation
-    from mnist_exp.runs import Run
+    from mnist_exp.recorded import Run
 
 
 def evaluate(

@@ -1,0 +1,101 @@
+"""What may be written about a model: the families' settings."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from mnist_exp.parts import Fraction, Part, Widths
+
+Activation = Literal["relu", "gelu", "silu", "elu", "selu", "leaky_relu", "tanh", "sigmoid"]
+
+
+def _stages(value: Any) -> tuple[int | tuple[int, ...], ...]:
+    """Per stage the filters of its one convolution, or of each."""
+    stages = value if isinstance(value, (list, tuple)) else []
+    each = [stage if isinstance(stage, (list, tuple)) else [stage] for stage in stages]
+    widths = [width for stage in each for width in stage]
+    if not all(each) or not each or not all(type(w) is int and w >= 1 for w in widths):
+        example = "a list such as [32, 64] or [32, [64, 64]] of whole numbers of at least 1"
+        raise PydanticCustomError("stages", example)
+    return tuple(stage if isinstance(stage, int) else tuple(stage) for stage in stages)
+
+
+Stages = Annotated[tuple[int | tuple[int, ...], ...], BeforeValidator(_stages)]
+
+
+class Convolution(NamedTuple):
+    """One convolution of a model, and the pooling after it."""
+
+    filters: int
+    kernel: int
+    stride: int
+    padding: str
+    pool: str
+    starts_last_stage: bool
+
+
+class DenseModel(Part):
+    """Fully connected layers of the given `units`, dropout after each, ten outputs."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+    family: Literal["dense"]
+    units: Widths
+    activation: Activation
+    dropout: Fraction
+    output: Literal["softmax", "sigmoid"]
+
+
+class ConvModel(Part):
+    """Stages of convolutions, 2x2 max pooling between them, then `units`, ten outputs."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+    family: Literal["conv"]
+    filters: Stages
+    kernel: Annotated[int, Field(ge=1, le=28)] = 3  # the first convolution's; the others' is 3x3
+    stride: Annotated[int, Field(ge=1, le=28)] = 1  # the first convolution's
+    padding: Literal["valid", "same"] = "valid"  # between the first and the last, which are valid
+    last_pool: Literal["max", "global_max", "none"] = "max"  # after the last stage
+    batch_norm: bool = False
+    units: Widths
+    activation: Activation
+    dropout: Fraction
+    output: Literal["softmax", "sigmoid"]
+
+    def convolutions(self) -> Iterator[Convolution]:
+        """Each convolution in turn."""
+        stages = [(stage,) if isinstance(stage, int) else stage for stage in self.filters]
+        pools = ["max"] * (len(stages) - 1) + [self.last_pool]
+        n = sum(len(stage) for stage in stages)
+        number = 0
+        for stage, stage_pool in zip(stages, pools, strict=True):
+            for place, filters in enumerate(stage, start=1):
+                number += 1
+                yield Convolution(
+                    filters,
+                    kernel=self.kernel if number == 1 else 3,
+                    stride=self.stride if number == 1 else 1,
+                    padding=self.padding if 1 < number < n else "valid",
+                    pool=stage_pool if place == len(stage) else "none",
+                    starts_last_stage=place == 1 and number > n - len(stage),
+                )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        side = 28
+        for number, each in enumerate(self.convolutions(), start=1):
+            side -= each.kernel - 1 if each.padding == "valid" else 0
+            side = (side + each.stride - 1) // each.stride // (2 if each.pool == "max" else 1)
+            if side < 1:
+                raise PydanticCustomError(
+                    "pair",
+                    "model.filters: after convolution {number} and its pooling nothing is left of "
+                    "28x28 pixels; take fewer stages, model.padding=same or "
+                    "model.last_pool=global_max",
+                    {"number": number},
+                )
+        return self
+
+
+ModelConfig = DenseModel | ConvModel
