@@ -144,7 +144,7 @@ def cold_epoch(contender: str) -> float:
 
 
 def measure(quick: bool) -> Iterator[str]:
-    n = 2 if quick else 7
+    n = 1 if quick else 7
     contenders = ("model.fit", "fast99", "one_epoch")
     rounds = [[cold(contender) for contender in contenders] for _ in range(n)]
     fit, *ours = zip(*rounds, strict=True)

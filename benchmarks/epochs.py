@@ -117,7 +117,7 @@ def measure(quick: bool) -> Iterator[str]:
     yield "Seconds for 48,000 images on the same network, and how many times as long as here."
     yield ""
     yield from machine.head("network", "`model.fit`", "seconds", "ratio")
-    yield from compare(data, "dense128, batch 32", DENSE, list(FITS), n=3 if quick else 7)
+    yield from compare(data, "dense128, batch 32", DENSE, list(FITS), n=2 if quick else 7)
     fits = list(FITS)[:1] if quick else list(FITS)[:2]  # XLA's convolutions take minutes on a CPU
     n = 1 if quick else 5
     if not quick:
