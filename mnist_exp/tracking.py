@@ -50,9 +50,11 @@ def record(
             with uninterrupted():  # what came meanwhile is raised at its end, when `run` is set
                 if config.enabled:
                     open_run = partial(_open, config, name, _run_tags(folder, tags), _now())
-                    store.knock(config)
-                    in_sweep = PARENT in os.environ  # which looks after what died
-                    run = LateRecord(open_run) if late and not in_sweep else open_run()
+                    if late and PARENT not in os.environ:  # a sweep looks after what died
+                        store.knock(config)
+                        run = LateRecord(open_run)
+                    else:
+                        run = open_run()
             run.log_params(params)
             yield run
         except (KeyboardInterrupt, PrunedError) as error:
