@@ -14,8 +14,8 @@ from mnist_exp.records import Record
 class LateRecord(Record):
     """A run that a thread of its own opens, from `begin` on or when it is needed.
 
-    Tags and figures told before the run is open are published in order as soon as it is; an error
-    on the way is raised when something is told later, or by `check`.
+    Tags and figures told before the run is open are published in order as soon as it is; what
+    could not be is tried again, and its error raised, when something is told later.
     """
 
     def __init__(self, open_run: Callable[[], Record]) -> None:
@@ -23,7 +23,7 @@ class LateRecord(Record):
         self._thread = ThreadPoolExecutor(1, "mlflow")
         self._opening: Future[Record] | None = None
         self._waiting: list[Callable[[Record], None]] = []
-        self._told: list[Future[None]] = []
+        self._told: list[tuple[Callable[[Record], None], Future[None]]] = []
 
     def begin(self) -> None:
         if self._opening is None:
@@ -60,26 +60,30 @@ class LateRecord(Record):
         self._opened().log_files(folder, names)
 
     def close(self, status: str) -> None:
-        self._opened().close(status)
+        run = self._begun().result()
         self._thread.shutdown()
+        run.close(status)
 
     def _tell(self, tell: Callable[[Record], None]) -> None:
         """Tells the run at once where it is open, else as soon as it is."""
         if self._opening is None:
             self._waiting.append(tell)
-        elif self._opening.done() and all(future.done() for future in self._told):
+        elif self._opening.done() and all(future.done() for _, future in self._told):
             tell(self._opened())
         else:
             self._later(self._opening, tell)
 
     def _later(self, opening: Future[Record], tell: Callable[[Record], None]) -> None:
-        self._told.append(self._thread.submit(lambda: tell(opening.result())))
+        self._told.append((tell, self._thread.submit(lambda: tell(opening.result()))))
 
     def _opened(self) -> Record:
         """The open run, once it was told all; raises the first thing that went wrong."""
         run = self._begun().result()
         while self._told:
-            self._told.pop(0).result()
+            tell, future = self._told[0]
+            if future.exception():
+                tell(run)
+            del self._told[0]
         return run
 
     def _begun(self) -> Future[Record]:

@@ -104,6 +104,21 @@ def test_an_error_of_something_told_earlier_is_raised_later(heard: Heard) -> Non
     assert heard.told == ["open", "FAILED"]
 
 
+def test_what_failed_at_first_is_told_before_what_comes_later(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = LateRecord(heard.open)
+    late.begin()
+    late.log_metrics({"bad": 1.0}, 1)
+    heard.may_open.set()
+    with pytest.raises(OSError, match="store gone"):
+        late.log_model("model", np.zeros(1))
+    monkeypatch.setattr(heard, "log_metrics", lambda metrics, step: heard.told.append(step))
+    late.log_metrics({"x": 2.0}, 2)
+    late.close("FINISHED")
+    assert heard.told == ["open", 1, 2, "FINISHED"]
+
+
 def test_a_store_refused_before_the_first_epoch_ends_it_and_leaves_nothing(
     tmp_path: Any, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
