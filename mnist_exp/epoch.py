@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_exp.data import Dataset
-from mnist_exp.models import BATCH, BatchNormalization
+from mnist_exp.layers import BatchNormalization
+from mnist_exp.models import BATCH
 from mnist_exp.schema import Train
 
 TINY = 1e-30  # a share that underflows keeps a finite logarithm, and a gradient

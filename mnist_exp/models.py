@@ -14,6 +14,7 @@ import tensorflow as tf
 from mnist_exp import optimizers
 from mnist_exp.architectures import ConvModel, Convolution, DenseModel, ModelConfig
 from mnist_exp.errors import InputError
+from mnist_exp.layers import STOCK, BatchNormalization, Conv2D, Dropout
 
 PIXELS = "pixels_0_to_255"  # the input's name: floats in [0, 1] would be read as nearly black
 BATCH = 1000  # images per forward pass when nothing is learned
@@ -53,7 +54,7 @@ def conv(config: ConvModel, images: Any, precision: str) -> Any:
 
 
 def _convolution(each: Convolution, hidden: Any, batch_norm: bool, precision: str) -> Any:
-    hidden = keras.layers.Conv2D(
+    hidden = Conv2D(
         each.filters,
         each.kernel,
         each.stride,
@@ -168,57 +169,6 @@ def forward(model: keras.Model) -> Callable[[Any], Any]:
 
 
 _forward = lru_cache(maxsize=1)(forward)  # a sweep's jobs may share their model
-
-
-class BatchNormalization(keras.layers.BatchNormalization):
-    """Keras' batch normalisation over (n, height, width, channels), in one pass while training.
-
-    Keras' momentum of 0.99 is too slow for a handful of epochs. Its own graph casts to float32 and
-    passes over the activations several times: a step of `cnn` at twice its width took 1.2 times
-    as long in bfloat16.
-    """
-
-    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, **settings: Any) -> None:
-        super().__init__(momentum=momentum, epsilon=epsilon, **settings)
-
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """The inputs normalised by their own statistics while training, else by the moving ones."""
-        return self._normalise(inputs, self.momentum) if training else super().call(inputs)
-
-    def renew(self, inputs: Any) -> Any:
-        """The inputs normalised by their own statistics, which become the moving ones."""
-        return self._normalise(inputs, 0.0)
-
-    def _normalise(self, inputs: Any, momentum: float) -> Any:
-        normal, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
-            scale=self.gamma,
-            offset=self.beta,
-            mean=tf.zeros([0]),
-            variance=tf.zeros([0]),
-            epsilon=self.epsilon,
-            is_training=True,
-        )
-        for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(momentum * moving + (1 - momentum) * now)
-        return normal
-
-
-class Dropout(keras.layers.Dropout):
-    """Keras' dropout, its mask drawn by Philox: XLA makes that five times faster."""
-
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """The inputs, with a fraction `rate` of them zeroed while training."""
-        if not training or self.rate == 0:
-            return inputs
-        seed = tf.cast(self.seed_generator.next() % tf.int32.max, tf.int32)  # XLA wants int32
-        return tf.nn.experimental.stateless_dropout(inputs, self.rate, seed, rng_alg="philox")
-
-
-STOCK = {
-    BatchNormalization: keras.layers.BatchNormalization,
-    Dropout: keras.layers.Dropout,
-}
 
 
 def _dense_layers(config: ModelConfig, hidden: Any, precision: str) -> Any:

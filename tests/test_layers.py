@@ -1,118 +1,90 @@
-"""The floors of the house: imports run down only, and each tool has its one room."""
+"""Layers that are faster than Keras' own compute the same."""
 
-import ast
-from collections.abc import Iterator
-from pathlib import Path
-
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
-import mnist_exp
-
-PACKAGE = Path(mnist_exp.__file__).parent
-FLOORS = [
-    {
-        "errors",
-        "signals",
-        "locks",
-        "terminal",
-        "config",
-        "schema",
-        "architectures",
-        "parts",
-        "refusals",
-        "evaluation",
-        "significance",
-        "corruptions",
-        "plots",
-        "provenance",
-        "trials",
-        "pictures",
-        "images",
-    },
-    {"sources", "download", "data", "hardware", "models", "optimizers", "augmentation", "progress"},
-    {"store", "records"},
-    {"recorded", "late"},
-    {"runs"},
-    {"tracking"},
-    {"comparison", "classifier", "registry", "epoch", "folders"},
-    {"training", "comparison_report", "exports", "reproduction", "promotion", "serving"},
-    {"report"},
-    {"experiment"},
-    {"summary"},
-    {"plans"},
-    {"launching", "space"},
-    {"search"},
-    {"sweep"},
-    {"commands"},
-    {"run", "__main__"},
-]
-BESIDE = {  # who may import whom on the same floor
-    "config": {"errors", "refusals", "schema", "parts"},
-    "schema": {"architectures", "parts"},
-    "architectures": {"parts"},
-    "evaluation": {"significance"},
-    "trials": {"config", "errors"},
-    "download": {"sources"},
-    "models": {"optimizers"},
-    "data": {"sources", "download"},
-    "provenance": {"errors"},
-    "pictures": {"errors"},
-    "records": {"store"},
-    "images": {"pictures"},
-}
-ROOMS = {
-    "mlflow": {"store", "records", "tracking", "recorded", "runs", "registry"},
-    "matplotlib": {"plots"},
-    "omegaconf": {"run", "config", "sweep", "refusals"},
-    "hydra": {"run", "config", "sweep", "launching", "space", "refusals"},
-    "PIL": {"pictures", "images"},
-    "optuna": {"search", "space", "trials"},
-}
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+from mnist_exp import layers
 
 
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module == "mnist_exp":
-            yield from (f"mnist_exp.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_normalisation_is_that_of_keras(precision: str) -> None:
+    images = np.random.default_rng(0).normal(3, 2, (64, 5, 5, 4)).astype(np.float32)
+    ours = layers.BatchNormalization(dtype=precision)
+    theirs = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=precision)
+    near = {"float32": 1e-5, "mixed_bfloat16": 0.02}[precision]
+    for _ in range(3):
+        one, other = (np.asarray(layer(images, training=True), float) for layer in (ours, theirs))
+        assert one == pytest.approx(other, abs=near)
+    for mine, kept in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        assert mine == pytest.approx(kept, rel=2e-3)  # the variance is over n - 1
+    theirs.set_weights(ours.get_weights())
+    assert (np.asarray(ours(images)) == np.asarray(theirs(images))).all()
 
 
-def room(path: Path) -> str:
-    """The room's name: that of the file, or of the folder it shares with its siblings."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    layer = layers.Dropout(0.25, seed=1)
+    values = np.asarray(layer(np.ones((200, 200), np.float32), training=True))
+    assert (values == 0).mean() == pytest.approx(0.25, abs=0.01)
+    assert set(np.unique(values)) == {0, np.float32(1 / 0.75)}
+    again = np.asarray(layer(np.ones((200, 200), np.float32), training=True))
+    assert (again != values).any()
+    assert (np.asarray(layer(np.ones((2, 2), np.float32))) == 1).all()
 
 
-def floor(room: str) -> int:
-    return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_a_convolution_and_its_gradients_are_those_of_keras(
+    padding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers, "has_gpu", lambda: False)
+    images = np.random.default_rng(0).normal(0, 1, (5, 6, 7, 3)).astype(np.float32)
+    found = []
+    for kind in (layers.Conv2D, keras.layers.Conv2D):
+        layer = kind(layers.MANY, 3, padding=padding, dtype="mixed_bfloat16")
+        layer.build(images.shape)
+        layer.kernel.assign(np.random.default_rng(1).normal(0, 1, layer.kernel.shape))
+        layer.bias.assign(np.random.default_rng(2).normal(0, 1, layer.bias.shape))
+        with tf.GradientTape() as tape:
+            tape.watch(pixels := tf.constant(images))
+            scores = layer(pixels)
+            loss = tf.reduce_sum(tf.cast(scores, tf.float32) ** 2)
+        weights = [layer.kernel.value, layer.bias.value]
+        found.append([scores, *tape.gradient(loss, [pixels, *weights])])
+    for mine, kept in zip(*found, strict=True):
+        expected = np.asarray(kept, float)
+        near = 0.004 * np.abs(expected).max()  # bfloat16 has 8 bits
+        assert np.asarray(mine, float) == pytest.approx(expected, rel=0.01, abs=near)
 
 
-def test_every_room_has_a_floor() -> None:
-    assert {room(path) for path in FILES} == set().union(*FLOORS)
+@pytest.mark.parametrize(
+    ("filters", "kernel", "side", "precision", "products"),
+    [
+        (128, 3, 8, "mixed_bfloat16", True),
+        (127, 3, 8, "mixed_bfloat16", False),
+        (128, 2, 8, "mixed_bfloat16", False),
+        (128, 3, 9, "mixed_bfloat16", False),
+        (128, 3, 8, "float32", False),
+    ],
+)
+def test_many_filters_on_small_maps_have_a_gradient_of_products(
+    filters: int,
+    kernel: int,
+    side: int,
+    precision: str,
+    products: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(layers, "has_gpu", lambda: False)
+    layer = layers.Conv2D(filters, kernel, padding="same", dtype=precision)
+    layer.build((4, side, side, 2))
 
+    def gradient(images: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            scores = layer(images)
+        return tape.gradient(scores, layer.kernel.value)
 
-@pytest.mark.parametrize("path", FILES, ids=room)
-def test_imports_run_down(path: Path) -> None:
-    for name in imports(path):
-        if name.startswith("mnist_exp."):
-            other = name.split(".")[1]
-            here = room(path)
-            beside = {here, *BESIDE.get(here, ())}
-            assert floor(other) < floor(here) or other in beside, f"{here} imports {other}"
-
-
-@pytest.mark.parametrize("path", FILES, ids=room)
-def test_each_tool_has_its_room(path: Path) -> None:
-    for name in imports(path):
-        rooms = ROOMS.get(name.partition(".")[0])
-        assert rooms is None or room(path) in rooms, f"{room(path)} imports {name}"
-
-
-def test_the_python_api() -> None:
-    assert mnist_exp.__all__ == ["compose", "find_run", "run_experiment"]
-    assert all(callable(getattr(mnist_exp, name)) for name in mnist_exp.__all__)
-    with pytest.raises(AttributeError):
-        _ = mnist_exp.something_else
+    images = tf.TensorSpec((4, side, side, 2))
+    graph = tf.function(gradient).get_concrete_function(images).graph
+    of_one_operation = "Conv2DBackpropFilter" in {each.type for each in graph.get_operations()}
+    assert of_one_operation != products
