@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterator
 import keras
 
 from benchmarks import figure, machine
-from benchmarks.epochs import CNN, DENSE, keras_fit, prepare
+from benchmarks.epochs import CNN, DENSE, keras_fit
 from mnist_exp import models, training
 from mnist_exp.config import CONF, compose
 from mnist_exp.data import Dataset
-from mnist_exp.epoch import EpochLoop
-from mnist_exp.schema import Config
 
 TITLE = "Seconds to an accuracy"
 MARKS = (97.0, 98.0, 99.0, 99.5)
@@ -60,7 +58,7 @@ def watched(data: Dataset, preset: str) -> Curve:
     """Our training of the preset, compiling included."""
     training._compiled.cache_clear()
     config = compose([f"experiment={preset}"])
-    loop = prepare(config, data)
+    loop = training.prepare(config, data)
     loop._score.get_concrete_function()  # scoring is left out, so its graph is, too
 
     def score() -> float:
@@ -68,19 +66,8 @@ def watched(data: Dataset, preset: str) -> Curve:
             return loop.validate()["val/accuracy"]
 
     watch = Watch(score)
-    fit(loop, config, watch)
+    training.fit(loop, config, [watch])
     return watch.curve
-
-
-def fit(loop: EpochLoop, config: Config, *callbacks: keras.callbacks.Callback) -> None:
-    training.fit(
-        loop,
-        config.train,
-        schedule=config.schedule,
-        augment=config.augment,
-        seed=config.seed,
-        callbacks=callbacks,
-    )
 
 
 def watched_fit(
@@ -137,9 +124,9 @@ def cold_epoch(contender: str) -> float:
         _, epoch = keras_fit(data, DENSE)
         return epoch()
     config = compose([f"experiment={contender}"])
-    loop = prepare(config, data)
+    loop = training.prepare(config, data)
     started = time.perf_counter()
-    fit(loop, config)
+    training.fit(loop, config)
     return time.perf_counter() - started
 
 

@@ -11,8 +11,6 @@ from benchmarks import machine
 from mnist_exp import hardware, models, optimizers, training
 from mnist_exp.config import compose
 from mnist_exp.data import Dataset
-from mnist_exp.epoch import EpochLoop
-from mnist_exp.schema import Config
 
 TITLE = "One epoch against `model.fit`"
 Epoch = Callable[[], float]  # -> its seconds
@@ -25,22 +23,9 @@ FITS = {
 }
 
 
-def prepare(config: Config, data: Dataset) -> EpochLoop:
-    convolutional = models.is_convolutional(config.model)
-    return training.prepare(
-        config.model,
-        config.optimizer,
-        config.train,
-        data,
-        precision=hardware.choose_precision(config.train.precision, convolutional=convolutional),
-        jit=hardware.choose_jit(config.train.jit, convolutional=convolutional),
-        seed=config.seed,
-    )
-
-
 def ours(data: Dataset, overrides: list[str]) -> tuple[keras.Model, Epoch]:
     config = compose(overrides)
-    loop = prepare(config, data)
+    loop = training.prepare(config, data)
     loop.compile()
     rates = np.full(loop.steps, config.optimizer.learning_rate, np.float32)
     random = np.random.default_rng(config.seed)
@@ -56,8 +41,7 @@ def keras_fit(data: Dataset, overrides: list[str], **settings: object) -> tuple[
     """Keras' own training of the same model in its own layers, in the precision of ours."""
     config = compose(overrides)
     keras.utils.set_random_seed(config.seed)
-    convolutional = models.is_convolutional(config.model)
-    precision = hardware.choose_precision(config.train.precision, convolutional=convolutional)
+    precision = hardware.settled(config).precision
     model = models.stock(models.build(config.model, precision=precision))
     optimizer = optimizers.stock(optimizers.build(config.optimizer))
     settings = {"jit_compile": False} | settings

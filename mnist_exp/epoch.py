@@ -29,10 +29,10 @@ class EpochLoop:
         config: Train,
         *,
         n: int,
-        jit: bool,
     ) -> None:
-        """For `n` training images; `start` brings them."""
+        """For `n` training images, which `start` brings; `config` has no `auto` left."""
         self.model, self.optimizer = model, optimizer
+        self.precision, self.jit = config.precision, bool(config.jit)
         self.batch = config.batch_size
         self.whole, rest = divmod(n, config.batch_size)
         self.steps = self.whole + bool(rest)
@@ -43,7 +43,7 @@ class EpochLoop:
         self.variables = model.trainable_variables
         optimizer.build(self.variables)
         self.averages = [tf.Variable(v) for v in self.variables] if config.ema else []
-        self._stretch = tf.function(self._steps, jit_compile=jit, autograph=False)
+        self._stretch = tf.function(self._steps, jit_compile=self.jit, autograph=False)
         batch = [tf.TensorSpec([None, 28, 28], tf.uint8), tf.TensorSpec([None], tf.int32)]
         rate = tf.TensorSpec([], tf.float32)
         self._last_batch = tf.function(self._step, [*batch, rate], autograph=False)

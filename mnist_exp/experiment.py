@@ -131,26 +131,14 @@ def _train_and_score(
     with quiet_stderr():  # TensorFlow greets every import with a page of hints
         from mnist_exp import evaluation, hardware, models, plots, report, training
 
-        convolutional = models.is_convolutional(config.model)
-        precision = hardware.choose_precision(config.train.precision, convolutional=convolutional)
-        jit = hardware.choose_jit(config.train.jit, convolutional=convolutional)
-        machine = hardware.describe()
-    record.log_tags({"auto.precision": precision, "auto.jit": str(jit).lower(), **machine})
-    record.log_data(data)
-
-    loop = training.prepare(
-        config.model,
-        config.optimizer,
-        config.train,
-        data,
-        precision=precision,
-        jit=jit,
-        seed=config.seed,
-    )
+        loop = training.prepare(config, data)
     model = loop.model
+    chosen = {"auto.precision": loop.precision, "auto.jit": str(loop.jit).lower()}
+    record.log_tags(chosen | hardware.describe())
+    record.log_data(data)
     logger.info(
-        f"{model.name}: {model.count_params():,} parameters in {precision}"
-        f"{', compiled by XLA' if jit else ''}; {len(data.train_labels):,} training and "
+        f"{model.name}: {model.count_params():,} parameters in {loop.precision}"
+        f"{', compiled by XLA' if loop.jit else ''}; {len(data.train_labels):,} training and "
         f"{len(data.validation_labels):,} validation images of {data.label}"
     )
     history = _fit(loop, config, folder, record, check, trial)
@@ -200,14 +188,7 @@ def _fit(
     record.begin()
     with EpochBar(len(loop.labels)) as bar:
         try:
-            return training.fit(
-                loop,
-                config.train,
-                schedule=config.schedule,
-                augment=config.augment,
-                seed=config.seed,
-                callbacks=[EpochFile(folder), live, bar, *listeners],
-            )
+            return training.fit(loop, config, [EpochFile(folder), live, bar, *listeners])
         except (DivergedError, PrunedError, InputError):
             raise
         except BaseException:

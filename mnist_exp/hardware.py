@@ -4,26 +4,27 @@ import os
 import platform
 from functools import cache
 from pathlib import Path
-from typing import Literal
+
+from mnist_exp.schema import Config, Train
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 BFLOAT16_CORES = (8, 0)  # the first compute capability with bfloat16 tensor cores (Ampere)
 
 
-def choose_precision(
-    precision: str, *, convolutional: bool
-) -> Literal["float32", "mixed_bfloat16"]:
-    """`auto` is mixed_bfloat16 for convolutions where the hardware multiplies it natively."""
-    if precision == "mixed_bfloat16" or (precision == "auto" and convolutional and has_bfloat16()):
-        return "mixed_bfloat16"
-    return "float32"
+def settled(config: Config) -> Train:
+    """The training settings, each `auto` replaced by what is best on this machine.
 
-
-def choose_jit(jit: bool | str, *, convolutional: bool) -> bool:
-    """`auto` is XLA, except for convolutions on a CPU, where XLA is 30 times slower."""
-    if isinstance(jit, bool):
-        return jit
-    return has_gpu() or not convolutional
+    That is mixed_bfloat16 for convolutions where the hardware multiplies it natively, and XLA
+    except for convolutions on a CPU, where XLA is 30 times slower.
+    """
+    convolutional = config.model.family == "conv"
+    chosen: dict[str, object] = {}
+    if config.train.precision == "auto":
+        narrow = convolutional and has_bfloat16()
+        chosen["precision"] = "mixed_bfloat16" if narrow else "float32"
+    if config.train.jit == "auto":
+        chosen["jit"] = has_gpu() or not convolutional
+    return config.train.model_copy(update=chosen)
 
 
 def has_gpu() -> bool:

@@ -70,11 +70,6 @@ def _convolution(each: Convolution, hidden: Any, batch_norm: bool, precision: st
 FAMILIES: dict[str, Callable[..., Any]] = {"dense": dense, "conv": conv}
 
 
-def is_convolutional(config: ModelConfig) -> bool:
-    """Whether the family convolves, which decides what `auto` becomes."""
-    return config.family == "conv"
-
-
 def summary(model: keras.Model) -> str:
     """Keras' own table of layers, shapes and parameters."""
     lines: list[str] = []

@@ -8,19 +8,13 @@ from functools import lru_cache, partial
 import keras
 import numpy as np
 
-from mnist_exp import augmentation, models, optimizers
+from mnist_exp import augmentation, hardware, models, optimizers
 from mnist_exp.architectures import ModelConfig
 from mnist_exp.data import Dataset
 from mnist_exp.epoch import EpochLoop
 from mnist_exp.errors import DivergedError
 from mnist_exp.optimizers import learning_rates
-from mnist_exp.schema import (
-    AugmentConfig,
-    NoAugment,
-    OptimizerConfig,
-    Schedule,
-    Train,
-)
+from mnist_exp.schema import Config, NoAugment, OptimizerConfig, Train
 
 NO_AUGMENT = NoAugment(name="none")
 # Keras' callbacks monitor its own names, so they hear of both.
@@ -53,67 +47,53 @@ class History:
         }
 
 
-def prepare(
-    model: ModelConfig,
-    optimizer: OptimizerConfig,
-    train: Train,
-    data: Dataset,
-    *,
-    precision: str,
-    jit: bool,
-    seed: int,
-) -> EpochLoop:
-    """The untrained model of this seed, its optimizer and its data, to be trained by `fit`.
+def prepare(config: Config, data: Dataset) -> EpochLoop:
+    """The config's untrained model, its optimizer and its data, to be trained by `fit`.
 
     It is the loop of the call before wherever nothing compiled would differ: a compilation takes
     0.8 s and memory that never comes back. So that call's model is not to be used any more.
     """
+    train = hardware.settled(config)
     loop = _compiled(
-        model,
-        optimizer.model_copy(update={"learning_rate": 1.0}),
+        config.model,
+        config.optimizer.model_copy(update={"learning_rate": 1.0}),
         train.model_copy(update={"epochs": 1, "clean_epochs": 0, "patience": None}),
-        precision,
-        jit,
         len(data.train_labels),
     )
-    keras.utils.set_random_seed(seed)
-    loop.start(models.build(model, precision=precision), optimizers.build(optimizer), data)
+    keras.utils.set_random_seed(config.seed)
+    model = models.build(config.model, precision=train.precision)
+    loop.start(model, optimizers.build(config.optimizer), data)
     return loop
 
 
 def fit(
-    loop: EpochLoop,
-    config: Train,
-    *,
-    schedule: Schedule,
-    augment: AugmentConfig,
-    seed: int,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    loop: EpochLoop, config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()
 ) -> History:
     """Trains the loop's model; its weights end as the last, the best or the averaged ones.
 
     Callbacks hear of epochs, by our names of the figures and by Keras', and of batches once per
     stretch of them. Raises `DivergedError` when an epoch's loss is not finite.
     """
-    model, optimizer = loop.model, loop.optimizer
+    model, optimizer, train = loop.model, loop.optimizer, config.train
     model.optimizer, model.stop_training = optimizer, False  # where callbacks look
     peak = float(optimizer.learning_rate)
-    rates = learning_rates(schedule, peak, config.epochs * loop.steps)
+    rates = learning_rates(config.schedule, peak, train.epochs * loop.steps)
     hooks = keras.callbacks.CallbackList(
-        list(callbacks), model=model, epochs=config.epochs, steps=loop.steps
+        list(callbacks), model=model, epochs=train.epochs, steps=loop.steps
     )
     history = History(compile_seconds=loop.compile())
-    best = BestWeights(config.patience)
+    best = BestWeights(train.patience)
     hooks.on_train_begin()
-    for epoch in range(config.epochs):
+    for epoch in range(train.epochs):
         hooks.on_epoch_begin(epoch)
-        order = np.random.default_rng([seed, epoch]).permutation(len(loop.labels))
-        if schedule.name != "constant" or schedule.warmup:
+        order = np.random.default_rng([config.seed, epoch]).permutation(len(loop.labels))
+        if config.schedule.name != "constant" or config.schedule.warmup:
             epoch_rates = rates[epoch * loop.steps : (epoch + 1) * loop.steps]
         else:  # as it stands: a callback such as ReduceLROnPlateau may have changed it
             epoch_rates = np.full(loop.steps, optimizer.learning_rate, np.float32)
-        is_clean = epoch >= config.epochs - config.clean_epochs
-        change = partial(augmentation.change, NO_AUGMENT if is_clean else augment, [seed, epoch, 1])
+        is_clean = epoch >= train.epochs - train.clean_epochs
+        augment = NO_AUGMENT if is_clean else config.augment
+        change = partial(augmentation.change, augment, [config.seed, epoch, 1])
         row = loop.run(order, epoch_rates, hooks.on_train_batch_end, change)
         _refuse_divergence(row["train/loss"], epoch, peak)
         with loop.averaged_weights():
@@ -162,17 +142,10 @@ class BestWeights:
 
 
 @lru_cache(maxsize=1)
-def _compiled(
-    model: ModelConfig,
-    optimizer: OptimizerConfig,
-    train: Train,
-    precision: str,
-    jit: bool,
-    n: int,
-) -> EpochLoop:
+def _compiled(model: ModelConfig, optimizer: OptimizerConfig, train: Train, n: int) -> EpochLoop:
     """A loop that all trainings share which differ in none of these."""
-    built = models.build(model, precision=precision)
-    return EpochLoop(built, optimizers.build(optimizer), train, n=n, jit=jit)
+    built = models.build(model, precision=train.precision)
+    return EpochLoop(built, optimizers.build(optimizer), train, n=n)
 
 
 def _refuse_divergence(loss: float, epoch: int, rate: float) -> None:

@@ -6,12 +6,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import fit, prepare, tiny
+from conftest import fit, tiny
 
 from mnist_exp import evaluation, models, optimizers, training
 from mnist_exp.data import Dataset
 from mnist_exp.epoch import EpochLoop, loss_function
 from mnist_exp.errors import DivergedError
+from mnist_exp.training import prepare
 
 NORMALISED = ["model=cnn", "model.filters=[4,8]", "model.units=[]", "model.batch_norm=true"]
 
@@ -25,8 +26,8 @@ def same(a: keras.Model, b: keras.Model) -> bool:
 @pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", "categorical_crossentropy"])
 def test_an_epoch_is_that_of_keras(few_digits: Dataset, jit: bool, name: str, loss: str) -> None:
     """In file order, the last partial batch included: 180 images in batches of 32."""
-    config = tiny(f"model={name}", f"train.loss={loss}")
-    loop = prepare(config, few_digits, jit=jit)
+    config = tiny(f"model={name}", f"train.loss={loss}", f"train.jit={jit}")
+    loop = prepare(config, few_digits)
     ours, theirs = loop.model, models.stock(loop.model)
     row = loop.run(np.arange(180), np.full(loop.steps, 1e-3, np.float32), lambda *_: None)
     theirs.compile(optimizers.build(config.optimizer), loss=loss, metrics=["accuracy"])
@@ -48,13 +49,10 @@ def test_the_same_seed_gives_the_same_bits(few_digits: Dataset, name: str) -> No
 
 def test_another_seed_is_another_batch_order(few_digits: Dataset) -> None:
     """From the same starting weights: only the order of the images differs."""
-    config = tiny()
     ends = []
     for seed in (0, 1):
-        loop = prepare(config, few_digits)
-        training.fit(
-            loop, config.train, schedule=config.schedule, augment=config.augment, seed=seed
-        )
+        loop = prepare(tiny(), few_digits)
+        training.fit(loop, tiny(f"seed={seed}"))
         ends.append(models.stock(loop.model))
     assert not same(*ends)
 
@@ -209,8 +207,7 @@ def test_the_last_epochs_are_clean(few_digits: Dataset, monkeypatch: pytest.Monk
         return run(order, rates, progress, augment)
 
     monkeypatch.setattr(loop, "run", look)
-    parts = {"schedule": config.schedule, "augment": config.augment}
-    training.fit(loop, config.train, **parts, seed=0)
+    training.fit(loop, config)
     assert seen == [False, False, True]
 
 
