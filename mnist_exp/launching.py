@@ -14,8 +14,8 @@ from mnist_exp import hardware, tracking
 from mnist_exp.errors import InputError, PrunedError
 from mnist_exp.plans import Plan
 from mnist_exp.records import Record
+from mnist_exp.results import Result
 from mnist_exp.signals import SWEEP, uninterrupted
-from mnist_exp.summary import Result
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mnist_exp.results import Job, Result
 from mnist_exp.schema import Config
-from mnist_exp.summary import Job, Result
 
 
 class Plan:

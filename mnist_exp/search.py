@@ -19,9 +19,9 @@ from mnist_exp.errors import InputError
 from mnist_exp.experiment import Outcome
 from mnist_exp.locks import is_abandoned
 from mnist_exp.plans import Plan
+from mnist_exp.results import Job, Result
 from mnist_exp.schema import Config, SearchSettings
 from mnist_exp.space import extremes
-from mnist_exp.summary import Job, Result
 from mnist_exp.trials import pruner, storage
 
 logger = logging.getLogger(__name__)

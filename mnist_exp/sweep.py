@@ -30,9 +30,9 @@ from mnist_exp.experiment import Outcome
 from mnist_exp.launching import is_far, launch, refuse_no_workers
 from mnist_exp.plans import Plan
 from mnist_exp.records import Record
+from mnist_exp.results import Job, Result, best, data_label
 from mnist_exp.schema import Config
 from mnist_exp.signals import sigterm_interrupts, uninterrupted
-from mnist_exp.summary import Job, Result
 from mnist_exp.terminal import console
 
 logger = logging.getLogger(__name__)
@@ -211,9 +211,9 @@ def _summarise(
     results: Sequence[Result], plan: Plan, folder: Path, parent: Record, name: str
 ) -> None:
     """Tables to the terminal, files and figures to the folder, the best job to the record."""
-    label = summary.data_label(results)
+    label = data_label(results)
     title = f"{name}{f' on {label}' if label else ''}"
-    top = summary.best(results)
+    top = best(results)
     if top:
         title += f": best validation accuracy {100 * top.score:.2f} %"
     summary.write(folder, results, plan.swept, title)

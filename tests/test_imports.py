@@ -48,6 +48,7 @@ FLOORS = [
     {"training", "comparison_report", "exports", "reproduction", "promotion", "serving"},
     {"report"},
     {"experiment"},
+    {"results"},
     {"summary"},
     {"plans"},
     {"launching", "space"},

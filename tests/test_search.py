@@ -15,9 +15,9 @@ from mnist_exp import space
 from mnist_exp.config import compose, validate
 from mnist_exp.errors import InputError, PrunedError
 from mnist_exp.experiment import Outcome
+from mnist_exp.results import Result
 from mnist_exp.schema import SearchSettings
 from mnist_exp.search import Search
-from mnist_exp.summary import Result
 from mnist_exp.trials import Trial
 
 RATE = "optimizer.learning_rate=tag(log,interval(1e-4,1e-2))"

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from mnist_exp import summary
 from mnist_exp.experiment import Outcome
-from mnist_exp.summary import Result
+from mnist_exp.results import Result, best, groups
 
 SWEPT = ["model", "seed"]
 METRICS = {
@@ -50,8 +50,8 @@ def test_the_ranking_goes_by_validation_and_failures_come_last() -> None:
 
 def test_a_job_without_validation_is_shown_and_never_the_best() -> None:
     assert any("none" in line for line in printed([result(0, None)]))
-    assert summary.best([result(0, None), result(1, None, "oh no")]) is None
-    assert summary.best([result(0, None), result(1, 0.1)]).number == 1
+    assert best([result(0, None), result(1, None, "oh no")]) is None
+    assert best([result(0, None), result(1, 0.1)]).number == 1
 
 
 def test_scores_of_different_data_are_marked() -> None:
@@ -62,7 +62,7 @@ def test_scores_of_different_data_are_marked() -> None:
 
 def test_seeds_are_brought_together() -> None:
     results = [result(0, 0.50), result(1, 0.60, seed=1), result(2, 0.3), result(3, None, "oh no")]
-    first, second = summary.groups(results)
+    first, second = groups(results)
     assert (first.choices, first.n) == ({"model": "m0"}, 2)
     assert first.spread("val/accuracy") == pytest.approx((0.55, 0.0707107))
     assert second.n == 1
