@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from benchmarks import accuracy, epochs, machine, peak, serving, start_up, sweeps
+from mnist_exp.errors import InputError
 
 ROOMS = {
     "epochs": epochs,
@@ -21,9 +22,9 @@ ROOMS = {
 }
 PAGE = machine.ROOT / "docs" / "benchmarks.md"
 HEADER = (
-    "# Benchmarks\n\nWritten by `make bench`. Medians, with range and n in brackets. What is "
-    "compared was measured in turn (A B A B),\nand a ratio is the median of the ratios pair by "
-    "pair: on a shared machine, figures of different minutes cannot be compared.\n"
+    "# Benchmarks\n\nWritten by `make bench`. Medians, with range and n in brackets. What a ratio "
+    "compares was measured in turn (A B A B),\nand it is the median of the ratios pair by pair: on "
+    "a shared machine, figures of different minutes cannot be compared.\n"
 )
 
 
@@ -52,11 +53,15 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"{', '.join(unknown)}: expected some of {', '.join(ROOMS)}")
     for name in chosen or ROOMS:
         part = []
-        for line in lines(ROOMS[name], quick):
-            print(line, flush=True)
-            part.append(line)
+        try:
+            for line in lines(ROOMS[name], quick):
+                print(line, flush=True)
+                part.append(line)
+        except InputError as error:  # such as no MNIST here
+            sys.exit(str(error))
         if not quick:
             renew(ROOMS[name].TITLE, "\n".join(part))
 
 
-main(sys.argv[1:])
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -23,24 +23,17 @@ def describe() -> str:
     )
 
 
-def mnist_path() -> Path:
-    """MNIST_PATH, or where this project's machines have the file; raises `SystemExit`."""
-    path = Path(os.environ.get("MNIST_PATH") or ROOT.parent / "shared" / "mnist" / "mnist.npz")
-    if not path.exists():
-        raise SystemExit("the benchmarks need the full MNIST: name it with MNIST_PATH=...")
-    return path
-
-
 def mnist(training: int = 48_000) -> Dataset:
     """Full MNIST with `training` images to train on and the rest of the 60,000 to validate."""
     split = 1 - training / 60_000
-    overrides = [f"data.validation_split={split}", "data.fallback=error"]
-    return load(compose([*overrides, f"data.path={mnist_path()}"]).data)
+    return load(compose([f"data.validation_split={split}", "data.fallback=error"]).data)
 
 
 def environment() -> dict[str, str]:
     """For a process in another folder that is to use this checkout."""
-    return os.environ | {"PYTHONPATH": str(ROOT), "MNIST_PATH": str(mnist_path().resolve())}
+    path = os.environ.get("MNIST_PATH")
+    named = {"MNIST_PATH": str(Path(path).absolute())} if path else {}
+    return os.environ | {"PYTHONPATH": str(ROOT)} | named
 
 
 def spread(values: Sequence[float], unit: str = "") -> str:

@@ -83,10 +83,10 @@ def measure(quick: bool) -> Iterator[str]:
                 epoch()
                 before = peak(precision, 10)
                 seconds = [epoch() for _ in range(1 if quick else 3)]
-                best = statistics.median([*before, *peak(precision, 10)])
+                middle = statistics.median([*before, *peak(precision, 10)])
                 rate = products(network) * len(data.train_labels)
                 rate /= statistics.median(seconds) * 1e9
                 yield machine.row(
                     name, batch, precision, machine.spread(seconds, " s"),
-                    f"{rate:.0f}", f"{best:.0f}", f"{100 * rate / best:.0f} %",
+                    f"{rate:.0f}", f"{middle:.0f}", f"{100 * rate / middle:.0f} %",
                 )  # fmt: skip

@@ -78,7 +78,7 @@ def measure(quick: bool) -> Iterator[str]:
         f"one client with {ALONE} questions, then {CLIENTS} clients at once with {TOGETHER}."
     )
     yield ""
-    yield from machine.head("model", "one client", "all at once", "answered", "per second")
+    yield from machine.head("model", "one client", "all at once", "per second")
     files = drawings()
     for model in MODELS[:1] if quick else MODELS:
         with tempfile.TemporaryDirectory() as folder:
@@ -91,8 +91,7 @@ def measure(quick: bool) -> Iterator[str]:
                 with ThreadPoolExecutor(CLIENTS) as pool:
                     waits = [*chain(*pool.map(ask_some, [TOGETHER // CLIENTS] * CLIENTS))]
                 rate = len(waits) / (time.perf_counter() - started)
-        answered = f"{len(waits)} of {TOGETHER}"
-        yield machine.row(model, percentiles(alone), percentiles(waits), answered, f"{rate:.0f}")
+        yield machine.row(model, percentiles(alone), percentiles(waits), f"{rate:.0f}")
 
 
 def percentiles(milliseconds: list[float]) -> str:

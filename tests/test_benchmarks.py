@@ -1,0 +1,54 @@
+"""The suite that writes docs/benchmarks.md: its page, its claims and its picture."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as suite
+from benchmarks import accuracy, figure
+from mnist_exp.config import CONF
+
+
+def test_a_part_of_the_page_is_renewed_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "PAGE", tmp_path / "benchmarks.md")
+    for name in ("sweeps", "epochs", "peak"):
+        title = suite.ROOMS[name].TITLE
+        suite.renew(title, f"## {title}\n\nof {name}\n")
+    suite.renew(suite.ROOMS["peak"].TITLE, f"## {suite.ROOMS['peak'].TITLE}\n\nanew\n")
+    page = suite.PAGE.read_text()
+    assert page.startswith("# Benchmarks")
+    assert "of peak" not in page
+    places = [page.index(text) for text in ("of epochs", "anew", "of sweeps")]
+    assert places == sorted(places)
+
+
+def test_an_unknown_part_is_refused() -> None:
+    with pytest.raises(SystemExit, match="speed: expected some of epochs, peak"):
+        suite.main(["--quick", "speed"])
+
+
+def test_the_page_in_the_repository_has_every_part() -> None:
+    page = suite.PAGE.read_text(encoding="utf-8")
+    titles = [line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")]
+    assert titles == [room.TITLE for room in suite.ROOMS.values()]
+
+
+def test_every_preset_has_a_claim() -> None:
+    claims = accuracy.claims()
+    assert claims.keys() == {path.stem for path in (CONF / "experiment").glob("*.yaml")}
+    assert all(90 < claim["mean"] < 100 and claim["n"] >= 3 for claim in claims.values())
+
+
+def test_a_mark_is_reached_when_it_is_seen_first() -> None:
+    curve = [(1.0, 97.0), (2.0, 98.5), (3.0, 98.0)]
+    assert [accuracy.first(curve, mark) for mark in (97, 98, 99)] == ["1.0", "2.0", "-"]
+
+
+def test_the_picture_shows_every_preset(tmp_path: Path) -> None:
+    drawn = {name: accuracy.claims()[name] for name in accuracy.PRESETS}
+    picture = figure.draw(drawn, {"dense128": [(3.0, 95.0), (6.0, 96.5)]}, "a machine")
+    written = " ".join(text.get_text() for axes in picture.axes for text in axes.texts)
+    assert all(name in written for name in accuracy.PRESETS)
+    picture.savefig(tmp_path / "picture.png")
