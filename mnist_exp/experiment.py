@@ -177,7 +177,7 @@ def _fit(
 ) -> "History":
     """Trains in sight of everyone: the terminal, the folder, MLflow."""
     from mnist_exp import models, training
-    from mnist_exp.progress import EpochBar, EpochFile, LiveMetrics, TrialReport
+    from mnist_exp.progress import HISTORY, EpochBar, EpochFile, LiveMetrics, TrialReport
 
     def check_all() -> None:
         check()
@@ -189,11 +189,13 @@ def _fit(
     with EpochBar(len(loop.labels)) as bar:
         try:
             return training.fit(loop, config, [EpochFile(folder), live, bar, *listeners])
-        except (DivergedError, PrunedError, InputError):
+        except (DivergedError, PrunedError):
             raise
-        except BaseException:
-            with uninterrupted():
-                models.stock(loop.model).save(folder / INTERRUPTED)
+        except BaseException as error:
+            refused_at_once = isinstance(error, InputError) and not (folder / HISTORY).exists()
+            if not refused_at_once:
+                with uninterrupted():
+                    models.stock(loop.model).save(folder / INTERRUPTED)
             raise
 
 

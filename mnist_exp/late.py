@@ -1,5 +1,6 @@
 """A record whose run is opened while training goes on: importing MLflow takes as long."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 
 from mnist_exp.data import Dataset
 from mnist_exp.records import Record
+from mnist_exp.signals import uninterrupted
 
 
 class LateRecord(Record):
@@ -25,6 +27,7 @@ class LateRecord(Record):
         self._waiting: list[Callable[[Record], None]] = []
         self._told: list[tuple[Callable[[Record], None], Future[None]]] = []
 
+    @uninterrupted()
     def begin(self) -> None:
         if self._opening is None:
             self._opening = self._thread.submit(self._open_run)
@@ -44,8 +47,9 @@ class LateRecord(Record):
     def log_params(self, params: Mapping[str, Any]) -> None:
         self._tell(lambda run: run.log_params(params))
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        self._tell(lambda run: run.log_metrics(metrics, step))
+    def log_metrics(self, metrics: Mapping[str, float], step: int, at: float | None = None) -> None:
+        found = at or time.time()  # not when the run is open
+        self._tell(lambda run: run.log_metrics(metrics, step, found))
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         self._tell(lambda run: run.log_tags(tags))

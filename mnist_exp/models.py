@@ -38,8 +38,9 @@ def dense(config: DenseModel, images: Any, precision: str) -> Any:
 def conv(config: ConvModel, images: Any, precision: str) -> Any:
     """Stages of convolutions, pooled, then fully connected layers.
 
-    Normalisation and activation follow the pooling: for a rising function the result is the same,
-    at a quarter of the work. Without units, dropout comes before the last stage.
+    Normalisation and activation follow the pooling: as accurate, at a quarter of the work (for a
+    rising activation without normalisation even the same). Without units, dropout comes before the
+    last stage.
     """
     hidden = keras.layers.Reshape((28, 28, 1), dtype=precision)(images)
     for each in config.convolutions():

@@ -69,23 +69,26 @@ def _undecayed(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimi
     return optimizer
 
 
-def learning_rates(schedule: Schedule, peak: float, steps: int) -> np.ndarray:
-    """The learning rate of each of `steps` steps, float32 (steps,).
+def learning_rates(schedule: Schedule, peak: float, steps: int, which: range) -> np.ndarray:
+    """The learning rates, float32, of the steps `which`, counted from 0, of `steps` in all.
 
     onecycle follows Smith and Topin (2018) with the factors of fastai: from peak/25 up to peak and
     down to peak/250,000, both on half cosines.
     """
     warm = round(schedule.warmup * steps)
-    down = np.linspace(0, 1, steps - warm, dtype=np.float64)
+    step = np.arange(which.start, which.stop, dtype=np.float64)
+    down = (step - warm) / max(steps - warm - 1, 1)
     match schedule.name:
         case "constant":
-            up, fall = np.arange(1, warm + 1) / max(warm, 1), np.ones_like(down)
+            up, fall = (step + 1) / max(warm, 1), np.ones_like(step)
         case "cosine":
-            up, fall = np.arange(1, warm + 1) / max(warm, 1), _half_cosine(down, 1, 0)
+            up, fall = (step + 1) / max(warm, 1), _half_cosine(down, 1, 0)
         case "onecycle":
-            up = _half_cosine(np.linspace(0, 1, warm, endpoint=False), 1 / 25, 1)
-            fall = _half_cosine(down, 1, 1 / 250_000)
-    return (peak * np.concatenate([up, fall])).astype(np.float32)
+            up, fall = (
+                _half_cosine(step / max(warm, 1), 1 / 25, 1),
+                _half_cosine(down, 1, 1 / 250_000),
+            )
+    return (peak * np.where(step < warm, up, fall)).astype(np.float32)
 
 
 def _half_cosine(progress: np.ndarray, start: float, end: float) -> np.ndarray:

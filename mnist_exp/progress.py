@@ -88,11 +88,11 @@ class LiveMetrics(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, publish: Callable[[Mapping[str, float], int], None], check: Callable[[], None]
+        self, publish: Callable[[Mapping[str, float], int, float], None], check: Callable[[], None]
     ) -> None:
         super().__init__()
         self.publish, self.check = publish, check
-        self.untold: list[tuple[dict[str, float], int]] = []
+        self.untold: list[tuple[dict[str, float], int, float]] = []  # figures, epoch, when
         self.silent_until = 0.0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -102,7 +102,7 @@ class LiveMetrics(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Publishes the epoch, after those that are still untold."""
         row = {name: value for name, value in (logs or {}).items() if "/" in name}
-        self.untold.append((row, epoch + 1))
+        self.untold.append((row, epoch + 1, time.time()))
         if time.monotonic() > self.silent_until:
             self._tell()
 

@@ -42,8 +42,11 @@ class Record:
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Publishes config values as they would be typed."""
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Publishes figures at `step`, which counts epochs from 1."""
+    def log_metrics(self, metrics: Mapping[str, float], step: int, at: float | None = None) -> None:
+        """Publishes figures at `step`, which counts epochs from 1.
+
+        `at` is when they were found, in seconds since 1970; now, if it is not given.
+        """
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Sets tags on the run."""
@@ -93,11 +96,11 @@ class MlflowRun(Record):
         self.client.log_batch(self.run_id, params=values)
 
     @uninterrupted()
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int, at: float | None = None) -> None:
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        values = [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        milliseconds = int(1000 * (at or time.time()))
+        values = [Metric(key, float(value), milliseconds, step) for key, value in metrics.items()]
         self.client.log_batch(self.run_id, metrics=values)
 
     @uninterrupted()

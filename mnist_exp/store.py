@@ -23,7 +23,13 @@ ENVIRONMENT = "MLFLOW_TRACKING_URI"
 SQLITE = "sqlite:///"
 CONNECT_SECONDS = 3
 PORTS = {"http": 80, "https": 443}
-
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # else minutes at a closed port
+}
 
 TO_WRITE = "name another with tracking.uri=..., or run without one: tracking.enabled=false"
 TO_READ = "name the one you mean with --tracking-uri or MLFLOW_TRACKING_URI"
@@ -51,13 +57,6 @@ def opened(config: Tracking, advice: str = TO_WRITE) -> Iterator["MlflowClient"]
 
     Raises `InputError`, with the advice, when the store cannot be used.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else minutes at a closed port
-    # What it retries ends well, or in an error that is told.
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     where = uri(config)
     knock(config, advice)  # before MLflow's import of seconds, and its timeout of minutes
     from mlflow import MlflowClient
@@ -118,7 +117,15 @@ def absolute(where: str) -> str:
 
 
 def knock(config: Tracking, advice: str = TO_WRITE) -> None:
-    """Raises `InputError`, with the advice, when nobody is there, without MLflow's help."""
+    """Raises `InputError`, with the advice, when nobody is there, without MLflow's help.
+
+    Sets MLflow's environment, where the user has not: before a thread imports it, since other
+    threads may be reading the environment then.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    # What it retries ends well, or in an error that is told.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     where = uri(config)
     try:
         _knock(where)

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from mnist_exp.recorded import RANKED
-from mnist_exp.results import FIGURES, Group, Result, data_label, groups
+from mnist_exp.results import FIGURES, Group, Result, best, data_label, groups
 
 FILES = ("sweep.csv", "over_seeds.csv", "figures")  # of a sweep's folder, published
 SHOWN, WIDE = 30, 16  # rows in the terminal, and letters of a swept key's column
@@ -58,8 +58,10 @@ def _has_seeds(results: Sequence[Result], swept: Sequence[str]) -> bool:
 
 def _ranking(results: Sequence[Result], swept: Sequence[str]) -> Table:
     label = data_label(results)
+    blind = label and not best(results)
+    order = "not ranked, without validation images" if blind else "ranked by validation accuracy"
     drawn = Table(
-        title=f"ranked by validation accuracy{f', on {label}' if label else ''}",
+        title=f"{order}{f', on {label}' if label else ''}",
         title_justify="left",
         box=SIMPLE_HEAD,
     )

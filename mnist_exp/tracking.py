@@ -60,15 +60,15 @@ def record(
         except (KeyboardInterrupt, PrunedError) as error:
             outcome = "pruned" if isinstance(error, PrunedError) else "interrupted"
             with uninterrupted(), best_effort(run):
-                run.log_tags({"outcome": outcome})
-                _close(run, "KILLED", folder, files)
+                _close(run, "KILLED", folder, files, outcome)
             raise
         except Exception:
-            if config.enabled and not run.run_id:
-                raise  # refused before it began
-            (folder / TRACEBACK).write_text(traceback.format_exc())
-            with uninterrupted(), best_effort(run):
-                _close(run, "FAILED", folder, [*files, TRACEBACK])
+            with uninterrupted():
+                if config.enabled and not run.run_id:
+                    raise  # refused before it began
+                (folder / TRACEBACK).write_text(traceback.format_exc())
+                with best_effort(run):
+                    _close(run, "FAILED", folder, [*files, TRACEBACK])
             raise
         with uninterrupted():
             try:
@@ -79,9 +79,11 @@ def record(
             run.close("FINISHED")
 
 
-def _close(run: Record, status: str, folder: Path, files: Sequence[str]) -> None:
-    """Ends the run with its files; without them rather than not at all."""
+def _close(run: Record, status: str, folder: Path, files: Sequence[str], outcome: str = "") -> None:
+    """Ends the run with its outcome and its files; without them rather than not at all."""
     try:
+        if outcome:
+            run.log_tags({"outcome": outcome})
         run.log_files(folder, files)
     finally:
         run.close(status)

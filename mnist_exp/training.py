@@ -77,7 +77,6 @@ def fit(
     model, optimizer, train = loop.model, loop.optimizer, config.train
     model.optimizer, model.stop_training = optimizer, False  # where callbacks look
     peak = float(optimizer.learning_rate)
-    rates = learning_rates(config.schedule, peak, train.epochs * loop.steps)
     hooks = keras.callbacks.CallbackList(
         list(callbacks), model=model, epochs=train.epochs, steps=loop.steps
     )
@@ -88,13 +87,14 @@ def fit(
         hooks.on_epoch_begin(epoch)
         order = np.random.default_rng([config.seed, epoch]).permutation(len(loop.labels))
         if config.schedule.name != "constant" or config.schedule.warmup:
-            epoch_rates = rates[epoch * loop.steps : (epoch + 1) * loop.steps]
+            steps = range(epoch * loop.steps, (epoch + 1) * loop.steps)
+            rates = learning_rates(config.schedule, peak, train.epochs * loop.steps, steps)
         else:  # as it stands: a callback such as ReduceLROnPlateau may have changed it
-            epoch_rates = np.full(loop.steps, optimizer.learning_rate, np.float32)
+            rates = np.full(loop.steps, optimizer.learning_rate, np.float32)
         is_clean = epoch >= train.epochs - train.clean_epochs
         augment = NO_AUGMENT if is_clean else config.augment
         change = partial(augmentation.change, augment, [config.seed, epoch, 1])
-        row = loop.run(order, epoch_rates, hooks.on_train_batch_end, change)
+        row = loop.run(order, rates, hooks.on_train_batch_end, change)
         _refuse_divergence(row["train/loss"], epoch, peak)
         with loop.averaged_weights():
             row |= loop.validate()

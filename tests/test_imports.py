@@ -73,7 +73,7 @@ BESIDE = {  # who may import whom on the same floor
     "images": {"pictures"},
 }
 ROOMS = {
-    "mlflow": {"store", "records", "tracking", "recorded", "runs", "registry"},
+    "mlflow": {"store", "records", "recorded", "runs", "registry"},
     "matplotlib": {"plots"},
     "omegaconf": {"run", "config", "sweep", "refusals"},
     "hydra": {"run", "config", "sweep", "launching", "space", "refusals"},

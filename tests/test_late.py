@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import tiny
 
+from mnist_exp import late as late_module
 from mnist_exp import progress, tracking
 from mnist_exp.errors import InputError
 from mnist_exp.experiment import run_experiment
@@ -22,6 +23,7 @@ class Heard(Record):
     def __init__(self) -> None:
         self.may_open = threading.Event()
         self.told: list[Any] = []
+        self.times: list[float | None] = []
         self.run_id = "abc"
         self.error: Exception | None = None
 
@@ -35,10 +37,11 @@ class Heard(Record):
     def log_tags(self, tags: Any) -> None:
         self.told.append(tags)
 
-    def log_metrics(self, metrics: Any, step: int) -> None:
+    def log_metrics(self, metrics: Any, step: int, at: float | None = None) -> None:
         if metrics == {"bad": 1.0}:
             raise OSError("store gone")
         self.told.append((metrics, step))
+        self.times.append(at)
 
     def log_model(self, model: Any, example: np.ndarray) -> None:
         self.told.append(model)
@@ -113,10 +116,47 @@ def test_what_failed_at_first_is_told_before_what_comes_later(
     heard.may_open.set()
     with pytest.raises(OSError, match="store gone"):
         late.log_model("model", np.zeros(1))
-    monkeypatch.setattr(heard, "log_metrics", lambda metrics, step: heard.told.append(step))
+    monkeypatch.setattr(heard, "log_metrics", lambda metrics, step, at: heard.told.append(step))
     late.log_metrics({"x": 2.0}, 2)
     late.close("FINISHED")
     assert heard.told == ["open", 1, 2, "FINISHED"]
+
+
+def test_figures_have_the_time_at_which_they_were_told(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([10.0, 20.0, 30.0])
+    monkeypatch.setattr(late_module.time, "time", lambda: next(clock))
+    late = LateRecord(heard.open)
+    late.begin()
+    late.log_metrics({"x": 1.0}, 1)
+    late.log_metrics({"x": 2.0}, 2, at=15.0)
+    late.log_metrics({"x": 3.0}, 3)
+    heard.may_open.set()
+    late.close("FINISHED")
+    assert heard.times == [10.0, 15.0, 20.0]
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (OSError, "FAILED")])
+def test_a_run_that_could_not_be_told_all_is_closed(
+    error: type[BaseException],
+    status: str,
+    heard: Heard,
+    tmp_path: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unable(params: Any) -> None:
+        raise ValueError("store gone")
+
+    heard.may_open.set()
+    monkeypatch.setattr(heard, "log_params", unable)
+    monkeypatch.setattr(tracking, "_open", lambda *_: heard.open())
+    about = {"name": "a", "folder": tmp_path, "params": {}, "tags": {}, "late": True}
+    with pytest.raises(error), tracking.record(tiny().tracking, **about) as run:
+        run.begin()
+        assert run.run_id
+        raise error
+    assert heard.told[-1] == status
 
 
 def test_a_store_refused_before_the_first_epoch_ends_it_and_leaves_nothing(
@@ -152,4 +192,5 @@ def test_what_was_trained_before_the_store_was_refused_is_kept(
     with pytest.raises(InputError, match="cannot be used"):
         run_experiment(config, folder=tmp_path / "run")
     assert (tmp_path / "run" / "history.csv").exists()
+    assert (tmp_path / "run" / "interrupted.keras").exists()
     assert f"what was trained until then is kept in {tmp_path / 'run'}" in caplog.text

@@ -58,7 +58,12 @@ def test_the_update_is_that_of_keras(name: str, jit: bool) -> None:
 
 
 def rates(name: str, warmup: float, steps: int = 100) -> np.ndarray:
-    return optimizers.learning_rates(Schedule(name=name, warmup=warmup), 0.5, steps)
+    schedule = Schedule(name=name, warmup=warmup)
+    whole = optimizers.learning_rates(schedule, 0.5, steps, range(steps))
+    parts = [range(steps // 3), range(steps // 3, steps)]
+    in_parts = [optimizers.learning_rates(schedule, 0.5, steps, part) for part in parts]
+    assert (whole == np.concatenate(in_parts)).all()
+    return whole
 
 
 def test_constant_stays() -> None:

@@ -37,6 +37,12 @@ def printed(results: list[Result], swept: list[str] = SWEPT) -> list[str]:
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 
+def test_without_validation_there_is_no_ranking() -> None:
+    lines = printed([result(0, None), result(2, None)])
+    assert lines[0].strip() == "not ranked, without validation images, on MNIST"
+    assert printed([result(0, None, "oh no")])[0].strip() == "ranked by validation accuracy"
+
+
 def test_the_ranking_goes_by_validation_and_failures_come_last() -> None:
     lines = printed([result(0, 0.5), result(2, None, "oh no"), result(4, 0.75)])
     jobs = [line.split()[0] for line in lines if line.split() and line.split()[0].isdigit()]

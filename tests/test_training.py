@@ -17,6 +17,13 @@ from mnist_exp.training import prepare
 NORMALISED = ["model=cnn", "model.filters=[4,8]", "model.units=[]", "model.batch_norm=true"]
 
 
+class Stop(keras.callbacks.Callback):
+    """Ends training after two epochs."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.model.stop_training = epoch == 1
+
+
 def same(a: keras.Model, b: keras.Model) -> bool:
     return all((x == y).all() for x, y in zip(a.get_weights(), b.get_weights(), strict=True))
 
@@ -55,6 +62,20 @@ def test_another_seed_is_another_batch_order(few_digits: Dataset) -> None:
         training.fit(loop, tiny(f"seed={seed}"))
         ends.append(models.stock(loop.model))
     assert not same(*ends)
+
+
+def test_a_step_in_bfloat16_is_nearly_that_in_float32(few_digits: Dataset) -> None:
+    """With all that the records use: fused normalisation, products for gradients, AdamW."""
+    overrides = [
+        "model=cnn_wide", "model.filters=[4,[4,4],[128,128]]", "optimizer=adamw", "model.dropout=0",
+        "train.ema=0.9", "train.jit=false",
+    ]  # fmt: skip
+    rows = []
+    for precision in ("float32", "mixed_bfloat16"):
+        _, history = fit(tiny(*overrides, f"train.precision={precision}"), few_digits)
+        rows.append(history.epochs[0])
+    assert rows[0]["train/loss"] != rows[1]["train/loss"]
+    assert rows[0]["train/loss"] == pytest.approx(rows[1]["train/loss"], rel=0.02)
 
 
 @pytest.mark.parametrize("name", ["dropout", "cnn"])
@@ -255,11 +276,14 @@ def test_a_schedule_moves_the_rate(few_digits: Dataset) -> None:
     assert history.epochs[1]["train/learning_rate"] == 0
 
 
-def test_keras_callbacks_are_heard(few_digits: Dataset) -> None:
-    class Stop(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            self.model.stop_training = epoch == 1
+@pytest.mark.parametrize("name", ["constant", "cosine"])
+def test_as_many_epochs_as_it_takes_cost_nothing_beforehand(few_digits: Dataset, name: str) -> None:
+    config = tiny(f"schedule={name}", "train.epochs=1000000000000", "train.patience=1")
+    _, history = fit(config, few_digits, callbacks=[Stop()])
+    assert len(history.epochs) == 2
 
+
+def test_keras_callbacks_are_heard(few_digits: Dataset) -> None:
     slower = keras.callbacks.ReduceLROnPlateau(monitor="val_loss", min_delta=100, patience=1)
     _, history = fit(tiny("train.epochs=9"), few_digits, callbacks=[slower, Stop()])
     assert len(history.epochs) == 2
