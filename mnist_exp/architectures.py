@@ -91,8 +91,8 @@ class ConvModel(Part):
                 raise PydanticCustomError(
                     "pair",
                     "model.filters: after convolution {number} and its pooling nothing is left of "
-                    "28x28 pixels; take fewer stages, model.padding=same or "
-                    "model.last_pool=global_max",
+                    "28x28 pixels; take fewer stages, a smaller model.kernel or model.stride, "
+                    "model.padding=same or model.last_pool=global_max",
                     {"number": number},
                 )
         return self

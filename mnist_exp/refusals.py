@@ -155,7 +155,8 @@ def sentence(error: ErrorDetails, siblings: Sequence[str]) -> str:
     if kind == "literal_error":
         context = {"expected": ", ".join(_options(context["expected"]))}
     wanted = EXPECTED[kind].format(**context, given=given) if kind in EXPECTED else error["msg"]
-    return f"{key}: expected {wanted}, got {given!r}{hint}"
+    written = "null" if given is None else repr(given)
+    return f"{key}: expected {wanted}, got {written}{hint}"
 
 
 def _options(text: str) -> list[str]:

@@ -159,6 +159,13 @@ class Config(Part):
                 "set data.validation_split=0.1 or train.patience=null",
                 {"patience": self.train.patience},
             )
+        if isinstance(self.augment, Affine) and self.train.clean_epochs >= self.train.epochs:
+            raise PydanticCustomError(
+                "pair",
+                "train.clean_epochs={clean} leaves none of train.epochs={epochs} to augment: lower "
+                "it or set augment=none",
+                {"clean": self.train.clean_epochs, "epochs": self.train.epochs},
+            )
         return self
 
 

@@ -98,6 +98,12 @@ def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
             "train.patience=3 needs validation images, but data.validation_split=0: set "
             "data.validation_split=0.1 or train.patience=null",
         ),
+        (
+            "augment=affine train.epochs=2 train.clean_epochs=2",
+            "train.clean_epochs=2 leaves none of train.epochs=2 to augment: lower it or set "
+            "augment=none",
+        ),
+        ("train.epochs=null", "train.epochs: expected a whole number, got null"),
     ],
 )
 def test_wrong_input_is_answered_in_one_sentence(overrides: str, sentence: str) -> None:

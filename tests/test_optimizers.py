@@ -42,7 +42,7 @@ def move(
 def test_the_update_is_that_of_keras(name: str, jit: bool) -> None:
     random = np.random.default_rng(0)
     start, *gradients = random.normal(size=(5, 7, 5)).astype(np.float32)
-    ours = optimizers.build(tiny(f"optimizer={name}", "optimizer.beta_2=0.9").optimizer)
+    ours = optimizers.build(tiny(f"optimizer={name}", "optimizer.beta_2=0.95").optimizer)
     ends = []
     for optimizer in (ours, optimizers.stock(ours)):
         weight = keras.Variable(start)

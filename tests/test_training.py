@@ -218,18 +218,28 @@ def test_averaging_leaves_the_trained_weights_as_they_were(few_digits: Dataset) 
     assert [r["train/loss"] for r in averaged.epochs] == [r["train/loss"] for r in without.epochs]
 
 
-def test_the_last_epochs_are_clean(few_digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tiny("augment=affine", "train.epochs=3", "train.clean_epochs=1")
-    loop, seen = prepare(config, few_digits), []
-    run = loop.run
+def test_every_epoch_and_seed_has_maps_of_its_own_and_the_last_epochs_none(
+    few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    for seed in (0, 1):
+        overrides = ["augment=affine", "train.epochs=3", "train.clean_epochs=1", f"seed={seed}"]
+        loop = prepare(tiny(*overrides), few_digits)
+        run = loop.run
 
-    def look(order: Any, rates: Any, progress: Any, augment: Any) -> Any:
-        seen.append((augment(loop.images) == loop.images).numpy().all())
-        return run(order, rates, progress, augment)
+        def look(
+            order: Any, rates: Any, progress: Any, augment: Any, loop: Any = loop, run: Any = run
+        ) -> Any:
+            seen.append(augment(loop.images).numpy())
+            return run(order, rates, progress, augment)
 
-    monkeypatch.setattr(loop, "run", look)
-    training.fit(loop, config)
-    assert seen == [False, False, True]
+        monkeypatch.setattr(loop, "run", look)
+        training.fit(loop, tiny(*overrides))
+        monkeypatch.undo()
+    assert (seen[2] == few_digits.train_images).all()
+    assert (seen[5] == few_digits.train_images).all()
+    changed = [few_digits.train_images, *seen[:2], *seen[3:5]]
+    assert len({images.tobytes() for images in changed}) == 5
 
 
 @pytest.mark.parametrize("name", ["dense128", "cnn"])
