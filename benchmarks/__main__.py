@@ -5,6 +5,7 @@ python -m benchmarks [--quick] [epochs peak accuracy start_up sweeps serving]
 Of the page only the parts that ran are replaced; a quick run, with fewer rounds, leaves it alone.
 """
 
+import argparse
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -47,19 +48,21 @@ def renew(title: str, part: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    quick = "--quick" in arguments
-    chosen = [name for name in arguments if name != "--quick"]
-    if unknown := sorted(set(chosen) - set(ROOMS)):
-        sys.exit(f"{', '.join(unknown)}: expected some of {', '.join(ROOMS)}")
-    for name in chosen or ROOMS:
+    parser = argparse.ArgumentParser("python -m benchmarks")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(ROOMS))
+    given = parser.parse_args(arguments)
+    if unknown := sorted(set(given.parts) - set(ROOMS)):
+        parser.error(f"{', '.join(unknown)}: expected some of {', '.join(ROOMS)}")
+    for name in given.parts or ROOMS:
         part = []
         try:
-            for line in lines(ROOMS[name], quick):
+            for line in lines(ROOMS[name], given.quick):
                 print(line, flush=True)
                 part.append(line)
         except InputError as error:  # such as no MNIST here
-            sys.exit(str(error))
-        if not quick:
+            parser.error(str(error))
+        if not given.quick:
             renew(ROOMS[name].TITLE, "\n".join(part))
 
 

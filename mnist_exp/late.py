@@ -72,7 +72,7 @@ class LateRecord(Record):
         """Tells the run at once where it is open, else as soon as it is."""
         if self._opening is None:
             self._waiting.append(tell)
-        elif self._opening.done() and all(future.done() for _, future in self._told):
+        elif self._opening.done():
             tell(self._opened())
         else:
             self._later(self._opening, tell)

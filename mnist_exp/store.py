@@ -2,9 +2,11 @@
 
 import logging
 import os
-import socket
+import sqlite3
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "MLFLOW_TRACKING_URI"
 SQLITE = "sqlite:///"
-CONNECT_SECONDS = 3
+CONNECT_SECONDS, ANSWER_SECONDS = 3, 10
 PORTS = {"http": 80, "https": 443}
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -47,26 +49,27 @@ def opened_to_read(config: Tracking) -> Iterator["MlflowClient"]:
             f"there are no recorded runs here: {where.removeprefix(SQLITE)} does not exist; "
             f"go to the folder where python -m mnist_exp.run was used, or {TO_READ}"
         )
-    with opened(config, TO_READ) as client:
+    with opened(config, to_write=False) as client:
         yield client
 
 
 @contextmanager
-def opened(config: Tracking, advice: str = TO_WRITE) -> Iterator["MlflowClient"]:
+def opened(config: Tracking, *, to_write: bool = True) -> Iterator["MlflowClient"]:
     """Within: a client of the store; the first to come makes its schema while the others wait.
 
-    Raises `InputError`, with the advice, when the store cannot be used.
+    Raises `InputError` when the store cannot be used.
     """
     where = uri(config)
-    knock(config, advice)  # before MLflow's import of seconds, and its timeout of minutes
+    knock(config, to_write=to_write)  # before MLflow's import of seconds, and minutes of waiting
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     try:
         with schema_lock(where):
             yield MlflowClient(where)
-    except (MlflowException, OSError) as error:
-        raise _unusable(where, error, advice) from error
+    except Exception as error:
+        if isinstance(error, _errors()):
+            raise _unusable(where, error, to_write) from error
+        raise
 
 
 @contextmanager
@@ -116,8 +119,8 @@ def absolute(where: str) -> str:
     return where
 
 
-def knock(config: Tracking, advice: str = TO_WRITE) -> None:
-    """Raises `InputError`, with the advice, when nobody is there, without MLflow's help.
+def knock(config: Tracking, *, to_write: bool = True) -> None:
+    """Raises `InputError` when nobody answers or the file is no database, without MLflow's help.
 
     Sets MLflow's environment, where the user has not: before a thread imports it, since other
     threads may be reading the environment then.
@@ -128,20 +131,43 @@ def knock(config: Tracking, advice: str = TO_WRITE) -> None:
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     where = uri(config)
     try:
-        _knock(where)
-    except OSError as error:
-        raise _unusable(where, error, advice) from error
+        if where.startswith(SQLITE):
+            _try_database(_sqlite_file(where), to_write)
+        else:
+            _try_server(where)
+    except (OSError, sqlite3.Error, HTTPException) as error:
+        raise _unusable(where, error, to_write) from error
 
 
-def _knock(where: str) -> None:
-    """Raises `OSError` when no server answers; behind a proxy only MLflow can tell."""
-    if where.startswith(SQLITE):
-        _sqlite_file(where)
-        return
+def _try_server(where: str) -> None:
+    """Raises an error when no server answers; behind a proxy only MLflow can tell."""
     parts = urlsplit(where)
-    if parts.scheme in PORTS and parts.hostname and parts.scheme not in getproxies():
-        address = (parts.hostname, parts.port or PORTS[parts.scheme])
-        socket.create_connection(address, CONNECT_SECONDS).close()
+    if parts.scheme not in PORTS or not parts.hostname or parts.scheme in getproxies():
+        return
+    port = parts.port or PORTS[parts.scheme]
+    with closing(HTTPConnection(parts.hostname, port, timeout=CONNECT_SECONDS)) as server:
+        server.connect()
+        if parts.scheme == "https":
+            return  # whom to trust is MLflow's to know
+        server.sock.settimeout(ANSWER_SECONDS)
+        server.request("GET", "/health")
+        server.getresponse().read()  # whatever it says
+
+
+def _try_database(file: Path, to_write: bool) -> None:
+    """Raises an error when this is no database, or none that can be written."""
+    if not file.exists():
+        return
+    place = f"{file.absolute().as_uri()}?mode={'rw' if to_write else 'ro'}"
+    with closing(sqlite3.connect(place, timeout=0, uri=True)) as database:
+        try:
+            database.execute("select name from sqlite_master")
+            if to_write:
+                database.execute("begin immediate")
+                database.execute("create table may_write (id)")  # and never committed
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):  # then it is in use
+                raise
 
 
 def _sqlite_file(where: str) -> Path:
@@ -151,8 +177,26 @@ def _sqlite_file(where: str) -> Path:
     return file
 
 
-def _unusable(where: str, error: Exception, advice: str) -> InputError:
-    reason = shorten(without_password(str(error).strip()), 160, placeholder=" ...")
+def _errors() -> tuple[type[Exception], ...]:
+    """What MLflow raises, and what it lets through of the libraries that it came to use."""
+    from mlflow.exceptions import MlflowException
+
+    found: list[type[Exception]] = [MlflowException, OSError]
+    if "sqlalchemy" in sys.modules:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        found.append(SQLAlchemyError)
+    if "alembic" in sys.modules:
+        from alembic.util import CommandError
+
+        found.append(CommandError)
+    return tuple(found)
+
+
+def _unusable(where: str, error: Exception, to_write: bool) -> InputError:
+    advice = TO_WRITE if to_write else TO_READ
+    first = str(error).strip().partition("\n")[0]  # SQLAlchemy adds the statement below
+    reason = shorten(without_password(first), 160, placeholder=" ...")
     start = "start it, " if urlsplit(where).scheme in PORTS else ""
     return InputError(
         f"{without_password(where)}: this tracking store cannot be used ({reason}); {start}{advice}"

@@ -96,7 +96,8 @@ def best_effort(run: Record) -> Iterator[None]:
         yield
     except Exception as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        logger.warning(f"MLflow did not hear how run {run.run_id[:8]} ended: {reason}")
+        which = f"run {run.run_id[:8]}" if run.run_id else "this run"
+        logger.warning(f"MLflow did not hear how {which} ended: {reason}")
 
 
 def _open(config: Tracking, name: str, tags: Mapping[str, str], start_time: int) -> MlflowRun:

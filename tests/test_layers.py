@@ -58,13 +58,14 @@ def test_a_convolution_and_its_gradients_are_those_of_keras(
 
 
 @pytest.mark.parametrize(
-    ("filters", "kernel", "side", "precision", "products"),
+    ("filters", "kernel", "side", "precision", "gpu", "products"),
     [
-        (128, 3, 8, "mixed_bfloat16", True),
-        (127, 3, 8, "mixed_bfloat16", False),
-        (128, 2, 8, "mixed_bfloat16", False),
-        (128, 3, 9, "mixed_bfloat16", False),
-        (128, 3, 8, "float32", False),
+        (128, 3, 8, "mixed_bfloat16", False, True),
+        (127, 3, 8, "mixed_bfloat16", False, False),
+        (128, 2, 8, "mixed_bfloat16", False, False),
+        (128, 3, 9, "mixed_bfloat16", False, False),
+        (128, 3, 8, "float32", False, False),
+        (128, 3, 8, "mixed_bfloat16", True, False),
     ],
 )
 def test_many_filters_on_small_maps_have_a_gradient_of_products(
@@ -72,10 +73,11 @@ def test_many_filters_on_small_maps_have_a_gradient_of_products(
     kernel: int,
     side: int,
     precision: str,
+    gpu: bool,
     products: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(layers, "has_gpu", lambda: False)
+    monkeypatch.setattr(layers, "has_gpu", lambda: gpu)
     layer = layers.Conv2D(filters, kernel, padding="same", dtype=precision)
     layer.build((4, side, side, 2))
 

@@ -61,6 +61,7 @@ def test_the_layers_of_a_deep_net_are_where_the_config_puts_them() -> None:
     assert shapes == [(24, 24, 4), (12, 12, 5), (12, 12, 6), (6, 6, 7), (4, 4, 8)]
     kinds = "".join(type(layer).__name__[0] for layer in model.layers[3:])
     assert kinds == "CMBACBACMBADCBACBAGFD"
+    assert [v.path for v in model.trainable_variables if "bias" in v.path] == ["scores/bias"]
 
 
 def test_the_first_convolution_may_stride() -> None:
