@@ -26,6 +26,7 @@ from mnist_exp import (
 from mnist_exp.data import Dataset
 from mnist_exp.errors import DivergedError, InputError
 from mnist_exp.experiment import Outcome
+from mnist_exp.late import LateRecord
 
 FIGURES = {
     "learning_curves",
@@ -286,18 +287,27 @@ def test_an_epoch_that_mlflow_did_not_hear_of_is_told_later(
     caplog.set_level("WARNING", "mnist_exp")
     real, calls = records.MlflowRun.log_metrics, []
 
-    def out_of_order(self: records.MlflowRun, metrics: dict, step: int) -> None:
+    def out_of_order(self: records.MlflowRun, metrics: dict, step: int, at: float) -> None:
         calls.append(step)
         if len(calls) == 2:
             raise OSError("no route to host")
-        real(self, metrics, step)
+        real(self, metrics, step, at)
 
     monkeypatch.setattr(records.MlflowRun, "log_metrics", out_of_order)
+    begin = LateRecord.begin
+
+    def begin_at_once(self: LateRecord) -> None:
+        begin(self)
+        self._opening.result()  # waits: before it is open, an error is nobody's to hear
+
+    monkeypatch.setattr(LateRecord, "begin", begin_at_once)
     outcome = run_experiment(
         tiny(f"tracking.uri={store}", "train.epochs=4"), folder=tmp_path / "run"
     )
     history = mlflow.MlflowClient(store).get_metric_history(outcome.run_id, "train/loss")
     assert [metric.step for metric in history] == [1, 2, 3, 4]
+    times = [metric.timestamp for metric in history]
+    assert times == sorted(times)
     assert caplog.text.count("no route to host") == 1
 
 
