@@ -84,10 +84,8 @@ def learning_rates(schedule: Schedule, peak: float, steps: int, which: range) ->
         case "cosine":
             up, fall = (step + 1) / max(warm, 1), _half_cosine(down, 1, 0)
         case "onecycle":
-            up, fall = (
-                _half_cosine(step / max(warm, 1), 1 / 25, 1),
-                _half_cosine(down, 1, 1 / 250_000),
-            )
+            up = _half_cosine(step / max(warm, 1), 1 / 25, 1)
+            fall = _half_cosine(down, 1, 1 / 250_000)
     return (peak * np.where(step < warm, up, fall)).astype(np.float32)
 
 

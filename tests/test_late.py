@@ -96,29 +96,31 @@ def test_a_refused_run_is_told_by_the_next_check(heard: Heard) -> None:
             say()
 
 
-def test_an_error_of_something_told_earlier_is_raised_later(heard: Heard) -> None:
+@pytest.fixture
+def refused_once(heard: Heard) -> LateRecord:
+    """A record whose figures could not be told while it was opened, nor when it was asked again."""
     late = LateRecord(heard.open)
     late.begin()
     late.log_metrics({"bad": 1.0}, 1)
     heard.may_open.set()
     with pytest.raises(OSError, match="store gone"):
         late.log_model("model", np.zeros(1))
-    late.close("FAILED")
+    return late
+
+
+def test_an_error_of_something_told_earlier_is_raised_later(
+    heard: Heard, refused_once: LateRecord
+) -> None:
+    refused_once.close("FAILED")
     assert heard.told == ["open", "FAILED"]
 
 
 def test_what_failed_at_first_is_told_before_what_comes_later(
-    heard: Heard, monkeypatch: pytest.MonkeyPatch
+    heard: Heard, refused_once: LateRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    late = LateRecord(heard.open)
-    late.begin()
-    late.log_metrics({"bad": 1.0}, 1)
-    heard.may_open.set()
-    with pytest.raises(OSError, match="store gone"):
-        late.log_model("model", np.zeros(1))
     monkeypatch.setattr(heard, "log_metrics", lambda metrics, step, at: heard.told.append(step))
-    late.log_metrics({"x": 2.0}, 2)
-    late.close("FINISHED")
+    refused_once.log_metrics({"x": 2.0}, 2)
+    refused_once.close("FINISHED")
     assert heard.told == ["open", 1, 2, "FINISHED"]
 
 
