@@ -66,10 +66,8 @@ def opened(config: Tracking, *, to_write: bool = True) -> Iterator["MlflowClient
     try:
         with schema_lock(where):
             yield MlflowClient(where)
-    except Exception as error:
-        if isinstance(error, _errors()):
-            raise _unusable(where, error, to_write) from error
-        raise
+    except _errors() as error:
+        raise _unusable(where, error, to_write) from error
 
 
 @contextmanager
