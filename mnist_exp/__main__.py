@@ -11,7 +11,7 @@ from mnist_exp.commands.reproduce import reproduce
 from mnist_exp.commands.serve import serve
 from mnist_exp.commands.visualize import visualize
 from mnist_exp.errors import InputError
-from mnist_exp.terminal import leave, show_logs
+from mnist_exp.terminal import leave, prepare_process
 
 app = typer.Typer(
     help="Compare, check and use recorded runs; python -m mnist_exp.run makes them.",
@@ -30,7 +30,7 @@ def _several() -> None:
 
 def main() -> None:
     """The command: a sentence and exit code 2 for what the user can mend."""
-    show_logs()
+    prepare_process()
     try:
         app()
     except InputError as error:

@@ -25,8 +25,8 @@ from omegaconf import OmegaConf
 from mnist_exp import run_experiment
 from mnist_exp.config import parse
 from mnist_exp.errors import InputError
-from mnist_exp.terminal import show_logs
-show_logs()
+from mnist_exp.terminal import prepare_process
+prepare_process()
 try:
     run_experiment(parse(OmegaConf.load(sys.argv[1])), folder=Path(sys.argv[2]))
 except InputError as error:

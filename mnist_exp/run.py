@@ -22,7 +22,7 @@ from mnist_exp.folders import remove_empty, unusable
 from mnist_exp.refusals import explain, is_refusal, made_by_hydra
 from mnist_exp.schema import keys
 from mnist_exp.signals import Terminated, ends_with_sweep
-from mnist_exp.terminal import FULL_ERROR, leave, show_logs
+from mnist_exp.terminal import FULL_ERROR, leave, prepare_process
 from mnist_exp.trials import Trial
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def main() -> None:
     with sentences():
         # Hydra would print its own errors and leave with 1; asked for all of them, it raises.
         os.environ[FULL_ERROR] = "1"
-        show_logs()
+        prepare_process()
         job()
 
 
@@ -104,7 +104,7 @@ def _trial() -> Trial | None:
 
 def _sweep_job(values: DictConfig, folder: Path, overrides: list[str]) -> "Outcome":
     """As `_run`, in a sweep that hears of every error and goes on."""
-    show_logs()  # a worker has no console yet
+    prepare_process()  # a worker has no console yet
     number = HydraConfig.get().sweep.subdir  # not job.num: finished jobs are not launched
     logger.info(f"\njob {number}: {' '.join(overrides)}")
     try:

@@ -1,5 +1,6 @@
 """What the user sees: one console that log lines, tables and the progress bar share."""
 
+import gc
 import logging
 import os
 import sys
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+COLLECT_AFTER = 10_000  # objects
 WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
 
 # A notebook gets plain lines: it claims to be a terminal, but cannot draw a progress bar in place.
@@ -45,8 +47,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], title: str = "
     return drawn
 
 
-def show_logs() -> None:
-    """Sends the package's log to the console."""
+def prepare_process() -> None:
+    """A process of ours: the package's log goes to the console, imports are not held up."""
+    # Python's default is to look for cyclic garbage at every 700th object: over and over through
+    # the modules that are being imported, a second of a short run.
+    gc.set_threshold(COLLECT_AFTER)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a pipe or a log file is read live, too
     logger = logging.getLogger("mnist_exp")
