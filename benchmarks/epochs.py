@@ -1,15 +1,18 @@
 """One training epoch: ours in turn with `model.fit` as it comes and at its fastest."""
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from benchmarks import machine
 from mnist_exp import augmentation, hardware, models, optimizers, training
+from mnist_exp.checkpoints import Checkpoints
 from mnist_exp.config import compose
 from mnist_exp.data import Dataset
 
@@ -109,6 +112,29 @@ def augmented(data: Dataset, n: int) -> str:
     return f"With `augment=affine` an epoch of cnn, batch 128, takes {ratios} times as long."
 
 
+def checkpointed(data: Dataset, overrides: list[str], n: int) -> str:
+    """What a checkpoint after each epoch costs: whole trainings with and without them, in turn."""
+    config = compose(overrides)
+
+    def seconds(folder: Path | None) -> float:
+        loop = training.prepare(config, data)
+        checkpoints = Checkpoints(folder) if folder else None
+        started = time.perf_counter()
+        history = training.fit(loop, config, checkpoints=checkpoints)
+        if checkpoints:
+            checkpoints.wait()
+        return time.perf_counter() - started - history.compile_seconds
+
+    ratios = []
+    for _ in range(n + 1):
+        with tempfile.TemporaryDirectory(dir=machine.ROOT / "outputs") as place:  # no RAM disk
+            ratios.append(seconds(Path(place)) / seconds(None))
+    return (
+        f"With a checkpoint after each epoch {config.train.epochs} epochs of {config.model.name} "
+        f"take {machine.spread(ratios[1:])} times as long."
+    )
+
+
 def measure(quick: bool) -> Iterator[str]:
     data = machine.mnist()
     yield "Seconds for 48,000 images on the same network, and how many times as long as here."
@@ -124,5 +150,9 @@ def measure(quick: bool) -> Iterator[str]:
     if not quick:
         yield ""
         yield augmented(data, n)
+        yield ""
+        yield checkpointed(data, ["model=dense128"], 7)
+        yield checkpointed(data, ["model=dropout", "train.ema=0.99", "train.epochs=4"], n)
+        yield checkpointed(data, ["model=cnn", "train.epochs=2"], n)
         yield ""
         yield accuracy(data, DENSE, seeds=5, epochs=3)

@@ -9,6 +9,7 @@ from mnist_exp.commands.predict import predict
 from mnist_exp.commands.promote import promote
 from mnist_exp.commands.reproduce import reproduce
 from mnist_exp.commands.serve import serve
+from mnist_exp.commands.sync import sync
 from mnist_exp.commands.visualize import visualize
 from mnist_exp.errors import InputError
 from mnist_exp.terminal import leave, prepare_process
@@ -19,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (compare, evaluate, visualize, export, reproduce, promote, predict, serve):
+for command in (compare, evaluate, visualize, export, reproduce, promote, predict, serve, sync):
     app.command()(command)
 
 

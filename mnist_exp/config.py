@@ -22,6 +22,7 @@ CONF = next(
     if folder.is_dir()
 )
 
+RESUME = "resume"  # a key of the command alone, not of an experiment
 Kind = TypeVar("Kind", bound=Part)
 
 
@@ -40,6 +41,10 @@ def parse(values: Any) -> Config:
                 else error.msg
             )
             raise InputError(f"{error.full_key}: {reason or error}".splitlines()[0]) from error
+    if isinstance(values, Mapping) and (values := dict(values)).pop(RESUME, None) is not None:
+        raise InputError(
+            f"{RESUME}: one run at a time: python -m mnist_exp.run {RESUME}=..., no -m"
+        )
     return validate(Config, values)
 
 
@@ -108,7 +113,7 @@ def without_hydra(composed: Any) -> DictConfig:
 def scientific(config: Config) -> dict[str, Any]:
     """What a result depends on: all but where things are and how runs are recorded."""
     values = config.model_dump(mode="json", exclude={"tracking": True})
-    del values["data"]["path"], values["data"]["fallback"]
+    del values["data"]["path"], values["data"]["fallback"], values["train"]["checkpoint_every"]
     return values
 
 

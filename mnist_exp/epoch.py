@@ -1,7 +1,7 @@
 """One epoch as a compiled graph: data on the device, the host looks in twice a second."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,6 +65,20 @@ class EpochLoop:
         ours = [*self.model.variables, *self.optimizer.variables]
         for variable, fresh in zip(ours, [*model.variables, *optimizer.variables], strict=True):
             variable.assign(fresh)
+
+    @property
+    def _state(self) -> list[Any]:
+        """Every variable that a step may change, those that seed dropout's masks included."""
+        return [*self.model.variables, *self.optimizer.variables, *self.averages]
+
+    def state(self) -> list[np.ndarray]:
+        """All that a next step depends on, to be given to `restore`."""
+        return [np.array(variable.numpy()) for variable in self._state]
+
+    def restore(self, state: Sequence[np.ndarray]) -> None:
+        """Goes back, or on, to that state of the same model and optimizer."""
+        for variable, value in zip(self._state, state, strict=True):
+            variable.assign(value)
 
     def compile(self) -> float:
         """Builds the graphs without taking a step; the seconds it took."""

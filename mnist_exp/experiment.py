@@ -3,16 +3,19 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_exp import data as datasets
-from mnist_exp import folders, provenance, recorded, runs, tracking
+from mnist_exp import folders, provenance, recorded, runs, store, tracking
+from mnist_exp.checkpoints import Checkpoints, write_whole
 from mnist_exp.config import flatten, public, scientific, without_password
 from mnist_exp.data import Dataset
 from mnist_exp.errors import DivergedError, InputError, PrunedError
+from mnist_exp.journal import Journal
+from mnist_exp.locks import is_abandoned
 from mnist_exp.recorded import Run
 from mnist_exp.records import Record
 from mnist_exp.schema import Config
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OUTCOME = "outcome.json"
-INTERRUPTED = "interrupted.keras"
+INTERRUPTED, KERAS_MODEL = "interrupted.keras", "model.keras"
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,10 @@ class Outcome:
         return self.metrics.get("val/accuracy", float("nan"))
 
     def save(self) -> None:
-        """Leaves the outcome in the run folder: the run is complete, its record closed."""
+        """Leaves the outcome in the run folder: the run is complete."""
         values = self.as_dict() | {"folder": ""}  # it may be moved
-        whole = self.folder / f"{OUTCOME}.part"
-        whole.write_text(json.dumps(values, indent=2) + "\n")
-        whole.replace(self.folder / OUTCOME)
+        text = json.dumps(values, indent=2) + "\n"
+        write_whole(self.folder / OUTCOME, lambda file: file.write(text.encode()))
 
     @classmethod
     def load(cls, folder: Path) -> "Outcome":
@@ -88,36 +90,90 @@ def run_experiment(
     with sigterm_interrupts() as check:
         data = datasets.load(config.data)
         fingerprint = provenance.fingerprint(scientific(config), data.digest)
-        if config.tracking.enabled and config.tracking.skip_finished:
+        alone = config.tracking.enabled and not tracking.is_below_another()  # else that has asked
+        if alone and config.tracking.skip_finished:
             for run in runs.finished(config.tracking, [fingerprint]).values():
                 logger.info(f"run {run.run_id[:8]} has done this already: {run.title}")
                 return Outcome.of_run(run)
+        if alone:
+            store.knock(config.tracking)  # before anything is left anywhere
         code = provenance.commit()
         now = datetime.now().strftime("outputs/%Y-%m-%d/%H-%M-%S")
         folder = folders.claim(folder or Path(now), config)
         (folder / "overrides.txt").write_text("".join(f"{line}\n" for line in overrides))
         if code.is_dirty:
             (folder / "code.diff").write_text(code.diff)
-        with (
-            folders.given_back_if_refused(folder),
-            folders.log_file(folder / "run.log"),
-            tracking.record(
-                config.tracking,
-                name=f"{config.model.name}-seed{config.seed}",
-                folder=folder,
-                params=flatten(public(config)),
-                tags=_tags(data, code, overrides) | {recorded.FINGERPRINT: fingerprint},
-                files=folders.FILES,
-                late=True,
-            ) as record,
-        ):
-            try:
-                outcome = _train_and_score(config, data, folder, record, check, trial)
-            except Exception:
-                check()  # native code may have turned a SIGTERM into an error of its own
-                raise
+        tags = _tags(data, code, overrides) | {recorded.FINGERPRINT: fingerprint}
+        return _run_in(folder, config, data, tags, check, trial)
+
+
+def resume_experiment(folder: Path) -> Outcome:
+    """Goes on with the run in `folder` from its newest checkpoint, in the same MLflow run.
+
+    What comes out is what would have come out had it never stopped; a finished run's outcome comes
+    back as it is. Raises `InputError` when there is no run in the folder, it is still running, or
+    the data is not what it was.
+    """
+    with sigterm_interrupts() as check:
+        folder = folder.absolute()
+        config = folders.config_of(folder)
+        if not is_abandoned(folder):
+            raise InputError(f"resume={folder}: this run is still running; wait for it or end it")
+        began = Journal(folder)
+        if began.status == "FINISHED":
+            outcome = Outcome.load(folder)
+            logger.info(f"finished already: {outcome.title}")
+            return outcome
+        data = datasets.load(config.data)
+        if began.opening and began.opening.tags["data.digest"] != data.digest:
+            raise InputError(
+                f"resume={folder}: the run began with other data than {data.source}; "
+                "put MNIST_PATH back to what it was"
+            )
+        if began.params and began.params != flatten(public(config)):
+            raise InputError(
+                f"resume={folder}: {folders.CONFIG} is not what the run began with; "
+                "put it back, or begin a new run"
+            )
+        if config.tracking.enabled:
+            store.knock(config.tracking)
+        return _run_in(folder, config, data, {}, check, None)
+
+
+def _run_in(
+    folder: Path,
+    config: Config,
+    data: Dataset,
+    tags: Mapping[str, str],
+    check: Callable[[], None],
+    trial: Trial | None,
+) -> Outcome:
+    """The outcome of the run in `folder`, begun or gone on with there."""
+    with (
+        folders.log_file(folder / "run.log"),
+        tracking.record(
+            config.tracking,
+            name=f"{config.model.name}-seed{config.seed}",
+            folder=folder,
+            params=flatten(public(config)),
+            tags=tags,
+            files=folders.FILES,
+            late=True,
+        ) as record,
+    ):
+        if (folder / OUTCOME).exists():
+            return Outcome.load(folder)
+        try:
+            outcome = _train_and_score(config, data, folder, record, check, trial)
+        except Exception:
+            check()  # native code may have turned a SIGTERM into an error of its own
+            raise
         outcome.save()
-        return outcome
+        Checkpoints(folder).remove()
+    if outcome.run_id != record.run_id:  # its store could only be used at the end
+        outcome = replace(outcome, run_id=record.run_id)
+        outcome.save()
+    return outcome
 
 
 def _train_and_score(
@@ -143,7 +199,10 @@ def _train_and_score(
     )
     history = _fit(loop, config, folder, record, check, trial)
     complete = models.compiled(models.stock(model), loop.optimizer, config.train.loss)
-    for name in config.save_as:  # first: what cost most is kept first
+    files = [*config.save_as]
+    if all(not Path(name).suffix for name in files):
+        files.append(KERAS_MODEL)  # what the record holds
+    for name in files:  # first: what cost most is kept first
         models.save(complete, folder / name)
 
     scores, images_per_second = models.timed_scores(model, data.test_images)
@@ -162,7 +221,7 @@ def _train_and_score(
     news = {name: value for name, value in metrics.items() if last.get(name) != value}
     record.log_metrics(news, step=len(history.epochs))
     record.log_tags({recorded.TITLE: title})
-    record.log_model(models.stock(model), data.test_images[:2])
+    record.log_model(next(name for name in files if Path(name).suffix), data.test_images[:2])
     logger.info(title)
     return Outcome(title, folder, record.run_id, metrics, data.label)
 
@@ -177,26 +236,32 @@ def _fit(
 ) -> "History":
     """Trains in sight of everyone: the terminal, the folder, MLflow."""
     from mnist_exp import models, training
-    from mnist_exp.progress import HISTORY, EpochBar, EpochFile, LiveMetrics, TrialReport
-
-    def check_all() -> None:
-        check()
-        record.check()
+    from mnist_exp.progress import EpochBar, EpochFile, LiveMetrics, TrialReport, write_history
 
     listeners = [TrialReport(trial)] if trial else []
-    live = LiveMetrics(record.log_metrics, check_all)
+    live = LiveMetrics(record.log_metrics, check)
+    checkpoints = Checkpoints(folder, config.train.checkpoint_every)
+    start = checkpoints.newest()
+    rows = start.epochs if start else []
+    if start:
+        logger.info(f"going on after epoch {len(rows)} of {config.train.epochs}")
+    write_history(folder, rows)
+    for epoch, row in enumerate(rows, 1):
+        record.log_metrics(row, epoch)  # if it was not told before the run broke off
     record.begin()
     with EpochBar(len(loop.labels)) as bar:
         try:
-            return training.fit(loop, config, [EpochFile(folder), live, bar, *listeners])
+            callbacks = [EpochFile(folder), live, bar, *listeners]
+            return training.fit(loop, config, callbacks, checkpoints, start)
         except (DivergedError, PrunedError):
+            checkpoints.remove()  # to go on would come to the same
             raise
-        except BaseException as error:
-            refused_at_once = isinstance(error, InputError) and not (folder / HISTORY).exists()
-            if not refused_at_once:
-                with uninterrupted():
-                    models.stock(loop.model).save(folder / INTERRUPTED)
+        except BaseException:
+            with uninterrupted():
+                models.stock(loop.model).save(folder / INTERRUPTED)
             raise
+        finally:
+            checkpoints.wait()
 
 
 def _tags(data: Dataset, code: provenance.Commit, overrides: Sequence[str]) -> dict[str, str]:

@@ -6,14 +6,17 @@ from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
 
-from mnist_exp.config import to_yaml
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from mnist_exp.config import from_yaml, to_yaml
 from mnist_exp.errors import InputError
 from mnist_exp.schema import Config
 
 logger = logging.getLogger(__name__)
 
+CONFIG = "config.yaml"
 FILES = (  # of a run folder, published; the model is logged as a model
-    "config.yaml",
+    CONFIG,
     "overrides.txt",
     "run.log",
     "history.csv",
@@ -36,7 +39,7 @@ def claim(folder: Path, config: Config) -> Path:
         claimed = make(folder.with_name(name), "hydra.run.dir")
         try:
             if _is_empty(claimed):
-                with (claimed / "config.yaml").open("x", encoding="utf-8") as file:
+                with (claimed / CONFIG).open("x", encoding="utf-8") as file:
                     file.write(to_yaml(config))
                 return claimed
         except FileExistsError:  # another run was quicker
@@ -69,21 +72,22 @@ def unusable(error: OSError, key: str) -> str:
     return f"{error.filename}: {error.strerror}; give another folder with {key}=..."
 
 
+def config_of(folder: Path) -> Config:
+    """The config of the run in this folder; raises `InputError` when there is none."""
+    try:
+        return from_yaml((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise InputError(
+            f"resume={folder}: expected the folder of a run, with its {CONFIG} ({error})"
+        ) from error
+
+
 @contextmanager
 def given_back_if_refused(folder: Path) -> Iterator[None]:
-    """Within: what is refused, since it cannot be tracked, leaves nothing of its own behind.
-
-    But for what has trained an epoch meanwhile: that is kept.
-    """
+    """Within: what is refused leaves no empty folder behind."""
     try:
         yield
     except InputError:
-        if (folder / "history.csv").exists():
-            logger.warning(f"what was trained until then is kept in {folder}")
-            raise
-        for name in FILES:  # ours: the folder was empty when it was claimed
-            if (folder / name).is_file():
-                (folder / name).unlink()
         remove_empty(folder)
         raise
 

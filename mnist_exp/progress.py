@@ -3,10 +3,10 @@
 import csv
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import keras
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,7 +21,6 @@ EPOCH_COLUMNS = (
     "epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy",
     "train/learning_rate", "train/epoch_seconds",
 )  # fmt: skip
-RETRY_SECONDS = 10  # between attempts to publish what could not be published
 
 
 class EpochBar(keras.callbacks.Callback):
@@ -82,43 +81,25 @@ class EpochBar(keras.callbacks.Callback):
 
 
 class LiveMetrics(keras.callbacks.Callback):
-    """Publishes each epoch's figures; what cannot be told now is told later.
+    """Tells each epoch's figures to `log_metrics`; `check` is called after every stretch of steps.
 
-    `check` is called after every stretch of steps, and may raise.
+    `check` may raise.
     """
 
     def __init__(
-        self, publish: Callable[[Mapping[str, float], int, float], None], check: Callable[[], None]
+        self, log_metrics: Callable[[Mapping[str, float], int], None], check: Callable[[], None]
     ) -> None:
         super().__init__()
-        self.publish, self.check = publish, check
-        self.untold: list[tuple[dict[str, float], int, float]] = []  # figures, epoch, when
-        self.silent_until = 0.0
+        self.log_metrics, self.check = log_metrics, check
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Lets an interrupt through."""
         self.check()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Publishes the epoch, after those that are still untold."""
+        """Tells the epoch's."""
         row = {name: value for name, value in (logs or {}).items() if "/" in name}
-        self.untold.append((row, epoch + 1, time.time()))
-        if time.monotonic() > self.silent_until:
-            self._tell()
-
-    def on_train_end(self, logs: Any = None) -> None:
-        """Publishes what is still untold."""
-        self._tell()
-
-    def _tell(self) -> None:
-        try:
-            while self.untold:
-                self.publish(*self.untold[0])
-                del self.untold[0]
-        except Exception as error:  # training goes on without a listener
-            if not self.silent_until:
-                logger.warning(f"epoch {self.untold[0][1]} could not be published yet: {error}")
-            self.silent_until = time.monotonic() + RETRY_SECONDS
+        self.log_metrics(row, epoch + 1)
 
 
 class TrialReport(keras.callbacks.Callback):
@@ -144,10 +125,25 @@ class EpochFile(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Appends the epoch's row; the first has the header above it."""
         with self.path.open("a" if epoch else "w", newline="") as file:
-            writer = csv.DictWriter(file, EPOCH_COLUMNS, extrasaction="ignore")
-            if not epoch:
-                writer.writeheader()
-            writer.writerow({"epoch": epoch + 1, **(logs or {})})
+            _write_rows(file, epoch, [logs or {}])
+
+
+def write_history(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Makes history.csv what it was after these epochs; without any there is none."""
+    path = folder / HISTORY
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    with path.open("w", newline="") as file:
+        _write_rows(file, 0, rows)
+
+
+def _write_rows(file: IO[str], before: int, rows: Sequence[Mapping[str, float]]) -> None:
+    writer = csv.DictWriter(file, EPOCH_COLUMNS, extrasaction="ignore")
+    if not before:
+        writer.writeheader()
+    for epoch, row in enumerate(rows, before + 1):
+        writer.writerow({"epoch": epoch, **row})
 
 
 def epoch_line(epoch: int, epochs: int, row: Mapping[str, float], images: int) -> str:

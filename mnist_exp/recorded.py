@@ -17,7 +17,7 @@ from mnist_exp.config import from_yaml
 from mnist_exp.data import Dataset
 from mnist_exp.errors import InputError
 from mnist_exp.evaluation import Evaluation
-from mnist_exp.records import FOLDER
+from mnist_exp.mlflow_run import FOLDER
 from mnist_exp.schema import Config, Data, Tracking
 from mnist_exp.terminal import quiet_stderr
 

@@ -1,227 +1,215 @@
-"""What can be said about a run, and how MLflow hears it."""
+"""What is said about one run: written into its folder first, then published from there."""
 
-import json
 import logging
-import os
-import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from mnist_exp import store
 from mnist_exp.data import Dataset
-from mnist_exp.locks import is_abandoned
-from mnist_exp.signals import uninterrupted
-from mnist_exp.store import meant
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+from mnist_exp.journal import CLOSE, Entry, Journal
+from mnist_exp.locks import held
+from mnist_exp.mlflow_run import MlflowRun
+from mnist_exp.schema import Tracking
 
 logger = logging.getLogger(__name__)
 
-HOST, FOLDER, PARENT_RUN = "host", "folder", "mlflow.parentRunId"  # tags
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # or the page shows GenAI's tabs
-SERVING = ("mlflow", "tensorflow", "keras", "numpy")  # what a served model needs
+RETRY_SECONDS = 10  # between attempts while training goes on
+LOCKED_SECONDS = 60  # how long the end of a run waits for another writer of the store
 
 
 class Record:
-    """What can be said about one run; this one says it to nobody (`tracking.enabled=false`)."""
+    """The journal of one run, published by a thread of its own.
 
-    run_id = ""
+    Training neither waits for the store nor ends with it: what cannot be published is told in a
+    warning and tried again, now and then, and when the run is closed.
+    """
+
+    def __init__(self, folder: Path, config: Tracking, *, sees_to_the_dead: bool = False) -> None:
+        """Of the run in `folder`, new or there already, for the store that `config` names.
+
+        With `sees_to_the_dead` the runs of this machine that no process holds any more are
+        published as far as they came, and closed.
+        """
+        self.folder, self.config, self._sees_to_the_dead = folder, config, sees_to_the_dead
+        self.journal = Journal(folder)
+        self._waiting: deque[Entry] = deque(self.journal.said)
+        self._figures = {_which(**said) for verb, said in self._waiting if verb == "log_metrics"}
+        self._run: MlflowRun | None = None
+        self._begun: Future[None] | None = None
+        self._error: Exception | None = None
+        self._silent_until = 0.0
+        self._thread = ThreadPoolExecutor(1, "mlflow")
 
     def begin(self) -> None:
-        """Opens the run, if it is not open yet, while other things go on."""
+        """Begins to publish, while other things go on."""
+        if self._begun is None and self.config.enabled:
+            self._begun = self._thread.submit(self._publish)
 
-    def check(self) -> None:
-        """Raises `InputError` when the run could not be opened."""
+    @property
+    def run_id(self) -> str:
+        """The MLflow run's id; empty when there is none, or it could not be opened."""
+        if not self.journal.run_id:
+            self.begin()
+            if self._begun:
+                self._begun.result()
+        return self.journal.run_id
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Publishes config values as they would be typed."""
+        """Config values."""
+        self._say("log_params", params=dict(params))
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int, at: float | None = None) -> None:
-        """Publishes figures at `step`, which counts epochs from 1.
-
-        `at` is when they were found, in seconds since 1970; now, if it is not given.
-        """
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Figures at `step`, which counts epochs from 1; the same ones of a step are said once."""
+        figures = {name: float(value) for name, value in metrics.items()}
+        if _which(figures, step) not in self._figures:
+            self._figures.add(_which(figures, step))
+            self._say("log_metrics", metrics=figures, step=step, at=time.time())
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
-        """Sets tags on the run."""
+        """Tags of the run."""
+        self._say("log_tags", tags=dict(tags))
 
     def log_data(self, data: Dataset) -> None:
-        """Names the data set, with its digest, as the run's input."""
+        """The data set, with its digest, as the run's input."""
+        counts = {
+            "train_images": len(data.train_images),
+            "validation_images": len(data.validation_images),
+            "test_images": len(data.test_images),
+        }
+        self._say("log_data", name=data.name, digest=data.digest, source=data.source, images=counts)
 
-    def log_model(self, model: Any, example: np.ndarray) -> None:
-        """Publishes the Keras model with its signature: (n, 28, 28) uint8 pixels of 0-255 in."""
+    def log_model(self, name: str, example: np.ndarray) -> None:
+        """The Keras model in this file of the folder; `example` (n, 28, 28) are pixels for it."""
+        self._say("log_model", name=name, example=example.tolist())
 
-    def log_files(self, folder: Path, names: Sequence[str]) -> None:
-        """Publishes the files and folders of these names, as far as they are there."""
-
-    def close_the_dead(self) -> None:
-        """Ends as KILLED the experiment's runs of this machine that no process holds any more."""
+    def log_files(self, names: Sequence[str]) -> None:
+        """The files and folders of these names, as far as they are there."""
+        self._say("log_files", names=list(names))
 
     def close_children(self) -> None:
         """Ends as KILLED the runs below this one, on any machine, that are still RUNNING."""
+        self._say("close_children")
+
+    def go_on(self) -> None:
+        """The run was closed, and is RUNNING again."""
+        self._say("go_on")
 
     def close(self, status: str) -> None:
-        """Ends the run as FINISHED, FAILED or KILLED."""
+        """Ends the run as FINISHED, FAILED or KILLED; returns when all that can be is published."""
+        self._keep(CLOSE, status=status, at=time.time())
+        self.publish()
 
-
-class MlflowRun(Record):
-    """One MLflow run, open until `close`."""
-
-    def __init__(
-        self,
-        client: "MlflowClient",
-        uri: str,
-        experiment: str,
-        name: str,
-        tags: Mapping[str, str],
-        start_time: int,
-    ) -> None:
-        """`start_time` is in milliseconds since 1970."""
-        self.client, self.uri = client, uri
-        self.experiment_id = self._experiment_id(experiment)
-        run = self.client.create_run(self.experiment_id, start_time, run_name=name, tags=dict(tags))
-        self.run_id: str = run.info.run_id
-
-    @uninterrupted()
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        from mlflow.entities import Param
-
-        values = [Param(key, _text(value)) for key, value in params.items()]
-        self.client.log_batch(self.run_id, params=values)
-
-    @uninterrupted()
-    def log_metrics(self, metrics: Mapping[str, float], step: int, at: float | None = None) -> None:
-        from mlflow.entities import Metric
-
-        milliseconds = int(1000 * (at or time.time()))
-        values = [Metric(key, float(value), milliseconds, step) for key, value in metrics.items()]
-        self.client.log_batch(self.run_id, metrics=values)
-
-    @uninterrupted()
-    def log_tags(self, tags: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
-
-        self.client.log_batch(self.run_id, tags=[RunTag(k, str(v)) for k, v in tags.items()])
-
-    @uninterrupted()
-    def log_data(self, data: Dataset) -> None:
-        from mlflow.entities import Dataset as MlflowDataset
-        from mlflow.entities import DatasetInput, InputTag
-        from mlflow.exceptions import MlflowException
-
-        images = {"train": data.train_images, "test": data.test_images}
-        profile = {f"{split}_images": len(values) for split, values in images.items()}
-        dataset = MlflowDataset(
-            name=data.name,
-            digest=data.digest,
-            source_type="local",
-            source=json.dumps({"uri": data.source}),
-            profile=json.dumps(profile | {"validation_images": len(data.validation_images)}),
-        )
-        context = [InputTag("mlflow.data.context", "training")]
-        inputs = [DatasetInput(dataset, context)]
-        try:
-            self.client.log_inputs(self.run_id, inputs)
-        except MlflowException:  # another run was first to name this data set: now it is there
-            self.client.log_inputs(self.run_id, inputs)
-
-    @uninterrupted()
-    def log_model(self, model: Any, example: np.ndarray) -> None:
-        import mlflow
-        from mlflow.models import ModelSignature
-        from mlflow.types import Schema, TensorSpec
-
-        from mnist_exp.provenance import versions
-
-        installed = versions()
-        with _fluent(self.uri, self.experiment_id):
-            mlflow.tensorflow.log_model(
-                model,
-                name="model",
-                run_id=self.run_id,
-                signature=ModelSignature(
-                    Schema([TensorSpec(np.dtype(np.uint8), (-1, 28, 28))]),
-                    Schema([TensorSpec(np.dtype(np.float32), (-1, 10))]),
-                ),
-                input_example=example,
-                pip_requirements=[f"{name}=={installed[name]}" for name in SERVING],
+    def publish(self) -> bool:
+        """Whether the store has everything now; a warning says what it does not have, and why."""
+        if not self.config.enabled:
+            return True
+        self._begun = self._thread.submit(self._publish_all)
+        self._thread.shutdown()  # when that is done
+        if self._waiting and self._error:
+            logger.warning(
+                f"not all of this run could be published ({store.reason(self._error)}); it is kept "
+                f"in {self.folder}, and published with: python -m mnist_exp sync {self.folder}"
             )
+        return not self._waiting
 
-    def log_files(self, folder: Path, names: Sequence[str]) -> None:
-        for path in (folder / name for name in names):
-            if path.is_dir():
-                self.client.log_artifacts(self.run_id, str(path), path.name)
-            elif path.exists():
-                self.client.log_artifact(self.run_id, str(path))
+    def _keep(self, verb: str, **arguments: Any) -> None:
+        self.journal.say(verb, **arguments)
+        self._waiting.append((verb, arguments))
 
-    def close_the_dead(self) -> None:
-        for run in self._running(HOST, platform.node()):
-            if is_abandoned(Path(run.data.tags[FOLDER])):
-                self._bury(run.info.run_id)
+    def _say(self, verb: str, **arguments: Any) -> None:
+        self._keep(verb, **arguments)
+        if self._begun:
+            self._thread.submit(self._publish)
 
-    def close_children(self) -> None:
-        for run in self._running(PARENT_RUN, self.run_id):
-            self._bury(run.info.run_id)
+    def _publish(self, *, last: bool = False) -> None:
+        """Publishes what waits, in order, until something cannot be.
 
-    def _running(self, tag: str, value: str) -> list["Run"]:
-        query = f"attributes.status = 'RUNNING' and tags.`{tag}` = '{value}'"
-        return list(self.client.search_runs([self.experiment_id], query))
+        The `last` time, what cannot be is passed over as long as the store answers: the run is to
+        be closed.
+        """
+        if time.monotonic() < self._silent_until and not last:
+            return
+        passed_over: list[Entry] = []
+        try:
+            run = self._opened()
+            while self._waiting:
+                verb, arguments = self._waiting[0]
+                if verb == CLOSE and passed_over:
+                    arguments = {**arguments, "is_whole": False}
+                try:
+                    getattr(run, verb)(**arguments)
+                except Exception as error:
+                    if not last or _is_locked(error):
+                        raise
+                    self._error = error
+                    store.knock(self.config)
+                    passed_over.append(self._waiting[0])
+                self._waiting.popleft()
+            if not passed_over:
+                self._error = None
+        except Exception as error:  # whatever a store comes to: training goes on without it
+            if not self._error and not last:
+                logger.warning(
+                    f"the run cannot be published now ({store.reason(error)}); training goes on, "
+                    "and what is missing follows when the store can be used"
+                )
+            self._error, self._silent_until = error, time.monotonic() + RETRY_SECONDS
+        self._waiting.extendleft(reversed(passed_over))
 
-    def _bury(self, run_id: str) -> None:
-        if self.client.get_run(run_id).info.status != "RUNNING":
-            return  # it ended, and gave its lock back, while we looked
-        self.client.set_tag(run_id, "outcome", "interrupted")
-        self.client.set_terminated(run_id, "KILLED")
-        logger.info(f"run {run_id[:8]} had died; it is closed as KILLED now")
+    def _publish_all(self) -> None:
+        """As `_publish` the last time; a store that another process has locked is waited for."""
+        until = time.monotonic() + LOCKED_SECONDS
+        self._publish(last=True)
+        if self._waiting and _is_locked(self._error):
+            logger.info(f"another process has locked the store; waiting {LOCKED_SECONDS} s at most")
+        while self._waiting and _is_locked(self._error) and time.monotonic() < until:
+            time.sleep(0.5)
+            self._publish(last=True)
+        if not self._waiting:
+            self.journal.published()
 
-    def close(self, status: str) -> None:
-        self.client.set_terminated(self.run_id, status)
+    def _opened(self) -> MlflowRun:
+        """The open run; with the first one, those of this machine that died are seen to."""
+        if self._run is None:
+            assert self.journal.opening
+            with store.opened(self.config) as client:
+                self._run = MlflowRun(
+                    client,
+                    store.uri(self.config),
+                    self.journal.opening,
+                    self.folder,
+                    self.journal.run_id,
+                )
+                if self._run.run_id != self.journal.run_id:
+                    self.journal.opened(self._run.run_id)
+            for run_id, folder in self._run.the_dead() if self._sees_to_the_dead else ():
+                if not publish_left(folder, self.config):
+                    self._run.bury(run_id)
+        return self._run
 
-    def _experiment_id(self, name: str) -> str:
-        from mlflow.exceptions import MlflowException
 
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
-            try:
-                return str(self.client.create_experiment(name, tags=KIND))
-            except MlflowException:  # another process was first
-                found = self.client.get_experiment_by_name(name)
-                if found is None:
-                    raise
-        return str(found.experiment_id)
-
-
-@contextmanager
-def _fluent(uri: str, experiment_id: str) -> Iterator[None]:
-    """Within: what MLflow keeps for the whole process points at our run, and it stays silent."""
-    import keras
-
-    chatty = keras.config.is_interactive_logging_enabled()
-    experiment_before = os.environ.get("MLFLOW_EXPERIMENT_ID")
-    os.environ["MLFLOW_EXPERIMENT_ID"] = experiment_id  # where the model is listed
-    # MLflow loads the model and tries the example: no progress bar, no hint about its tracing.
-    keras.config.disable_interactive_logging()
-    hints = logging.getLogger("tensorflow")
-    hints_before = hints.level
-    hints.setLevel(logging.ERROR)
+def publish_left(folder: Path, config: Tracking) -> bool:
+    """Whether the run in this folder, which no process holds, had ended and is published now."""
     try:
-        with meant(uri):
-            yield
-    finally:
-        hints.setLevel(hints_before)
-        if chatty:
-            keras.config.enable_interactive_logging()
-        del os.environ["MLFLOW_EXPERIMENT_ID"]
-        if experiment_before is not None:
-            os.environ["MLFLOW_EXPERIMENT_ID"] = experiment_before
+        with held(folder):
+            record = Record(folder, config)
+            done = bool(record.journal.status) and record.publish()
+    except (OSError, ValueError):  # a folder without a journal that could be read
+        return False
+    if done:
+        logger.info(f"run {record.run_id[:8]} had not been published whole; now it is")
+    return done
 
 
-def _text(value: Any) -> str:
-    """A param as it would be typed on the command line."""
-    return value if isinstance(value, str) else json.dumps(value)
+def _which(metrics: Mapping[str, float], step: int, **_: float) -> tuple[int, frozenset[str]]:
+    return step, frozenset(metrics)
+
+
+def _is_locked(error: Exception | None) -> bool:
+    return "database is locked" in str(error)

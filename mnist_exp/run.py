@@ -43,7 +43,7 @@ def job(values: DictConfig) -> "Outcome":
         return _sweep_job(values, folder, overrides)
     with sentences(empty_folder=folder):
         refuse_lists(context.runtime.choices)
-        outcome = _run(values, folder, overrides)
+        outcome = _resume(values, overrides) if values.resume else _run(values, folder, overrides)
         _say_where(outcome)
         finished.append(outcome)
         return outcome
@@ -91,6 +91,23 @@ def _run(values: DictConfig, folder: Path, overrides: list[str]) -> "Outcome":
     from mnist_exp.experiment import run_experiment  # heavy, so after the config proved valid
 
     return run_experiment(config, folder=folder, overrides=overrides, trial=_trial())
+
+
+def _resume(values: DictConfig, overrides: list[str]) -> "Outcome":
+    if len(overrides) > 1:
+        raise InputError(
+            "resume: the run goes on as its record says, so it stands alone; without "
+            f"{', '.join(each for each in overrides if not each.startswith('resume='))}"
+        )
+    reference = overrides[0].partition("=")[2].strip("'\"")  # as typed: some ids look like numbers
+    from mnist_exp.experiment import resume_experiment
+
+    if Path(reference).exists():
+        return resume_experiment(Path(reference))
+    from mnist_exp import runs
+
+    where = runs.tracking(values.tracking.experiment, values.tracking.uri)
+    return resume_experiment(Path(runs.to_resume(reference, where).folder))
 
 
 def _trial() -> Trial | None:

@@ -58,6 +58,19 @@ def find(reference: str, where: Tracking) -> Run:
     raise InputError(f"--run {reference}: {len(found)} runs match; give the id of one:{told}")
 
 
+def to_resume(reference: str, where: Tracking) -> Run:
+    """The run of this id, or of this beginning of one; raises `InputError`."""
+    with store.opened_to_read(where) as client:
+        found = _by_id(client, where, reference)
+    if len(found) != 1:
+        came = f"the beginning of {len(found)} ids" if found else "neither"
+        raise InputError(
+            f"resume={reference}: expected the folder of a run or the id of one in "
+            f"{store.shown(where)}, this is {came}"
+        )
+    return found[0]
+
+
 def search(where: Tracking, query: str = "") -> list[Run]:
     """The experiment's FINISHED runs that fit MLflow's filter, the latest first.
 

@@ -81,6 +81,7 @@ class Train(Part):
 
     epochs: Annotated[int, Field(ge=1)]
     clean_epochs: Annotated[int, Field(ge=0)] = 0  # the last ones, without augmentation
+    checkpoint_every: Annotated[int, Field(ge=1)] = 1  # so many epochs
     batch_size: Annotated[int, Field(ge=1)]
     loss: Literal["sparse_categorical_crossentropy", "categorical_crossentropy"]
     label_smoothing: Fraction
@@ -171,4 +172,4 @@ class Config(Part):
 
 def keys() -> list[str]:
     """Every dotted key that some config may hold."""
-    return sorted({*parts.keys(Config), *parts.keys(SearchSettings, "hydra.sweeper.")})
+    return sorted({*parts.keys(Config), *parts.keys(SearchSettings, "hydra.sweeper."), "resume"})

@@ -2,10 +2,12 @@
 
 import logging
 import os
+import re
 import sqlite3
 import sys
+import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from textwrap import shorten
@@ -31,6 +33,7 @@ SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # else minutes at a closed port
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds without a byte; 120 of its own
 }
 
 TO_WRITE = "name another with tracking.uri=..., or run without one: tracking.enabled=false"
@@ -65,6 +68,8 @@ def opened(config: Tracking, *, to_write: bool = True) -> Iterator["MlflowClient
 
     try:
         with schema_lock(where):
+            if where.startswith(SQLITE):
+                _make_whole(_sqlite_file(where))
             yield MlflowClient(where)
     except _errors() as error:
         raise _unusable(where, error, to_write) from error
@@ -127,6 +132,7 @@ def knock(config: Tracking, *, to_write: bool = True) -> None:
         os.environ.setdefault(name, value)
     # What it retries ends well, or in an error that is told.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     where = uri(config)
     try:
         if where.startswith(SQLITE):
@@ -168,6 +174,24 @@ def _try_database(file: Path, to_write: bool) -> None:
                 raise
 
 
+def _make_whole(file: Path) -> None:
+    """Makes the database, if there is none: beside its place, since MLflow takes a second.
+
+    A process killed meanwhile would leave tables that no MLflow could use or complete.
+    """
+    if file.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    for left in file.parent.glob(f"{file.name}.*.part"):
+        left.unlink()
+    part = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")  # MLflow remembers names
+    SqlAlchemyStore(f"{SQLITE}{part}", "./mlruns").engine.dispose()
+    with suppress(FileExistsError):  # an mlflow ui was quicker
+        os.link(part, file)
+    part.unlink()
+
+
 def _sqlite_file(where: str) -> Path:
     file = Path(where.removeprefix(SQLITE))
     if not file.parent.is_dir():
@@ -193,9 +217,19 @@ def _errors() -> tuple[type[Exception], ...]:
 
 def _unusable(where: str, error: Exception, to_write: bool) -> InputError:
     advice = TO_WRITE if to_write else TO_READ
-    first = str(error).strip().partition("\n")[0]  # SQLAlchemy adds the statement below
-    reason = shorten(without_password(first), 160, placeholder=" ...")
     start = "start it, " if urlsplit(where).scheme in PORTS else ""
     return InputError(
-        f"{without_password(where)}: this tracking store cannot be used ({reason}); {start}{advice}"
+        f"{without_password(where)}: this tracking store cannot be used ({reason(error)}); "
+        f"{start}{advice}"
     )
+
+
+def reason(error: BaseException) -> str:
+    """What a store raised, in one line without passwords."""
+    if isinstance(error, InputError) and error.__cause__:
+        return reason(error.__cause__)
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if lines[0].startswith("(raised as a result of") and lines[1:]:  # SQLAlchemy's advice to MLflow
+        del lines[0]
+    first = re.sub(r"^\((\w+\.)+\w+\) ", "", lines[0])  # the library's name of it
+    return shorten(without_password(first), 160, placeholder=" ...")

@@ -165,8 +165,7 @@ def _run(
             with uninterrupted():
                 results |= {n: results[n].as_left(folder, started) for n in batch}
                 plan.tell([results[n] for n in batch])
-                with tracking.best_effort(parent):  # what is known here is kept, whatever it says
-                    parent.close_children()  # what still seems to run has lost its worker
+                parent.close_children()  # what still seems to run has lost its worker
         failed += sum(results[n].state == "failed" for n in batch)
 
 
@@ -223,9 +222,8 @@ def _summarise(
     if top:
         logger.info(f"best: job {top.number}, {top.command}")
     states = Counter(result.state for result in results)
-    with tracking.best_effort(parent):
-        parent.log_tags({recorded.TITLE: title})
-        parent.log_metrics({f"sweep/{state}": count for state, count in states.items()}, step=0)
-        if top and top.outcome:
-            parent.log_tags({"best.run_id": top.outcome.run_id, "best.command": top.command})
-            parent.log_metrics({"sweep/best_val_accuracy": top.score}, step=0)
+    parent.log_tags({recorded.TITLE: title})
+    parent.log_metrics({f"sweep/{state}": count for state, count in states.items()}, step=0)
+    if top and top.outcome:
+        parent.log_tags({"best.run_id": top.outcome.run_id, "best.command": top.command})
+        parent.log_metrics({"sweep/best_val_accuracy": top.score}, step=0)

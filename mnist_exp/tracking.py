@@ -1,29 +1,28 @@
 """The only way a run is opened and closed: from RUNNING to FINISHED, FAILED or KILLED."""
 
 import getpass
-import logging
 import os
 import platform
 import time
 import traceback
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mnist_exp import store
-from mnist_exp.errors import PrunedError
-from mnist_exp.late import LateRecord
-from mnist_exp.locks import held
-from mnist_exp.records import FOLDER, HOST, PARENT_RUN, MlflowRun, Record
+from mnist_exp.errors import InputError, PrunedError
+from mnist_exp.journal import JOURNAL, Journal, Opening
+from mnist_exp.locks import held, is_abandoned
+from mnist_exp.mlflow_run import FOLDER, HOST, OUTCOME, PARENT_RUN, RECORD
+from mnist_exp.records import Record
 from mnist_exp.schema import Tracking
 from mnist_exp.signals import uninterrupted
 
-logger = logging.getLogger(__name__)
-
 PARENT = "MNIST_EXP_PARENT_RUN"  # not MLFLOW_RUN_ID: that one would override the run to open
 TRACEBACK = "traceback.txt"
+COMPLETE, PUBLISHED, MISSING = "complete already", "published", "not published whole"
 
 
 @contextmanager
@@ -37,76 +36,80 @@ def record(
     files: Sequence[str] = (),
     late: bool = False,
 ) -> Iterator[Record]:
-    """A run that is closed whatever happens, and `files` of its folder published.
+    """The record of the run in `folder`, closed whatever happens; `files` of it are published.
 
-    It is open, or with `late`, but in a sweep, will be when its `begin` is called or it is needed.
-    FINISHED at a normal end, KILLED at Ctrl-C, SIGTERM or pruning, FAILED otherwise; the traceback
-    is left in the folder. With `tracking.enabled=false` the record is kept by nobody.
-    Raises `InputError` when there is no store to write to.
+    It goes on with a record that is there already. Publishing begins at once, or with `late`, but
+    in a sweep, when its `begin` is called. The run ends as FINISHED, as KILLED at Ctrl-C, SIGTERM
+    or pruning, and else as FAILED, with the traceback left in the folder.
     """
     with held(folder):
-        run = Record()
+        run = Record(folder, config, sees_to_the_dead=True)
         try:
-            with uninterrupted():  # what came meanwhile is raised at its end, when `run` is set
-                if config.enabled:
-                    open_run = partial(_open, config, name, _run_tags(folder, tags), _now())
-                    if late and PARENT not in os.environ:  # a sweep looks after what died
-                        store.knock(config)
-                        run = LateRecord(open_run)
-                    else:
-                        run = open_run()
-            run.log_params(params)
+            with uninterrupted():  # what came meanwhile is raised at its end
+                if run.journal.opening:
+                    run.go_on()
+                else:
+                    run.journal.begin(_opening(config, name, folder, tags))
+                    run.log_params(params)
+            if not late or is_below_another():  # a sweep looks after what died
+                run.begin()
+                _ = run.run_id  # it is open
             yield run
         except (KeyboardInterrupt, PrunedError) as error:
-            outcome = "pruned" if isinstance(error, PrunedError) else "interrupted"
-            with uninterrupted(), best_effort(run):
-                _close(run, "KILLED", folder, files, outcome)
+            with uninterrupted():
+                outcome = "pruned" if isinstance(error, PrunedError) else "interrupted"
+                run.log_tags({OUTCOME: outcome})
+                run.log_files(files)
+                run.close("KILLED")
             raise
         except Exception:
             with uninterrupted():
-                if config.enabled and not run.run_id:
-                    raise  # refused before it began
                 (folder / TRACEBACK).write_text(traceback.format_exc())
-                with best_effort(run):
-                    _close(run, "FAILED", folder, [*files, TRACEBACK])
+                run.log_files([*files, TRACEBACK])
+                run.close("FAILED")
             raise
         with uninterrupted():
-            try:
-                run.log_files(folder, files)
-            except Exception:
-                run.close("FAILED")
-                raise
+            run.log_files(files)
             run.close("FINISHED")
 
 
-def _close(run: Record, status: str, folder: Path, files: Sequence[str], outcome: str = "") -> None:
-    """Ends the run with its outcome and its files; without them rather than not at all."""
+def is_below_another() -> bool:
+    """Whether the runs of this process are jobs of a sweep."""
+    return PARENT in os.environ
+
+
+def sync(folder: Path, uri: str | None = None) -> str:
+    """What came of publishing what is missing of the run in `folder`, in words.
+
+    `uri` is the store; default: the one the run was for. Raises `InputError` when there is no
+    record that could be read, or the store cannot be used.
+    """
     try:
-        if outcome:
-            run.log_tags({"outcome": outcome})
-        run.log_files(folder, files)
-    finally:
-        run.close(status)
+        opening = Journal(folder).opening
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / JOURNAL}: expected the record of a run ({error})") from error
+    if opening is None:
+        return COMPLETE  # it broke off before anything was said
+    if not is_abandoned(folder):
+        return "still running"
+    where = uri or (None if "***@" in opening.uri else opening.uri or None)
+    config = Tracking(enabled=True, uri=where, experiment=opening.experiment, skip_finished=False)
+    with held(folder):
+        run = Record(folder, config)
+        if run.journal.is_published:
+            return COMPLETE
+        store.knock(config)
+        if not run.journal.status:
+            run.log_tags({OUTCOME: "interrupted"})
+            run.close("KILLED")
+        else:
+            run.publish()
+        return PUBLISHED if run.journal.is_published else MISSING
 
 
-@contextmanager
-def best_effort(run: Record) -> Iterator[None]:
-    """Within: an error of the store is a warning; another error is on its way already."""
-    try:
-        yield
-    except Exception as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        which = f"run {run.run_id[:8]}" if run.run_id else "this run"
-        logger.warning(f"MLflow did not hear how {which} ended: {reason}")
-
-
-def _open(config: Tracking, name: str, tags: Mapping[str, str], start_time: int) -> MlflowRun:
-    """A new run; those of this machine that died are closed first."""
-    with store.opened(config) as client:
-        where = store.uri(config)
-        run = MlflowRun(client, where, config.experiment, name, tags, start_time)
-        run.close_the_dead()
-        return run
+def _opening(config: Tracking, name: str, folder: Path, tags: Mapping[str, str]) -> Opening:
+    where = store.shown(config) if config.enabled else ""
+    return Opening(where, config.experiment, name, _run_tags(folder, tags), _now())
 
 
 def _now() -> int:
@@ -118,6 +121,7 @@ def _run_tags(folder: Path, tags: Mapping[str, str]) -> dict[str, str]:
         "mlflow.user": _user(),
         "mlflow.source.name": "python -m mnist_exp.run",
         "mlflow.source.type": "LOCAL",
+        RECORD: uuid.uuid4().hex,
         HOST: platform.node(),
         FOLDER: str(folder.absolute()),
     }

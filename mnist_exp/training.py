@@ -10,12 +10,14 @@ import numpy as np
 
 from mnist_exp import augmentation, hardware, models, optimizers
 from mnist_exp.architectures import ModelConfig
+from mnist_exp.checkpoints import Checkpoint, Checkpoints
 from mnist_exp.data import Dataset
 from mnist_exp.epoch import EpochLoop
 from mnist_exp.errors import DivergedError
 from mnist_exp.optimizers import learning_rates
 from mnist_exp.schema import Config, NoAugment, OptimizerConfig, Train
 
+NOT_COMPILED = {"epochs": 1, "clean_epochs": 0, "checkpoint_every": 1, "patience": None}
 NO_AUGMENT = NoAugment(name="none")
 # Keras' callbacks monitor its own names, so they hear of both.
 KERAS = {
@@ -57,7 +59,7 @@ def prepare(config: Config, data: Dataset) -> EpochLoop:
     loop = _compiled(
         config.model,
         config.optimizer.model_copy(update={"learning_rate": 1.0}),
-        train.model_copy(update={"epochs": 1, "clean_epochs": 0, "patience": None}),
+        train.model_copy(update=NOT_COMPILED),
         len(data.train_labels),
     )
     keras.utils.set_random_seed(config.seed)
@@ -67,12 +69,17 @@ def prepare(config: Config, data: Dataset) -> EpochLoop:
 
 
 def fit(
-    loop: EpochLoop, config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()
+    loop: EpochLoop,
+    config: Config,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    checkpoints: Checkpoints | None = None,
+    start: Checkpoint | None = None,
 ) -> History:
     """Trains the loop's model; its weights end as the last, the best or the averaged ones.
 
     Callbacks hear of epochs, by our names of the figures and by Keras', and of batches once per
-    stretch of them. Raises `DivergedError` when an epoch's loss is not finite.
+    stretch of them. From the checkpoint `start` training goes on to the end it would have come to.
+    Raises `DivergedError` when an epoch's loss is not finite.
     """
     model, optimizer, train = loop.model, loop.optimizer, config.train
     model.optimizer, model.stop_training = optimizer, False  # where callbacks look
@@ -80,10 +87,13 @@ def fit(
     hooks = keras.callbacks.CallbackList(
         list(callbacks), model=model, epochs=train.epochs, steps=loop.steps
     )
-    history = History(compile_seconds=loop.compile())
-    best = BestWeights(train.patience)
+    history, best = History(compile_seconds=loop.compile()), BestWeights(train.patience)
+    if start:
+        _restore(start, loop, history, best)
     hooks.on_train_begin()
-    for epoch in range(train.epochs):
+    for epoch in range(len(history.epochs), train.epochs):
+        if best.is_stale or model.stop_training:
+            break
         hooks.on_epoch_begin(epoch)
         order = np.random.default_rng([config.seed, epoch]).permutation(len(loop.labels))
         if config.schedule.name != "constant" or config.schedule.warmup:
@@ -96,21 +106,46 @@ def fit(
         change = partial(augmentation.change, augment, [config.seed, epoch, 1])
         row = loop.run(order, rates, hooks.on_train_batch_end, change)
         _refuse_divergence(row["train/loss"], epoch, peak)
+        is_due = checkpoints is not None and checkpoints.is_due(epoch + 1)
+        state = loop.state() if is_due else []
         with loop.averaged_weights():
             row |= loop.validate()
             _refuse_divergence(row.get("val/loss", 0.0), epoch, peak)
             history.epochs.append(row)
             history.seconds += row["train/epoch_seconds"]
-            hooks.on_epoch_end(epoch, row | {KERAS[k]: v for k, v in row.items() if k in KERAS})
             best.see(model, row)
-        if best.is_stale or model.stop_training:
-            break
+            if checkpoints and state:
+                checkpoints.save(epoch + 1, _checkpoint(state, history, best))
+            hooks.on_epoch_end(epoch, row | {KERAS[k]: v for k, v in row.items() if k in KERAS})
     loop.keep_averaged_weights()
     history.best_epoch = best.restore(model)
     if not loop.is_finite():  # the last step is in no epoch's loss
         _refuse_divergence(math.nan, len(history.epochs) - 1, peak)
     hooks.on_train_end(history.epochs[-1])
     return history
+
+
+def _checkpoint(state: Sequence[np.ndarray], history: History, best: "BestWeights") -> Checkpoint:
+    facts = {
+        "seconds": history.seconds,
+        "compile_seconds": history.compile_seconds,
+        "best_loss": best.loss,
+        "best_epoch": best.epoch,
+    }
+    return Checkpoint(list(history.epochs), facts, {"state": state, "best": best.weights})
+
+
+def _restore(
+    checkpoint: Checkpoint, loop: EpochLoop, history: History, best: "BestWeights"
+) -> None:
+    loop.restore(checkpoint.arrays["state"])
+    facts = checkpoint.facts
+    history.epochs = list(checkpoint.epochs)
+    history.seconds = facts["seconds"]
+    history.compile_seconds += facts["compile_seconds"]
+    best.seen = len(history.epochs)
+    best.loss, best.epoch = facts["best_loss"], int(facts["best_epoch"])
+    best.weights = list(checkpoint.arrays.get("best", []))
 
 
 class BestWeights:

@@ -19,14 +19,13 @@ from mnist_exp import (
     models,
     plots,
     progress,
-    records,
     report,
     run_experiment,
 )
 from mnist_exp.data import Dataset
 from mnist_exp.errors import DivergedError, InputError
 from mnist_exp.experiment import Outcome
-from mnist_exp.late import LateRecord
+from mnist_exp.mlflow_run import MlflowRun
 
 FIGURES = {
     "learning_curves",
@@ -66,6 +65,7 @@ def outcome(store: str, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 def test_the_folder_tells_everything(outcome: Outcome) -> None:
     assert {path.name for path in outcome.folder.iterdir()} - {"code.diff"} == {
         "config.yaml",
+        "record.jsonl",
         "overrides.txt",
         "run.log",
         "history.csv",
@@ -254,9 +254,7 @@ def test_an_interrupted_run_keeps_what_it_has(
     assert latest.data.metrics["train/loss"] in [float(row["train/loss"]) for row in rows]
 
 
-@pytest.mark.parametrize(
-    "moment", ["models.timed_scores", "plots.confusion_matrix", "records.MlflowRun.log_model"]
-)
+@pytest.mark.parametrize("moment", ["models.timed_scores", "plots.confusion_matrix"])
 def test_a_signal_after_training_ends_the_run_too(
     store: str, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +272,22 @@ def test_a_signal_after_training_ends_the_run_too(
     assert (tmp_path / "run" / "model.keras").exists()
 
 
+def test_a_signal_while_a_finished_run_is_published_comes_after_that(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = MlflowRun.close
+
+    def strike(self: MlflowRun, status: str, at: float) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        real(self, status, at)
+
+    monkeypatch.setattr(MlflowRun, "close", strike)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(tiny(f"tracking.uri={store}"), folder=tmp_path / "run")
+    outcome = Outcome.load(tmp_path / "run")
+    assert mlflow.MlflowClient(store).get_run(outcome.run_id).info.status == "FINISHED"
+
+
 def test_weights_broken_by_the_last_step_are_a_divergence(tmp_path: Path) -> None:
     config = tiny("tracking.enabled=false", "data.validation_split=0", "train.batch_size=200")
     wild = config.optimizer.model_copy(update={"learning_rate": 1e38})
@@ -285,22 +299,15 @@ def test_an_epoch_that_mlflow_did_not_hear_of_is_told_later(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("WARNING", "mnist_exp")
-    real, calls = records.MlflowRun.log_metrics, []
+    real, calls = MlflowRun.log_metrics, []
 
-    def out_of_order(self: records.MlflowRun, metrics: dict, step: int, at: float) -> None:
+    def out_of_order(self: MlflowRun, metrics: dict, step: int, at: float) -> None:
         calls.append(step)
         if len(calls) == 2:
             raise OSError("no route to host")
         real(self, metrics, step, at)
 
-    monkeypatch.setattr(records.MlflowRun, "log_metrics", out_of_order)
-    begin = LateRecord.begin
-
-    def begin_at_once(self: LateRecord) -> None:
-        begin(self)
-        self._opening.result()  # waits: before it is open, an error is nobody's to hear
-
-    monkeypatch.setattr(LateRecord, "begin", begin_at_once)
+    monkeypatch.setattr(MlflowRun, "log_metrics", out_of_order)
     outcome = run_experiment(
         tiny(f"tracking.uri={store}", "train.epochs=4"), folder=tmp_path / "run"
     )

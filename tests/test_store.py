@@ -96,6 +96,28 @@ def test_a_database_of_a_later_mlflow_is_refused(tmp_path: Path) -> None:
         client.search_experiments()
 
 
+def test_a_new_database_is_there_as_a_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in between, it would be of no use to anyone for good."""
+    from mlflow.store.db import utils
+
+    real = utils._upgrade_db
+
+    def dies(engine: object) -> None:
+        raise KeyboardInterrupt
+
+    where = tracking(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setattr(utils, "_upgrade_db", dies)
+    with pytest.raises(KeyboardInterrupt), store.opened(where):
+        pass
+    assert not (tmp_path / "mlflow.db").exists()
+    monkeypatch.setattr(utils, "_upgrade_db", real)
+    with store.opened(where) as client:
+        assert [each.name for each in client.search_experiments()] == ["Default"]
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+
+
 def test_an_error_of_ours_stays_itself(tmp_path: Path) -> None:
     where = tracking(f"sqlite:///{tmp_path / 'mlflow.db'}")
     with pytest.raises(ZeroDivisionError), store.opened(where):

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from conftest import tiny
 
-from mnist_exp import models, records, tracking
+from mnist_exp import mlflow_run, models, tracking
 from mnist_exp.data import Dataset
 from mnist_exp.errors import InputError
+from mnist_exp.experiment import run_experiment
 from mnist_exp.schema import Tracking
 from mnist_exp.store import uri as store_uri
 
@@ -49,6 +50,7 @@ def test_a_run_carries_what_was_said(
     ) as record:
         assert client.get_run(record.run_id).info.status == "RUNNING"
         record.log_metrics({"val/accuracy": 0.5}, step=1)
+        record._thread.submit(lambda: None).result()
         live = client.get_metric_history(record.run_id, "val/accuracy")
         record.log_metrics({"val/accuracy": 0.75}, step=2)
         record.log_data(digits)
@@ -107,12 +109,13 @@ def test_a_job_lies_below_its_sweep(
 
 
 def test_a_logged_model_takes_raw_pixels(
-    opened: Callable, client: mlflow.MlflowClient, store: str, digits: Dataset
+    opened: Callable, client: mlflow.MlflowClient, store: str, digits: Dataset, tmp_path: Path
 ) -> None:
     model = models.build(tiny("model=dropout").model)
     images = digits.test_images[:20]
+    models.save(models.stock(model), tmp_path / "model.keras")
     with opened() as record:
-        record.log_model(models.stock(model), images[:2])
+        record.log_model("model.keras", images[:2])
     assert not mlflow.is_tracking_uri_set()  # what log_model needs is put back
     mlflow.set_tracking_uri(store)
     loaded = mlflow.pyfunc.load_model(f"runs:/{record.run_id}/model")
@@ -147,19 +150,20 @@ def test_telemetry_is_off() -> None:
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
-def test_an_interrupt_during_a_write_comes_after_it(
+def test_an_interrupt_during_a_write_leaves_it_whole(
     opened: Callable, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Broken off in the middle, it would leave the store locked and the run RUNNING."""
+    real = mlflow.MlflowClient.log_batch
+
+    def interrupted(*arguments: object, **more: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        real(*arguments, **more)  # type: ignore[arg-type]
+
     with pytest.raises(KeyboardInterrupt), opened() as record:
-        real = record.client.log_batch
-
-        def interrupted(*arguments: object, **more: object) -> None:
-            signal.raise_signal(signal.SIGINT)
-            real(*arguments, **more)
-
-        monkeypatch.setattr(record.client, "log_batch", interrupted)
+        monkeypatch.setattr(mlflow.MlflowClient, "log_batch", interrupted)
         record.log_metrics({"val/accuracy": 0.5}, step=1)
+        record._thread.submit(monkeypatch.undo).result()
     run = client.get_run(record.run_id)
     assert run.info.status == "KILLED"
     assert run.data.metrics == {"val/accuracy": 0.5}
@@ -168,10 +172,11 @@ def test_an_interrupt_during_a_write_comes_after_it(
 def test_an_interrupt_while_the_run_is_opened_leaves_it_killed(
     opened: Callable, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def strike(_: object) -> None:
+    def strike(_: object) -> list[object]:
         signal.raise_signal(signal.SIGINT)
+        return []
 
-    monkeypatch.setattr(tracking.MlflowRun, "close_the_dead", strike)
+    monkeypatch.setattr(mlflow_run.MlflowRun, "the_dead", strike)
     with pytest.raises(KeyboardInterrupt), opened(name="struck"):
         pass
     experiment = client.get_experiment_by_name("rooms").experiment_id
@@ -209,8 +214,9 @@ def test_a_run_that_ends_while_its_lock_is_looked_at_stays_finished(
             client.set_terminated(ending, "FINISHED")
             return True
 
-        monkeypatch.setattr(records, "is_abandoned", ends_now)
-        record.close_the_dead()
+        monkeypatch.setattr(mlflow_run, "is_abandoned", ends_now)
+        assert record._run.the_dead()
+        record._run.bury(ending)
     assert client.get_run(ending).info.status == "FINISHED"
 
 
@@ -219,7 +225,8 @@ def test_two_runs_may_name_the_same_new_data_set_at_once(
 ) -> None:
     """MLflow's stores insert it twice, and refuse the second."""
     with opened() as record:
-        real = record.client.log_inputs
+        assert record.run_id
+        real = record._run.client.log_inputs
         calls = []
 
         def too_late(*arguments: object) -> None:
@@ -228,7 +235,7 @@ def test_two_runs_may_name_the_same_new_data_set_at_once(
                 raise mlflow.MlflowException("duplicate key")
             real(*arguments)
 
-        monkeypatch.setattr(record.client, "log_inputs", too_late)
+        monkeypatch.setattr(record._run.client, "log_inputs", too_late)
         record.log_data(digits)
     run = client.get_run(record.run_id)
     assert [named.dataset.name for named in run.inputs.dataset_inputs] == ["mnist5k"]
@@ -248,18 +255,12 @@ def test_a_sweep_closes_what_its_dead_workers_left_on_any_machine(
 
 
 def test_a_closed_port_is_answered_in_a_sentence_without_the_password(tmp_path: Path) -> None:
-    closed = Tracking(
-        enabled=True, uri="http://me:s3c@ret@127.0.0.1:9", experiment="x", skip_finished=False
-    )
-    with (
-        pytest.raises(
-            InputError, match=r"^http://\*\*\*@127.0.0.1:9: this tracking store"
-        ) as error,
-        tracking.record(closed, name="", folder=tmp_path, params={}, tags={}),
-    ):
-        pass
+    closed = tiny("tracking.uri='http://me:s3c@ret@127.0.0.1:9'")
+    with pytest.raises(InputError, match=r"^http://\*\*\*@127.0.0.1:9: this tracking") as error:
+        run_experiment(closed, folder=tmp_path / "run")
     assert "s3c" not in str(error.value)
     assert "tracking.enabled=false" in str(error.value)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,33 +269,3 @@ def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(tracking.getpass, "getuser", nobody)
     assert tracking._user() == str(os.getuid())
-
-
-def test_what_cannot_be_published_is_no_finished_run(
-    opened: Callable, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(OSError, match="disk full"), opened(files=["history.csv"]) as record:
-
-        def full(*_: object) -> None:
-            raise OSError("disk full")
-
-        monkeypatch.setattr(record, "log_files", full)
-    assert client.get_run(record.run_id).info.status == "FAILED"
-
-
-def test_an_interrupted_run_is_killed_even_if_nothing_can_be_published(
-    opened: Callable,
-    client: mlflow.MlflowClient,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level("WARNING", "mnist_exp")
-    with pytest.raises(KeyboardInterrupt), opened(files=["history.csv"]) as record:
-
-        def full(*_: object) -> None:
-            raise OSError("disk full")
-
-        monkeypatch.setattr(record, "log_files", full)
-        raise KeyboardInterrupt
-    assert client.get_run(record.run_id).info.status == "KILLED"
-    assert f"did not hear how run {record.run_id[:8]} ended: disk full" in caplog.text

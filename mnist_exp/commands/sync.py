@@ -1,0 +1,36 @@
+"""sync: what a store did not hear of, published from the run folders."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnist_exp.commands.options import StoreOption
+from mnist_exp.errors import InputError
+from mnist_exp.terminal import console
+
+
+def sync(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="FOLDER...", help="Run folders, or what they lie in: outputs."),
+    ],
+    tracking_uri: StoreOption = None,
+) -> None:
+    """Publish what MLflow did not hear of runs: it was not there, or their process died."""
+    from mnist_exp import tracking
+    from mnist_exp.journal import JOURNAL
+
+    found = sorted(path.parent for folder in folders for path in folder.rglob(JOURNAL))
+    if not found:
+        named = " ".join(str(folder) for folder in folders)
+        raise InputError(f"{named}: expected folders that runs were made in, with a {JOURNAL}")
+    states = {folder: tracking.sync(folder, tracking_uri) for folder in found}
+    for folder, state in states.items():
+        if state != tracking.COMPLETE or len(found) == 1:
+            console.print(f"{folder}: {state}", markup=False)
+    if len(found) > 1:
+        complete = sum(state == tracking.COMPLETE for state in states.values())
+        console.print(f"{complete} of {len(found)} runs were complete already", markup=False)
+    if tracking.MISSING in states.values():
+        raise typer.Exit(1)

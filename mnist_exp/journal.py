@@ -1,0 +1,100 @@
+"""The run folder's own record: a line of JSON for everything that was said of the run."""
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+JOURNAL = "record.jsonl"
+OPEN, OPENED, PUBLISHED, CLOSE = "open", "opened", "published", "close"
+VERBS = {
+    "log_params", "log_metrics", "log_tags", "log_data", "log_model", "log_files",
+    "close_children", "go_on", CLOSE,
+}  # fmt: skip
+Entry = tuple[str, dict[str, Any]]  # what was said (a method of `MlflowRun`), and its arguments
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a run is opened with."""
+
+    uri: str  # of the store, without a password
+    experiment: str
+    name: str
+    tags: Mapping[str, str]
+    start_time: int  # milliseconds since 1970
+
+
+class Journal:
+    """The lines so far, and the way to add one; lines outlive a killed process."""
+
+    def __init__(self, folder: Path) -> None:
+        """Of the run in this folder, new or there already.
+
+        Raises `OSError` or `ValueError` for one that cannot be read.
+        """
+        self.folder, self.path = folder, folder / JOURNAL
+        self.opening: Opening | None = None
+        self.run_id = ""  # MLflow's
+        self.is_published = False
+        self.said: list[Entry] = []
+        self._writing = threading.Lock()
+        if self.path.exists():
+            for line in self._whole_lines():
+                ((verb, arguments),) = json.loads(line).items()
+                self._take(verb, arguments)
+
+    @property
+    def status(self) -> str:
+        """How the run was closed; empty while it goes on."""
+        last = self.said[-1] if self.said else ("", {})
+        return str(last[1]["status"]) if last[0] == CLOSE else ""
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The config values that were said; none before."""
+        return next((said["params"] for verb, said in self.said if verb == "log_params"), {})
+
+    def begin(self, opening: Opening) -> None:
+        """The first line."""
+        self._add(OPEN, asdict(opening))
+
+    def opened(self, run_id: str) -> None:
+        """The run has this id in MLflow."""
+        self._add(OPENED, {"run_id": run_id})
+
+    def published(self) -> None:
+        """MLflow has everything."""
+        self._add(PUBLISHED, {})
+
+    def say(self, verb: str, **arguments: Any) -> None:
+        """Something of the run that is to be published."""
+        self._add(verb, arguments)
+
+    def _add(self, verb: str, arguments: dict[str, Any]) -> None:
+        line = json.dumps({verb: arguments})
+        with self._writing, self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+        self._take(verb, arguments)
+
+    def _take(self, verb: str, arguments: dict[str, Any]) -> None:
+        if verb == OPEN:
+            self.opening = Opening(**arguments)
+        elif verb == OPENED:
+            self.run_id = arguments["run_id"]
+        elif verb in VERBS:
+            self.said.append((verb, arguments))
+        elif verb != PUBLISHED:
+            raise ValueError(f"unknown entry {verb}")
+        self.is_published = verb == PUBLISHED
+
+    def _whole_lines(self) -> list[str]:
+        """What is in the file; a last line that broke off is cut away."""
+        text = self.path.read_bytes()
+        whole = text[: text.rfind(b"\n") + 1]
+        if whole != text:
+            with self.path.open("r+b") as file:
+                file.truncate(len(whole))
+        return whole.decode().splitlines()

@@ -1,0 +1,224 @@
+"""What breaks in the middle of a run costs nothing: a process killed, a server gone, a lock."""
+
+import csv
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from tracking_server import TrackingServer
+
+from mnist_exp.config import compose
+from mnist_exp.experiment import run_experiment
+from mnist_exp.journal import JOURNAL, Journal
+
+EVERYTHING = [
+    "data=mnist5k", "data.limit=2000", "train.epochs=8", "train.ema=0.9", "train.clean_epochs=1",
+    "augment=affine", "schedule=onecycle", "optimizer=adamw", "train.batch_size=48",
+]  # fmt: skip
+KINDS = {
+    "dense": ["model=dropout", "model.units=[64]"],
+    "conv": ["model=cnn", "model.filters=[8,8]", "model.units=[16]", "model.dropout=0.3"],
+}
+# A run that kills itself: some time after its training began, or while a checkpoint is written.
+MORTAL = """
+import os, random, signal, sys, threading
+from mnist_exp import checkpoints, progress, run
+
+seed = sys.argv.pop(1)
+chance = random.Random(seed)
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if int(seed) % 2:
+    writes = iter([0] * chance.randrange(1, 5))
+    real = os.fsync
+    checkpoints.os.fsync = lambda file: die() if next(writes, None) is None else real(file)
+else:
+    real = progress.EpochBar.on_train_begin
+
+    def begin(bar, logs=None):
+        threading.Timer(chance.uniform(0, 0.7), die).start()
+        real(bar, logs)
+
+    progress.EpochBar.on_train_begin = begin
+run.main()
+"""
+
+
+def begin(folder: Path, *arguments: str, code: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    how = ["-c", *code] if code else ["-m", "mnist_exp.run"]
+    return subprocess.Popen(
+        [sys.executable, *how, *arguments],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    said, _ = process.communicate(timeout=240)
+    assert "Traceback" not in said, said
+    return said
+
+
+def figures(folder: Path) -> list[dict[str, str]]:
+    with (folder / "history.csv").open(newline="") as file:
+        return [
+            {k: v for k, v in row.items() if "seconds" not in k} for row in csv.DictReader(file)
+        ]
+
+
+def assert_same(ours: Path, theirs: Path) -> None:
+    assert figures(ours) == figures(theirs)
+    found = [np.load(path / "predictions.npz")["probabilities"] for path in (ours, theirs)]
+    assert np.array_equal(*found)
+
+
+def killed_until_done(kind: str, seeds: Iterator[int], folder: Path) -> int:
+    """How often it was killed."""
+    first = begin(folder, str(next(seeds)), *EVERYTHING, *KINDS[kind], code=(MORTAL,))
+    kills = 0
+    process = first
+    while True:
+        said = ended(process)
+        if process.returncode == 0:
+            return kills
+        assert process.returncode == -signal.SIGKILL, said
+        kills += 1
+        (run,) = (path.parent for path in (folder / "outputs").rglob("config.yaml"))
+        seed = next(seeds, None)
+        resume = f"resume={run.relative_to(folder)}"
+        if seed is None:
+            process = begin(folder, resume)
+        else:
+            process = begin(folder, str(seed), resume, code=(MORTAL,))
+
+
+def kill_and_compare(kind: str, seeds: range, folder: Path) -> int:
+    config = compose([*EVERYTHING, *KINDS[kind], "tracking.enabled=false"])
+    run_experiment(config, folder=folder / "whole")
+    kills = killed_until_done(kind, iter(seeds), folder)
+    (run,) = (path.parent for path in (folder / "outputs").rglob("config.yaml"))
+    assert_same(run, folder / "whole")
+    assert not (run / "checkpoints").exists()
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    record = client.get_run(Journal(run).run_id)
+    assert record.info.status == "FINISHED"
+    history = client.get_metric_history(record.info.run_id, "train/loss")
+    assert [metric.step for metric in history] == list(range(1, 9))
+    experiment = record.info.experiment_id
+    others = [r for r in client.search_runs([experiment]) if r.info.run_id != record.info.run_id]
+    assert [r.data.metrics for r in others] == [{}] * len(others)  # killed before it had a journal
+    return kills
+
+
+def test_a_killed_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    assert kill_and_compare("dense", range(2), tmp_path) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_killed_again_and_again_comes_to_the_same_end(kind: str, tmp_path: Path) -> None:
+    kills = 0
+    for number, first in enumerate(range(100, 200, 5)):
+        place = tmp_path / str(number)
+        place.mkdir()
+        kills += kill_and_compare(kind, range(first, first + 5), place)
+        if kills >= 10:
+            return
+    pytest.fail(f"only {kills} kills")
+
+
+# A run whose tracking server dies at a moment of its choice.
+BEREFT = """
+import os, signal, sys
+from mnist_exp import experiment, progress, report, run, store
+
+moment, server = sys.argv.pop(1), int(sys.argv.pop(1))
+
+def then_kill(real):
+    def called(*arguments, **more):
+        found = real(*arguments, **more)
+        try:
+            os.killpg(server, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        return found
+    return called
+
+if moment == "before":
+    experiment.store.knock = then_kill(store.knock)
+elif moment == "during":
+    progress.EpochFile.on_epoch_end = then_kill(progress.EpochFile.on_epoch_end)
+else:
+    report.write = then_kill(report.write)
+run.main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["before", "during", "after"])
+def test_a_server_that_dies_costs_nothing(moment: str, tmp_path: Path) -> None:
+    server = TrackingServer(tmp_path / "server")
+    try:
+        server.start()
+        assert server.process
+        arguments = [moment, str(server.process.pid), f"tracking.uri={server.uri}"]
+        run = begin(tmp_path, *arguments, *EVERYTHING, *KINDS["dense"], code=(BEREFT,))
+        said = ended(run)
+        assert run.returncode == 0, said
+        server.process.wait(30)
+        (folder,) = (path.parent for path in (tmp_path / "outputs").rglob(JOURNAL))
+        assert "not all of this run could be published" in said
+        assert f"published with: python -m mnist_exp sync {folder}" in said
+        assert (folder / "figures/confusion_matrix.png").exists()
+        server.start()
+        sync = [sys.executable, "-m", "mnist_exp", "sync", "outputs"]
+        for words in ("published", "complete already"):
+            told = subprocess.run(
+                sync, cwd=tmp_path, check=True, timeout=240, capture_output=True, text=True
+            )
+            assert told.stdout == f"{folder.relative_to(tmp_path)}: {words}\n"
+            client = mlflow.MlflowClient(server.uri)
+            experiment = client.get_experiment_by_name("mnist").experiment_id
+            (record,) = client.search_runs([experiment])
+            assert record.info.status == "FINISHED"
+            history = client.get_metric_history(record.info.run_id, "val/accuracy")
+            assert [m.step for m in history] == list(range(1, 9))
+            assert [f"{m.value}" for m in history] == [r["val/accuracy"] for r in figures(folder)]
+            times = [m.timestamp for m in history]
+            assert times == sorted(times)
+            assert record.info.start_time < times[0] < times[-1] < record.info.end_time
+            assert len(record.outputs.model_outputs) == 1
+    finally:
+        server.kill()
+
+
+@pytest.mark.slow
+def test_a_store_locked_by_another_is_waited_for(tmp_path: Path) -> None:
+    """Locked from the third epoch until the run says at its end that it cannot publish."""
+    quick = ["data=mnist5k", "data.limit=500", "train.epochs=3", "tracking.uri=sqlite:///a.db"]
+    assert ended(begin(tmp_path, *quick)).count("epoch") == 3
+    with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as database:
+        database.execute("begin immediate")
+        run = begin(tmp_path, *quick, "seed=1")
+        assert run.stdout
+        said = []
+        for line in run.stdout:
+            said.append(line)
+            if line.startswith("warning: the run cannot be published now"):
+                break
+        assert "database is locked" in said[-1], said
+        database.execute("rollback")
+    rest = ended(run)
+    assert run.returncode == 0, rest
+    assert "not all of this run" not in rest
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/a.db")
+    experiment = client.get_experiment_by_name("mnist").experiment_id
+    assert [r.info.status for r in client.search_runs([experiment])] == ["FINISHED"] * 2

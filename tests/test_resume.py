@@ -1,0 +1,168 @@
+"""A run that broke off and goes on comes to what it would have come to, to the last bit."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import mlflow
+import numpy as np
+import pytest
+from conftest import tiny
+
+from mnist_exp import data as datasets
+from mnist_exp import progress
+from mnist_exp.errors import InputError
+from mnist_exp.experiment import Outcome, resume_experiment, run_experiment
+from mnist_exp.journal import Journal
+from mnist_exp.locks import held
+from mnist_exp.schema import Config
+
+EVERYTHING = [
+    "train.epochs=4", "train.ema=0.9", "train.clean_epochs=1", "augment=affine",
+    "schedule=onecycle", "optimizer=adamw", "train.batch_size=48", "train.patience=4",
+]  # fmt: skip
+SMALL_CONV = ["model=cnn", "model.filters=[4,4]", "model.units=[8]", "model.dropout=0.3"]
+SETTINGS = {
+    "dense": ["model=dropout", "model.units=[16]", *EVERYTHING],
+    "conv": [*SMALL_CONV, *EVERYTHING],
+    "plain": ["train.epochs=4", "optimizer=sgd", "train.checkpoint_every=2"],
+    "early": ["train.epochs=9", "train.patience=1", "optimizer.learning_rate=0.05"],
+}
+
+
+@pytest.fixture
+def breaks_off(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Lets the next run break off when it says what this epoch came to."""
+
+    def at(epoch: int) -> None:
+        class Broken(progress.EpochBar):
+            def on_epoch_end(self, now: int, logs: Any = None) -> None:
+                if now + 1 == epoch:
+                    monkeypatch.undo()
+                    raise KeyboardInterrupt
+                super().on_epoch_end(now, logs)
+
+        monkeypatch.setattr(progress, "EpochBar", Broken)
+
+    return at
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "history.csv").open(newline="") as file:
+        return [
+            {name: value for name, value in row.items() if "seconds" not in name}
+            for row in csv.DictReader(file)
+        ]
+
+
+def assert_same(ours: Path, theirs: Path) -> None:
+    assert rows(ours) == rows(theirs)
+    mine, other = (keras.models.load_model(path / "model.keras") for path in (ours, theirs))
+    for a, b in zip(mine.weights, other.weights, strict=True):
+        assert np.array_equal(a.numpy(), b.numpy()), a.path
+    for a, b in zip(mine.optimizer.variables, other.optimizer.variables, strict=True):
+        assert np.array_equal(a.numpy(), b.numpy()), a.path
+    found = [np.load(path / "predictions.npz")["probabilities"] for path in (ours, theirs)]
+    assert np.array_equal(*found)
+
+
+def made(name: str, store: str) -> Config:
+    return tiny(f"tracking.uri={store}", "tracking.experiment=resume", *SETTINGS[name])
+
+
+@pytest.mark.parametrize(("name", "epoch"), [("dense", 2), ("conv", 3), ("plain", 4), ("early", 2)])
+def test_a_run_that_goes_on_is_the_uninterrupted_one(
+    name: str, epoch: int, tmp_path: Path, store: str, breaks_off: Callable[[int], None]
+) -> None:
+    config = made(name, store)
+    run_experiment(config, folder=tmp_path / "whole")
+    breaks_off(epoch)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(config, folder=tmp_path / "broken")
+    run_id = Journal(tmp_path / "broken").run_id
+    client = mlflow.MlflowClient(store)
+    assert client.get_run(run_id).info.status == "KILLED"
+    outcome = resume_experiment(tmp_path / "broken")
+    assert outcome.run_id == run_id
+    assert_same(tmp_path / "broken", tmp_path / "whole")
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert "outcome" not in run.data.tags
+    told = [m.step for m in client.get_metric_history(run_id, "train/loss")]
+    assert told == list(range(1, len(rows(tmp_path / "whole")) + 1))
+    assert len(run.outputs.model_outputs) == 1
+
+
+def test_damage_costs_an_epoch_and_tells_none_twice(
+    tmp_path: Path, store: str, breaks_off: Callable[[int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = made("dense", store)
+    run_experiment(config, folder=tmp_path / "whole")
+    breaks_off(4)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(config, folder=tmp_path / "broken")
+    path = tmp_path / "broken/checkpoints/epoch-000004.npz"
+    path.write_bytes(path.read_bytes()[:-1000])
+    outcome = resume_experiment(tmp_path / "broken")
+    assert f"{path}: damaged" in caplog.text
+    assert_same(tmp_path / "broken", tmp_path / "whole")
+    history = mlflow.MlflowClient(store).get_metric_history(outcome.run_id, "val/loss")
+    assert [m.step for m in history] == [1, 2, 3, 4]
+
+
+def test_a_run_that_broke_off_after_training_is_scored(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mnist_exp import report
+
+    config = made("plain", store)
+
+    def full(*_: object) -> None:
+        raise OSError("figures: disk full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(report, "write_figures", full)
+        with pytest.raises(OSError, match="disk full"):
+            run_experiment(config, folder=tmp_path / "run")
+    outcome = resume_experiment(tmp_path / "run")
+    assert (tmp_path / "run/figures/confusion_matrix.png").exists()
+    run = mlflow.MlflowClient(store).get_run(outcome.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test/accuracy"] == outcome.metrics["test/accuracy"]
+
+
+def test_a_finished_run_gives_its_outcome(recorded: dict[str, Outcome]) -> None:
+    known = recorded["dense128-seed0"]
+    outcome = resume_experiment(known.folder)
+    assert outcome == known
+
+
+def test_what_cannot_go_on_is_refused(
+    tmp_path: Path, store: str, breaks_off: Callable[[int], None]
+) -> None:
+    with pytest.raises(InputError, match=r"resume=.*: expected the folder of a run, with its conf"):
+        resume_experiment(tmp_path)
+    breaks_off(2)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(made("plain", store), folder=tmp_path / "run")
+    with held(tmp_path / "run"), pytest.raises(InputError, match="is still running"):
+        resume_experiment(tmp_path / "run")
+    text = (tmp_path / "run/config.yaml").read_text()
+    (tmp_path / "run/config.yaml").write_text(text.replace("limit: 200", "limit: 210"))
+    with pytest.raises(InputError, match=r"config\.yaml is not what the run began with"):
+        resume_experiment(tmp_path / "run")
+
+
+def test_a_run_does_not_go_on_with_other_data(
+    tmp_path: Path, store: str, breaks_off: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks_off(2)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(made("plain", store), folder=tmp_path / "run")
+    real = datasets.load
+    monkeypatch.setattr(datasets, "load", lambda config: replace(real(config), digest="other"))
+    with pytest.raises(InputError, match="began with other data than"):
+        resume_experiment(tmp_path / "run")
