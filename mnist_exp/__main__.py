@@ -3,6 +3,7 @@
 import typer
 
 from mnist_exp.commands.compare import compare
+from mnist_exp.commands.doctor import doctor
 from mnist_exp.commands.evaluate import evaluate
 from mnist_exp.commands.export import export
 from mnist_exp.commands.predict import predict
@@ -20,7 +21,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (compare, evaluate, visualize, export, reproduce, promote, predict, serve, sync):
+COMMANDS = (
+    compare, evaluate, visualize, export, reproduce, promote, predict, serve, sync, doctor,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)
 
 

@@ -22,6 +22,7 @@ CONF = next(
     if folder.is_dir()
 )
 
+BLOTTED = "***@"  # a user and password before the @ of a URI
 RESUME = "resume"  # a key of the command alone, not of an experiment
 Kind = TypeVar("Kind", bound=Part)
 
@@ -127,7 +128,7 @@ def public(config: Config) -> dict[str, Any]:
 
 def without_password(text: str) -> str:
     """The text, with what stands before the @ of a URI blotted out."""
-    return re.sub(r"(?<=://)[^/\s]*@", "***@", text)
+    return re.sub(r"(?<=://)[^/\s]*@", BLOTTED, text)
 
 
 def from_yaml(text: str) -> Config:

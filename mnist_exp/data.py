@@ -84,6 +84,16 @@ def load(config: Data, *, url: str = download.URL) -> Dataset:
     )
 
 
+def on_this_machine(config: Data) -> str:
+    """Where the verified data set is, without a download; empty when it is not here.
+
+    Raises `InputError` for one that is damaged.
+    """
+    if config.path or os.path.exists(_keras_cache()):
+        return load(config).source
+    return ""
+
+
 def _find(config: Data, url: str) -> tuple[str, str, Arrays]:
     """Name, source and arrays: a given path and a cached file are trusted wholly or refused."""
     if config.name == "mnist5k":

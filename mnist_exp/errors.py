@@ -15,3 +15,7 @@ class PrunedError(Exception):
 
 class SweepError(Exception):
     """Some jobs of a sweep failed, the others are done; exit code 1."""
+
+
+class StorageError(Exception):
+    """The run folder cannot be written; what was is kept; exit code 1."""

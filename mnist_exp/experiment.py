@@ -1,22 +1,19 @@
 """The story of one experiment: load, build, fit, evaluate, report, track."""
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_exp import data as datasets
 from mnist_exp import folders, provenance, recorded, runs, store, tracking
-from mnist_exp.checkpoints import Checkpoints, write_whole
+from mnist_exp.checkpoints import Checkpoints
 from mnist_exp.config import flatten, public, scientific, without_password
 from mnist_exp.data import Dataset
-from mnist_exp.errors import DivergedError, InputError, PrunedError
-from mnist_exp.journal import Journal
-from mnist_exp.locks import is_abandoned
-from mnist_exp.recorded import Run
+from mnist_exp.errors import DivergedError, PrunedError
+from mnist_exp.outcomes import OUTCOME, Outcome
 from mnist_exp.records import Record
 from mnist_exp.schema import Config
 from mnist_exp.signals import sigterm_interrupts, uninterrupted
@@ -29,47 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OUTCOME = "outcome.json"
+OVERRIDES = "overrides.txt"
 INTERRUPTED, KERAS_MODEL = "interrupted.keras", "model.keras"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What an experiment came to; as a number its validation accuracy, which sweeps optimise."""
-
-    title: str  # model, data, score and n in one line
-    folder: Path
-    run_id: str  # empty when tracking is off
-    metrics: Mapping[str, float]
-    data: str  # the label of the data set the scores are of
-
-    def __float__(self) -> float:
-        return self.metrics.get("val/accuracy", float("nan"))
-
-    def save(self) -> None:
-        """Leaves the outcome in the run folder: the run is complete."""
-        values = self.as_dict() | {"folder": ""}  # it may be moved
-        text = json.dumps(values, indent=2) + "\n"
-        write_whole(self.folder / OUTCOME, lambda file: file.write(text.encode()))
-
-    @classmethod
-    def load(cls, folder: Path) -> "Outcome":
-        """The outcome of the complete run in `folder`; raises `FileNotFoundError` for others."""
-        return cls.of_dict(json.loads((folder / OUTCOME).read_text()) | {"folder": folder})
-
-    def as_dict(self) -> dict[str, Any]:
-        """The outcome in JSON's types."""
-        return vars(self) | {"folder": str(self.folder), "metrics": dict(self.metrics)}
-
-    @classmethod
-    def of_dict(cls, values: Mapping[str, Any]) -> "Outcome":
-        """The outcome that `as_dict` told of."""
-        return cls(**dict(values) | {"folder": Path(values["folder"])})
-
-    @classmethod
-    def of_run(cls, run: Run) -> "Outcome":
-        """The outcome as the record has it."""
-        return cls(run.title, Path(run.folder), run.run_id, run.metrics, run.data)
 
 
 def run_experiment(
@@ -99,48 +57,16 @@ def run_experiment(
             store.knock(config.tracking)  # before anything is left anywhere
         code = provenance.commit()
         now = datetime.now().strftime("outputs/%Y-%m-%d/%H-%M-%S")
-        folder = folders.claim(folder or Path(now), config)
-        (folder / "overrides.txt").write_text("".join(f"{line}\n" for line in overrides))
-        if code.is_dirty:
-            (folder / "code.diff").write_text(code.diff)
-        tags = _tags(data, code, overrides) | {recorded.FINGERPRINT: fingerprint}
-        return _run_in(folder, config, data, tags, check, trial)
+        with folders.that_may_fill_up(folder or Path(now)):
+            folder = folders.claim(folder or Path(now), config)
+            (folder / OVERRIDES).write_text("".join(f"{line}\n" for line in overrides))
+            if code.is_dirty:
+                (folder / "code.diff").write_text(code.diff)
+        tags = tags_of(data, code, overrides) | {recorded.FINGERPRINT: fingerprint}
+        return run_in(folder, config, data, tags, check, trial)
 
 
-def resume_experiment(folder: Path) -> Outcome:
-    """Goes on with the run in `folder` from its newest checkpoint, in the same MLflow run.
-
-    What comes out is what would have come out had it never stopped; a finished run's outcome comes
-    back as it is. Raises `InputError` when there is no run in the folder, it is still running, or
-    the data is not what it was.
-    """
-    with sigterm_interrupts() as check:
-        folder = folder.absolute()
-        config = folders.config_of(folder)
-        if not is_abandoned(folder):
-            raise InputError(f"resume={folder}: this run is still running; wait for it or end it")
-        began = Journal(folder)
-        if began.status == "FINISHED":
-            outcome = Outcome.load(folder)
-            logger.info(f"finished already: {outcome.title}")
-            return outcome
-        data = datasets.load(config.data)
-        if began.opening and began.opening.tags["data.digest"] != data.digest:
-            raise InputError(
-                f"resume={folder}: the run began with other data than {data.source}; "
-                "put MNIST_PATH back to what it was"
-            )
-        if began.params and began.params != flatten(public(config)):
-            raise InputError(
-                f"resume={folder}: {folders.CONFIG} is not what the run began with; "
-                "put it back, or begin a new run"
-            )
-        if config.tracking.enabled:
-            store.knock(config.tracking)
-        return _run_in(folder, config, data, {}, check, None)
-
-
-def _run_in(
+def run_in(
     folder: Path,
     config: Config,
     data: Dataset,
@@ -150,6 +76,7 @@ def _run_in(
 ) -> Outcome:
     """The outcome of the run in `folder`, begun or gone on with there."""
     with (
+        folders.that_may_fill_up(folder),
         folders.log_file(folder / "run.log"),
         tracking.record(
             config.tracking,
@@ -235,7 +162,7 @@ def _fit(
     trial: Trial | None,
 ) -> "History":
     """Trains in sight of everyone: the terminal, the folder, MLflow."""
-    from mnist_exp import models, training
+    from mnist_exp import training
     from mnist_exp.progress import EpochBar, EpochFile, LiveMetrics, TrialReport, write_history
 
     listeners = [TrialReport(trial)] if trial else []
@@ -258,13 +185,24 @@ def _fit(
             raise
         except BaseException:
             with uninterrupted():
-                models.stock(loop.model).save(folder / INTERRUPTED)
+                _keep_weights(loop.model, folder / INTERRUPTED)
             raise
         finally:
             checkpoints.wait()
 
 
-def _tags(data: Dataset, code: provenance.Commit, overrides: Sequence[str]) -> dict[str, str]:
+def _keep_weights(model: Any, path: Path) -> None:
+    """Saves the weights so far; the error on its way is worth more than one of this."""
+    from mnist_exp import models
+
+    try:
+        models.save(models.stock(model), path)
+    except Exception as error:
+        logger.warning(f"{path}: the weights so far could not be saved ({error})")
+
+
+def tags_of(data: Dataset, code: provenance.Commit, overrides: Sequence[str]) -> dict[str, str]:
+    """What the record of a run is to carry beside its config."""
     return {
         "data.name": data.name,
         recorded.DATA_LABEL: data.label,

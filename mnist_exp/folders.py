@@ -1,6 +1,9 @@
 """The run folder: claimed by one run alone, and given back if the run is refused."""
 
+import errno
 import logging
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, count
@@ -9,11 +12,14 @@ from pathlib import Path
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from mnist_exp.config import from_yaml, to_yaml
-from mnist_exp.errors import InputError
+from mnist_exp.errors import InputError, StorageError
 from mnist_exp.schema import Config
 
 logger = logging.getLogger(__name__)
 
+UNWRITABLE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
+}  # fmt: skip
 CONFIG = "config.yaml"
 FILES = (  # of a run folder, published; the model is logged as a model
     CONFIG,
@@ -65,6 +71,23 @@ def write(file: Path, content: bytes, option: str) -> None:
         file.write_bytes(content)
     except OSError as error:
         raise InputError(f"{option} {file}: {error.strerror}; give another path") from error
+
+
+@contextmanager
+def that_may_fill_up(folder: Path) -> Iterator[None]:
+    """Within: an error of writing, such as a full disk's, is a `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        number = error.errno
+        if number is None and (told := re.search(r"errno = (\d+)", str(error))):  # HDF5's way
+            number = int(told[1])
+        if number not in UNWRITABLE:
+            raise
+        raise StorageError(
+            f"{error.filename or folder}: {os.strerror(number)}; what was written before is kept; "
+            f"mend that and go on with: python -m mnist_exp.run resume={folder}"
+        ) from error
 
 
 def unusable(error: OSError, key: str) -> str:

@@ -1,11 +1,15 @@
 """The run folder's own record: a line of JSON for everything that was said of the run."""
 
 import json
+import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 JOURNAL = "record.jsonl"
 OPEN, OPENED, PUBLISHED, CLOSE = "open", "opened", "published", "close"
@@ -14,6 +18,14 @@ VERBS = {
     "close_children", "go_on", CLOSE,
 }  # fmt: skip
 Entry = tuple[str, dict[str, Any]]  # what was said (a method of `MlflowRun`), and its arguments
+
+
+def _entry(line: str) -> Entry:
+    try:
+        ((verb, arguments),) = json.loads(line).items()
+        return verb, dict(arguments)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"no entry of a record: {shorten(line, 60)}") from error
 
 
 @dataclass(frozen=True)
@@ -40,11 +52,10 @@ class Journal:
         self.run_id = ""  # MLflow's
         self.is_published = False
         self.said: list[Entry] = []
-        self._writing = threading.Lock()
+        self._writing, self._is_told = threading.Lock(), False
         if self.path.exists():
             for line in self._whole_lines():
-                ((verb, arguments),) = json.loads(line).items()
-                self._take(verb, arguments)
+                self._take(*_entry(line))
 
     @property
     def status(self) -> str:
@@ -75,8 +86,13 @@ class Journal:
 
     def _add(self, verb: str, arguments: dict[str, Any]) -> None:
         line = json.dumps({verb: arguments})
-        with self._writing, self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
+        try:
+            with self._writing, self.path.open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
+        except OSError as error:  # the store may hear of it all the same
+            if not self._is_told:
+                logger.warning(f"{self.path}: {error.strerror}; MLflow alone is told of this run")
+            self._is_told = True
         self._take(verb, arguments)
 
     def _take(self, verb: str, arguments: dict[str, Any]) -> None:

@@ -126,30 +126,10 @@ class MlflowRun:
             elif path.exists():
                 self.client.log_artifact(self.run_id, str(path))
 
-    def the_dead(self) -> list[tuple[str, Path]]:
-        """The experiment's RUNNING runs of this machine that no process holds: ids and folders."""
-        found = [
-            (run.info.run_id, Path(run.data.tags[FOLDER]))
-            for run in self._running(HOST, platform.node())
-        ]
-        return [(run_id, folder) for run_id, folder in found if is_abandoned(folder)]
-
     def close_children(self) -> None:
         """Ends as KILLED the runs below this one, on any machine, that are still RUNNING."""
-        for run in self._running(PARENT_RUN, self.run_id):
-            self.bury(run.info.run_id)
-
-    def _running(self, tag: str, value: str) -> list["Run"]:
-        query = f"attributes.status = 'RUNNING' and tags.`{tag}` = '{value}'"
-        return list(self.client.search_runs([self.experiment_id], query))
-
-    def bury(self, run_id: str) -> None:
-        """Ends a run as KILLED whose process died."""
-        if self.client.get_run(run_id).info.status != "RUNNING":
-            return  # it ended, and gave its lock back, while we looked
-        self.client.set_tag(run_id, OUTCOME, "interrupted")
-        self.client.set_terminated(run_id, "KILLED")
-        logger.info(f"run {run_id[:8]} had died; it is closed as KILLED now")
+        for run in _running(self.client, [self.experiment_id], PARENT_RUN, self.run_id):
+            bury(self.client, run.info.run_id)
 
     def close(self, status: str, at: float, *, is_whole: bool = True) -> None:
         """Ends the run; one that finished is FINISHED only if its record `is_whole`."""
@@ -176,6 +156,29 @@ class MlflowRun:
                 if found is None:
                     raise
         return str(found.experiment_id)
+
+
+def the_dead(client: "MlflowClient", experiment_ids: Sequence[str]) -> list[tuple[str, Path]]:
+    """The RUNNING runs of this machine that no process holds: ids and folders."""
+    running = _running(client, experiment_ids, HOST, platform.node())
+    found = [(run.info.run_id, Path(run.data.tags[FOLDER])) for run in running]
+    return [(run_id, folder) for run_id, folder in found if is_abandoned(folder)]
+
+
+def bury(client: "MlflowClient", run_id: str) -> None:
+    """Ends a run as KILLED whose process died."""
+    if client.get_run(run_id).info.status != "RUNNING":
+        return  # it ended, and gave its lock back, while we looked
+    client.set_tag(run_id, OUTCOME, "interrupted")
+    client.set_terminated(run_id, "KILLED")
+    logger.info(f"run {run_id[:8]} had died; it is closed as KILLED now")
+
+
+def _running(
+    client: "MlflowClient", experiment_ids: Sequence[str], tag: str, value: str
+) -> list["Run"]:
+    query = f"attributes.status = 'RUNNING' and tags.`{tag}` = '{value}'"
+    return list(client.search_runs(list(experiment_ids), query))
 
 
 @contextmanager

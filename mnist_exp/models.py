@@ -1,9 +1,11 @@
 """Model families: plain functions from a config to a Keras model that takes raw 28x28 pixels."""
 
+import shutil
 import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from textwrap import shorten
 from typing import Any
 
@@ -79,17 +81,22 @@ def summary(model: keras.Model) -> str:
 
 
 def save(model: keras.Model, path: Path) -> None:
-    """Saves the model; the suffix is the format, none a SavedModel folder."""
+    """Saves the model, whole or not at all; the suffix is the format, none a SavedModel folder."""
     from absl import logging as absl
 
-    if path.suffix:
-        with_advice = absl.get_verbosity()
-        absl.set_verbosity(absl.ERROR)  # Keras advises against .h5; the user asked for it
-        model.save(path)
-        absl.set_verbosity(with_advice)
-    else:
-        pixels = keras.InputSpec("uint8", (None, 28, 28), name=PIXELS)
-        model.export(path, verbose=False, input_signature=[pixels])
+    with TemporaryDirectory(dir=path.parent, prefix=".", suffix=".part") as place:
+        part = Path(place) / path.name
+        if path.suffix:
+            with_advice = absl.get_verbosity()
+            absl.set_verbosity(absl.ERROR)  # Keras advises against .h5; the user asked for it
+            model.save(part)
+            absl.set_verbosity(with_advice)
+        else:
+            pixels = keras.InputSpec("uint8", (None, 28, 28), name=PIXELS)
+            model.export(part, verbose=False, input_signature=[pixels])
+        if path.is_dir():  # of the attempt that a resumed run repeats
+            shutil.rmtree(path)
+        part.replace(path)
 
 
 def load(path: Path, name: str) -> keras.Model:

@@ -14,7 +14,7 @@ from mnist_exp import store
 from mnist_exp.data import Dataset
 from mnist_exp.journal import CLOSE, Entry, Journal
 from mnist_exp.locks import held
-from mnist_exp.mlflow_run import MlflowRun
+from mnist_exp.mlflow_run import MlflowRun, bury, the_dead
 from mnist_exp.schema import Tracking
 
 logger = logging.getLogger(__name__)
@@ -188,9 +188,11 @@ class Record:
                 )
                 if self._run.run_id != self.journal.run_id:
                     self.journal.opened(self._run.run_id)
-            for run_id, folder in self._run.the_dead() if self._sees_to_the_dead else ():
-                if not publish_left(folder, self.config):
-                    self._run.bury(run_id)
+            if self._sees_to_the_dead:
+                client, experiment = self._run.client, self._run.experiment_id
+                for run_id, folder in the_dead(client, [experiment]):
+                    if not publish_left(folder, self.config):
+                        bury(client, run_id)
         return self._run
 
 

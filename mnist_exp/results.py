@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from mnist_exp.config import without_password
-from mnist_exp.experiment import OUTCOME, Outcome
+from mnist_exp.outcomes import OUTCOME, Outcome
 from mnist_exp.recorded import RANKED
 from mnist_exp.tracking import TRACEBACK
 

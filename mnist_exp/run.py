@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_exp.config import CONF, parse, refuse_lists
-from mnist_exp.errors import DivergedError, InputError, PrunedError, SweepError
+from mnist_exp.errors import DivergedError, InputError, PrunedError, StorageError, SweepError
 from mnist_exp.folders import remove_empty, unusable
 from mnist_exp.refusals import explain, is_refusal, made_by_hydra
 from mnist_exp.schema import keys
@@ -26,7 +26,7 @@ from mnist_exp.terminal import FULL_ERROR, leave, prepare_process
 from mnist_exp.trials import Trial
 
 if TYPE_CHECKING:
-    from mnist_exp.experiment import Outcome
+    from mnist_exp.outcomes import Outcome
 
 logger = logging.getLogger("mnist_exp.run")  # not __main__
 finished: "list[Outcome]" = []  # of this process, sweeps left out: they have workers to see to
@@ -69,7 +69,7 @@ def sentences(empty_folder: Path | None = None) -> Iterator[None]:
         yield
     except InputError as error:
         leave(2, str(error), error)
-    except (DivergedError, SweepError) as error:
+    except (DivergedError, StorageError, SweepError) as error:
         leave(1, str(error), error)
     except Terminated as error:
         leave(143, "terminated; what was finished is kept", error)
@@ -100,7 +100,7 @@ def _resume(values: DictConfig, overrides: list[str]) -> "Outcome":
             f"{', '.join(each for each in overrides if not each.startswith('resume='))}"
         )
     reference = overrides[0].partition("=")[2].strip("'\"")  # as typed: some ids look like numbers
-    from mnist_exp.experiment import resume_experiment
+    from mnist_exp.resuming import resume_experiment
 
     if Path(reference).exists():
         return resume_experiment(Path(reference))

@@ -16,8 +16,8 @@ from mnist_exp import data as datasets
 from mnist_exp import provenance, store
 from mnist_exp.config import flatten, scientific, without_password
 from mnist_exp.errors import InputError
-from mnist_exp.experiment import Outcome
 from mnist_exp.locks import is_abandoned
+from mnist_exp.outcomes import Outcome
 from mnist_exp.plans import Plan
 from mnist_exp.results import Job, Result
 from mnist_exp.schema import Config, SearchSettings

@@ -26,8 +26,8 @@ from mnist_exp.config import (
     without_password,
 )
 from mnist_exp.errors import InputError, SweepError
-from mnist_exp.experiment import Outcome
 from mnist_exp.launching import is_far, launch, refuse_no_workers
+from mnist_exp.outcomes import Outcome
 from mnist_exp.plans import Plan
 from mnist_exp.records import Record
 from mnist_exp.results import Job, Result, best, data_label

@@ -52,6 +52,11 @@ def prepare_process() -> None:
     # Python's default is to look for cyclic garbage at every 700th object: over and over through
     # the modules that are being imported, a second of a short run.
     gc.set_threshold(COLLECT_AFTER)
+    show_logs()
+
+
+def show_logs() -> None:
+    """Sends the package's log to the console."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a pipe or a log file is read live, too
     logger = logging.getLogger("mnist_exp")

@@ -7,11 +7,12 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mnist_exp import store
+from mnist_exp.config import BLOTTED
 from mnist_exp.errors import InputError, PrunedError
 from mnist_exp.journal import JOURNAL, Journal, Opening
 from mnist_exp.locks import held, is_abandoned
@@ -64,7 +65,8 @@ def record(
             raise
         except Exception:
             with uninterrupted():
-                (folder / TRACEBACK).write_text(traceback.format_exc())
+                with suppress(OSError):  # such as a full disk, which may be what went wrong
+                    (folder / TRACEBACK).write_text(traceback.format_exc())
                 run.log_files([*files, TRACEBACK])
                 run.close("FAILED")
             raise
@@ -92,7 +94,7 @@ def sync(folder: Path, uri: str | None = None) -> str:
         return COMPLETE  # it broke off before anything was said
     if not is_abandoned(folder):
         return "still running"
-    where = uri or (None if "***@" in opening.uri else opening.uri or None)
+    where = uri or (None if BLOTTED in opening.uri else opening.uri or None)
     config = Tracking(enabled=True, uri=where, experiment=opening.experiment, skip_finished=False)
     with held(folder):
         run = Record(folder, config)

@@ -21,7 +21,8 @@ import pytest
 
 from mnist_exp.config import compose
 from mnist_exp.data import Dataset, load
-from mnist_exp.experiment import Outcome, run_experiment
+from mnist_exp.experiment import run_experiment
+from mnist_exp.outcomes import Outcome
 from mnist_exp.schema import Config
 
 

@@ -6,7 +6,7 @@ import mlflow
 import pytest
 from conftest import Command
 
-from mnist_exp.experiment import Outcome
+from mnist_exp.outcomes import Outcome
 
 Recorded = dict[str, Outcome]
 

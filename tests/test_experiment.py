@@ -24,8 +24,8 @@ from mnist_exp import (
 )
 from mnist_exp.data import Dataset
 from mnist_exp.errors import DivergedError, InputError
-from mnist_exp.experiment import Outcome
 from mnist_exp.mlflow_run import MlflowRun
+from mnist_exp.outcomes import Outcome
 
 FIGURES = {
     "learning_curves",

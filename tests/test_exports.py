@@ -11,7 +11,7 @@ from conftest import Command, tiny
 from mnist_exp.data import Dataset
 from mnist_exp.errors import InputError
 from mnist_exp.evaluation import probabilities
-from mnist_exp.experiment import Outcome
+from mnist_exp.outcomes import Outcome
 
 Recorded = dict[str, Outcome]
 

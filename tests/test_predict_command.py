@@ -13,7 +13,7 @@ from PIL import Image
 
 from mnist_exp import runs
 from mnist_exp.data import Dataset
-from mnist_exp.experiment import Outcome
+from mnist_exp.outcomes import Outcome
 
 Recorded = dict[str, Outcome]
 RUN = ("--run", "dense128-seed0")

@@ -12,7 +12,7 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 
 from mnist_exp import promotion, registry, runs
 from mnist_exp.errors import InputError
-from mnist_exp.experiment import Outcome
+from mnist_exp.outcomes import Outcome
 
 Recorded = dict[str, Outcome]
 

@@ -10,7 +10,8 @@ from conftest import Command
 from mnist_exp import provenance, reproduction
 from mnist_exp.config import from_yaml
 from mnist_exp.errors import InputError
-from mnist_exp.experiment import Outcome, run_experiment
+from mnist_exp.experiment import run_experiment
+from mnist_exp.outcomes import Outcome
 from mnist_exp.provenance import Commit, rebuild
 
 Recorded = dict[str, Outcome]

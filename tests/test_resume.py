@@ -13,11 +13,13 @@ import pytest
 from conftest import tiny
 
 from mnist_exp import data as datasets
-from mnist_exp import progress
+from mnist_exp import progress, provenance
 from mnist_exp.errors import InputError
-from mnist_exp.experiment import Outcome, resume_experiment, run_experiment
-from mnist_exp.journal import Journal
+from mnist_exp.experiment import run_experiment
+from mnist_exp.journal import JOURNAL, Journal
 from mnist_exp.locks import held
+from mnist_exp.outcomes import Outcome
+from mnist_exp.resuming import resume_experiment
 from mnist_exp.schema import Config
 
 EVERYTHING = [
@@ -165,4 +167,44 @@ def test_a_run_does_not_go_on_with_other_data(
     real = datasets.load
     monkeypatch.setattr(datasets, "load", lambda config: replace(real(config), digest="other"))
     with pytest.raises(InputError, match="began with other data than"):
+        resume_experiment(tmp_path / "run")
+
+
+def test_a_store_with_a_password_is_named_again_to_go_on(
+    tmp_path: Path, store: str, breaks_off: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks_off(2)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(made("plain", store), folder=tmp_path / "run")
+    for file in (tmp_path / "run/config.yaml", tmp_path / "run" / JOURNAL):
+        file.write_text(file.read_text().replace(store, "http://***@host"))
+    with pytest.raises(InputError, match=r"password of http://\*\*\*@host is not recorded; set"):
+        resume_experiment(tmp_path / "run")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    assert resume_experiment(tmp_path / "run").run_id
+
+
+def test_a_package_that_has_changed_is_told_of(
+    tmp_path: Path,
+    store: str,
+    breaks_off: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    breaks_off(2)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(made("plain", store), folder=tmp_path / "run")
+    monkeypatch.setattr(provenance, "_source_digest", lambda: "another")
+    resume_experiment(tmp_path / "run")
+    assert "this package has changed since the run began" in caplog.text
+
+
+def test_a_record_that_cannot_be_read_is_refused(
+    tmp_path: Path, store: str, breaks_off: Callable[[int], None]
+) -> None:
+    breaks_off(2)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(made("plain", store), folder=tmp_path / "run")
+    (tmp_path / "run" / JOURNAL).write_text("[]\n")
+    with pytest.raises(InputError, match=r"record\.jsonl cannot be read"):
         resume_experiment(tmp_path / "run")

@@ -12,7 +12,7 @@ from mnist_exp import models, runs
 from mnist_exp.data import Dataset
 from mnist_exp.errors import InputError
 from mnist_exp.evaluation import from_scores
-from mnist_exp.experiment import Outcome
+from mnist_exp.outcomes import Outcome
 
 Recorded = dict[str, Outcome]
 

@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from mnist_exp import space
 from mnist_exp.config import compose, validate
 from mnist_exp.errors import InputError, PrunedError
-from mnist_exp.experiment import Outcome
+from mnist_exp.outcomes import Outcome
 from mnist_exp.results import Result
 from mnist_exp.schema import SearchSettings
 from mnist_exp.search import Search

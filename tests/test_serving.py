@@ -16,7 +16,7 @@ from PIL import Image
 
 from mnist_exp import runs
 from mnist_exp.data import Dataset
-from mnist_exp.experiment import Outcome
+from mnist_exp.outcomes import Outcome
 from mnist_exp.recorded import Run
 
 Recorded = dict[str, Outcome]

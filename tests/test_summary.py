@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from mnist_exp import summary
-from mnist_exp.experiment import Outcome
+from mnist_exp.outcomes import Outcome
 from mnist_exp.results import Result, best, groups
 
 SWEPT = ["model", "seed"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import tiny
 
-from mnist_exp import mlflow_run, models, tracking
+from mnist_exp import mlflow_run, models, records, tracking
 from mnist_exp.data import Dataset
 from mnist_exp.errors import InputError
 from mnist_exp.experiment import run_experiment
@@ -172,11 +172,11 @@ def test_an_interrupt_during_a_write_leaves_it_whole(
 def test_an_interrupt_while_the_run_is_opened_leaves_it_killed(
     opened: Callable, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def strike(_: object) -> list[object]:
+    def strike(*_: object) -> list[object]:
         signal.raise_signal(signal.SIGINT)
         return []
 
-    monkeypatch.setattr(mlflow_run.MlflowRun, "the_dead", strike)
+    monkeypatch.setattr(records, "the_dead", strike)
     with pytest.raises(KeyboardInterrupt), opened(name="struck"):
         pass
     experiment = client.get_experiment_by_name("rooms").experiment_id
@@ -215,8 +215,8 @@ def test_a_run_that_ends_while_its_lock_is_looked_at_stays_finished(
             return True
 
         monkeypatch.setattr(mlflow_run, "is_abandoned", ends_now)
-        assert record._run.the_dead()
-        record._run.bury(ending)
+        assert mlflow_run.the_dead(client, [experiment])
+        mlflow_run.bury(client, ending)
     assert client.get_run(ending).info.status == "FINISHED"
 
 

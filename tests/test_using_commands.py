@@ -9,7 +9,7 @@ import pytest
 from conftest import Command
 
 from mnist_exp import runs
-from mnist_exp.experiment import Outcome
+from mnist_exp.outcomes import Outcome
 from mnist_exp.recorded import Run
 
 Recorded = dict[str, Outcome]

@@ -222,3 +222,83 @@ def test_a_store_locked_by_another_is_waited_for(tmp_path: Path) -> None:
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/a.db")
     experiment = client.get_experiment_by_name("mnist").experiment_id
     assert [r.info.status for r in client.search_runs([experiment])] == ["FINISHED"] * 2
+
+
+# A run on a disk that takes no file of more than so many bytes.
+CRAMPED = """
+import resource, sys
+most = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+from mnist_exp import run
+run.main()
+"""
+
+
+def test_a_full_disk_ends_in_a_sentence_and_the_run_goes_on_when_there_is_room(
+    tmp_path: Path,
+) -> None:
+    quick = ["data=mnist5k", "train.epochs=3", "tracking.enabled=false"]
+    run = begin(tmp_path, "50000", *quick, code=(CRAMPED,))
+    said = ended(run)
+    assert run.returncode == 1, said
+    (folder,) = (path.parent for path in (tmp_path / "outputs").rglob(JOURNAL))
+    assert f"warning: {folder}/checkpoints: File too large; training goes on" in said
+    assert said.splitlines()[-1] == (
+        f"{folder}: File too large; what was written before is kept; mend that and go on with: "
+        f"python -m mnist_exp.run resume={folder}"
+    )
+    assert len(figures(folder)) == 3
+    assert not list(folder.rglob("*.part")) + list(folder.rglob("*.keras"))
+    again = begin(tmp_path, f"resume={folder}")
+    said = ended(again)
+    assert again.returncode == 0, said
+    run_experiment(compose(quick), folder=tmp_path / "whole")
+    assert_same(folder, tmp_path / "whole")
+
+
+# One of many processes that record at once, into a store that none of them found there.
+TALKER = """
+import sys
+from pathlib import Path
+from mnist_exp import tracking
+from mnist_exp.schema import Tracking
+
+number, uri = sys.argv[1:]
+config = Tracking(enabled=True, uri=uri, experiment="many", skip_finished=False)
+folder = Path(number)
+folder.mkdir()
+about = {"name": number, "folder": folder, "params": {"number": number}, "tags": {}}
+with tracking.record(config, **about) as record:
+    for step in range(1, 11):
+        record.log_metrics({"figure": step * int(number)}, step)
+"""
+
+
+@pytest.mark.slow
+def test_sixteen_processes_record_at_once_in_a_store_that_is_not_there_yet(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    talkers = [begin(tmp_path, str(n), uri, code=(TALKER,)) for n in range(16)]
+    for talker in talkers:
+        said = ended(talker)
+        assert talker.returncode == 0, said
+        assert "not all of this run" not in said
+    client = mlflow.MlflowClient(uri)
+    found = client.search_runs([client.get_experiment_by_name("many").experiment_id])
+    assert sorted(int(run.data.params["number"]) for run in found) == list(range(16))
+    assert {run.info.status for run in found} == {"FINISHED"}
+    for run in found:
+        history = client.get_metric_history(run.info.run_id, "figure")
+        number = int(run.data.params["number"])
+        assert [(m.step, m.value) for m in history] == [(n, n * number) for n in range(1, 11)]
+
+
+def test_two_runs_in_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
+    quick = ["data=mnist5k", "data.limit=200", "train.epochs=1", "tracking.enabled=false"]
+    both = [begin(tmp_path, *quick, "hydra.run.dir=same", f"seed={n}") for n in (0, 1)]
+    for run in both:
+        said = ended(run)
+        assert run.returncode == 0, said
+    found = {path.parent.name for path in tmp_path.rglob("outcome.json")}
+    assert found == {"same", "same-2"}
+    seeds = {(tmp_path / name / "overrides.txt").read_text().splitlines()[-1] for name in found}
+    assert seeds == {"seed=0", "seed=1"}

@@ -1,0 +1,27 @@
+"""doctor: what a run will find on this machine."""
+
+from typing import Annotated
+
+import typer
+
+from mnist_exp.commands.options import StoreOption
+from mnist_exp.terminal import console, quiet_stderr
+
+
+def doctor(
+    close: Annotated[
+        bool, typer.Option("--close", help="Close the runs that dead processes left RUNNING.")
+    ] = False,
+    tracking_uri: StoreOption = None,
+) -> None:
+    """Examine versions, data, disk, store and hardware; exit code 1 if something needs doing."""
+    with quiet_stderr():
+        from mnist_exp import checkup, runs
+
+        needs_doing = False
+        for finding in checkup.examine(runs.tracking(uri=tracking_uri), close=close):
+            mark = "!" if finding.needs_doing else " "
+            console.print(f"{mark} {finding.subject:<11} {finding.text}", markup=False)
+            needs_doing |= finding.needs_doing
+    if needs_doing:
+        raise typer.Exit(1)

@@ -1,0 +1,87 @@
+"""The story of an experiment that broke off: it goes on where it was, if all is as it was."""
+
+import logging
+import os
+from pathlib import Path
+
+from mnist_exp import data as datasets
+from mnist_exp import experiment, folders, provenance, recorded, store
+from mnist_exp.config import BLOTTED, flatten, public, scientific
+from mnist_exp.data import Dataset
+from mnist_exp.errors import InputError
+from mnist_exp.journal import JOURNAL, Journal, Opening
+from mnist_exp.locks import is_abandoned
+from mnist_exp.outcomes import Outcome
+from mnist_exp.schema import Config
+from mnist_exp.signals import sigterm_interrupts
+
+logger = logging.getLogger(__name__)
+
+
+def resume_experiment(folder: Path) -> Outcome:
+    """Goes on with the run in `folder` from its newest checkpoint, in the same MLflow run.
+
+    What comes out is what would have come out had it never stopped; a finished run's outcome comes
+    back as it is. Raises `InputError` when there is no run in the folder, it is still running, or
+    the data is not what it was.
+    """
+    with sigterm_interrupts() as check:
+        folder = folder.absolute()
+        config = folders.config_of(folder)
+        if not is_abandoned(folder):
+            raise InputError(f"resume={folder}: this run is still running; wait for it or end it")
+        began = _journal(folder)
+        if began.status == "FINISHED":
+            outcome = Outcome.load(folder)
+            logger.info(f"finished already: {outcome.title}")
+            return outcome
+        data = datasets.load(config.data)
+        fingerprint = provenance.fingerprint(scientific(config), data.digest)
+        if began.opening:
+            _refuse_changes(began, began.opening, config, data, folder)
+            if began.opening.tags[recorded.FINGERPRINT] != fingerprint:
+                logger.warning("this package has changed since the run began; so may its result")
+        config = _with_password(config, folder)
+        if config.tracking.enabled:
+            store.knock(config.tracking)
+        overrides = (folder / experiment.OVERRIDES).read_text().splitlines()
+        tags = experiment.tags_of(data, provenance.commit(), overrides)
+        tags[recorded.FINGERPRINT] = fingerprint
+        return experiment.run_in(folder, config, data, tags, check, None)
+
+
+def _refuse_changes(
+    began: Journal, opening: Opening, config: Config, data: Dataset, folder: Path
+) -> None:
+    if opening.tags["data.digest"] != data.digest:
+        raise InputError(
+            f"resume={folder}: the run began with other data than {data.source}; "
+            "put MNIST_PATH back to what it was"
+        )
+    if began.params and began.params != flatten(public(config)):
+        raise InputError(
+            f"resume={folder}: {folders.CONFIG} is not what the run began with; "
+            "put it back, or begin a new run"
+        )
+
+
+def _with_password(config: Config, folder: Path) -> Config:
+    """The config with a store's URI that can be used: the recorded one has no password."""
+    recorded_uri = config.tracking.uri
+    if not recorded_uri or BLOTTED not in recorded_uri:
+        return config
+    if store.ENVIRONMENT not in os.environ:
+        raise InputError(
+            f"resume={folder}: the password of {recorded_uri} is not recorded; set "
+            f"{store.ENVIRONMENT} to the whole URI"
+        )
+    return config.model_copy(update={"tracking": config.tracking.model_copy(update={"uri": None})})
+
+
+def _journal(folder: Path) -> Journal:
+    try:
+        return Journal(folder)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"resume={folder}: {JOURNAL} cannot be read ({error}); begin a new run"
+        ) from error
