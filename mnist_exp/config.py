@@ -64,6 +64,14 @@ def validate(kind: type[Kind], values: Any, prefix: str = "") -> Kind:
         raise InputError("\n".join(sentences)) from None
 
 
+def refuse_typed_lists(overrides: Sequence[str]) -> None:
+    """As `refuse_lists`, for what is typed: some of it Hydra cannot even compose."""
+    for text in overrides:
+        found = re.match(r"\+{0,2}(\w+)=\s*[\[{]", text)
+        if found and found[1] in GROUPS:
+            refuse_lists(dict.fromkeys(set(GROUPS) - {found[1]}))
+
+
 def refuse_lists(choices: Mapping[str, Any]) -> None:
     """Raises `InputError` when a group was given several options: Hydra would merge them.
 
@@ -82,6 +90,7 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
+    refuse_typed_lists(overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"), in_our_words():
         composed = hydra_compose("config", list(overrides), return_hydra_config=True)
         return from_hydra(composed)

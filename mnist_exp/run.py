@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_exp.config import CONF, parse, refuse_lists
+from mnist_exp.config import CONF, parse, refuse_lists, refuse_typed_lists
 from mnist_exp.errors import DivergedError, InputError, PrunedError, StorageError, SweepError
 from mnist_exp.folders import remove_empty, unusable
 from mnist_exp.refusals import explain, is_refusal, made_by_hydra
@@ -54,6 +54,7 @@ def main() -> None:
     with sentences():
         # Hydra would print its own errors and leave with 1; asked for all of them, it raises.
         os.environ[FULL_ERROR] = "1"
+        refuse_typed_lists(sys.argv[1:])
         prepare_process()
         job()
 

@@ -123,7 +123,7 @@ class SearchSettings(Part):
 
 
 MODEL_SUFFIXES = {".keras": "Keras archive", ".h5": "HDF5", "": "SavedModel folder"}
-RUN_FILES = ("figures", "tables")  # folders that every run has
+RUN_FILES = ("checkpoints", "figures", "tables")  # folders of every run
 
 
 def _model_files(names: tuple[str, ...]) -> tuple[str, ...]:
