@@ -1,6 +1,7 @@
 """What may be written about a model: the families' settings."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -36,6 +37,18 @@ class Convolution(NamedTuple):
     starts_last_stage: bool
 
 
+class Size(NamedTuple):
+    """What a model takes: its weights, and the numbers that an image becomes on its way."""
+
+    weights: int
+    numbers: int
+
+
+def _dense_size(inputs: int, units: tuple[int, ...]) -> Size:
+    widths = [inputs, *units, 10]
+    return Size(sum((a + 1) * b for a, b in pairwise(widths)), sum(widths[1:]))
+
+
 class DenseModel(Part):
     """Fully connected layers of the given `units`, dropout after each, ten outputs."""
 
@@ -45,6 +58,10 @@ class DenseModel(Part):
     activation: Activation
     dropout: Fraction
     output: Literal["softmax", "sigmoid"]
+
+    def size(self) -> Size:
+        """What it takes."""
+        return _dense_size(28 * 28, self.units)
 
 
 class ConvModel(Part):
@@ -81,12 +98,23 @@ class ConvModel(Part):
                     starts_last_stage=place == 1 and number > n - len(stage),
                 )
 
+    def size(self) -> Size:
+        """What it takes, the little of normalisation left out."""
+        weights, numbers, side, channels = 0, 0, 28, 1
+        for each in self.convolutions():
+            convolved, side = _sides(side, each)
+            weights += each.kernel**2 * channels * each.filters
+            numbers += convolved**2 * each.filters
+            channels = each.filters
+        inputs = channels * (1 if self.last_pool == "global_max" else side**2)
+        dense = _dense_size(inputs, self.units)
+        return Size(weights + dense.weights, numbers + dense.numbers)
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         side = 28
         for number, each in enumerate(self.convolutions(), start=1):
-            side -= each.kernel - 1 if each.padding == "valid" else 0
-            side = (side + each.stride - 1) // each.stride // (2 if each.pool == "max" else 1)
+            _, side = _sides(side, each)
             if side < 1:
                 raise PydanticCustomError(
                     "pair",
@@ -96,6 +124,13 @@ class ConvModel(Part):
                     {"number": number},
                 )
         return self
+
+
+def _sides(side: int, each: Convolution) -> tuple[int, int]:
+    """The pixels of a side after the convolution, and after its pooling."""
+    side -= each.kernel - 1 if each.padding == "valid" else 0
+    side = (side + each.stride - 1) // each.stride
+    return side, side // (2 if each.pool == "max" else 1)
 
 
 ModelConfig = DenseModel | ConvModel

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_exp import data as datasets
-from mnist_exp import folders, provenance, recorded, runs, store, tracking
+from mnist_exp import folders, hardware, provenance, recorded, runs, store, tracking
 from mnist_exp.checkpoints import Checkpoints
 from mnist_exp.config import flatten, public, scientific, without_password
 from mnist_exp.data import Dataset
@@ -47,6 +47,7 @@ def run_experiment(
     overrides = [without_password(override) for override in overrides]
     with sigterm_interrupts() as check:
         data = datasets.load(config.data)
+        hardware.refuse_what_cannot_fit(config, len(data.train_labels))
         fingerprint = provenance.fingerprint(scientific(config), data.digest)
         alone = config.tracking.enabled and not tracking.is_below_another()  # else that has asked
         if alone and config.tracking.skip_finished:
@@ -112,7 +113,7 @@ def _train_and_score(
     trial: Trial | None,
 ) -> Outcome:
     with quiet_stderr():  # TensorFlow greets every import with a page of hints
-        from mnist_exp import evaluation, hardware, models, plots, report, training
+        from mnist_exp import evaluation, models, plots, report, training
 
         loop = training.prepare(config, data)
     model = loop.model

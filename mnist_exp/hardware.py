@@ -2,9 +2,12 @@
 
 import os
 import platform
+import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from mnist_exp.errors import InputError
 from mnist_exp.schema import Config, Train
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
@@ -25,6 +28,32 @@ def settled(config: Config) -> Train:
     if config.train.jit == "auto":
         chosen["jit"] = has_gpu() or not convolutional
     return config.train.model_copy(update=chosen)
+
+
+def refuse_what_cannot_fit(config: Config, n: int) -> None:
+    """Raises `InputError` when training on `n` images needs more memory than there is.
+
+    Counted is what it takes at the very least: each weight and its gradient, and what each image of
+    a batch becomes.
+    """
+    size, images = config.model.size(), min(config.train.batch_size, n)
+    bytes_needed = 8 * size.weights + 2 * images * size.numbers  # bfloat16's two
+    if bytes_needed > memory():
+        raise InputError(
+            f"model: {size.weights:.3g} weights, and train.batch_size={config.train.batch_size}, "
+            f"need at least {bytes_needed / 2**30:.3g} GiB of memory, and there are "
+            f"{memory() / 2**30:.3g}; lower model.units, model.filters or train.batch_size"
+        )
+
+
+def memory() -> int:
+    """The bytes that this process may use."""
+    limits = [sys.maxsize]
+    if hasattr(os, "sysconf"):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(OSError, ValueError):  # "max", and on machines without control groups
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(limits)
 
 
 def has_gpu() -> bool:

@@ -4,6 +4,8 @@ import pytest
 from conftest import tiny
 
 from mnist_exp import hardware
+from mnist_exp.config import CONF, compose
+from mnist_exp.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -34,3 +36,25 @@ def test_auto_is_what_is_best_here(
 def test_what_was_chosen_stays() -> None:
     config = tiny("model=cnn", "train.precision=float32", "train.jit=true")
     assert hardware.settled(config) == config.train
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["model.units=[1000000,1000000]", "model=cnn model.filters=[100000,100000]",
+     "train.batch_size=1000000 model.units=[10000000]"],
+)  # fmt: skip
+def test_what_no_memory_can_hold_is_refused(override: str) -> None:
+    with pytest.raises(InputError, match=r"need at least .* GiB of memory, and there"):
+        hardware.refuse_what_cannot_fit(compose(override.split()), 54_000)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (CONF / "model").glob("*.yaml")])
+def test_the_size_of_a_model_is_that_of_its_weights(name: str) -> None:
+    from mnist_exp import models
+
+    config = compose([f"model={name}"])
+    hardware.refuse_what_cannot_fit(config, 54_000)
+    model = models.build(config.model)
+    normalised = [x for x in model.layers if "normalization" in x.name]
+    others = sum(layer.count_params() for layer in normalised)
+    assert config.model.size().weights == pytest.approx(model.count_params() - others, rel=0.01)
