@@ -21,11 +21,16 @@ Entry = tuple[str, dict[str, Any]]  # what was said (a method of `MlflowRun`), a
 
 
 def _entry(line: str) -> Entry:
+    """What the line says; raises `ValueError` for one that no record has."""
     try:
         ((verb, arguments),) = json.loads(line).items()
-        return verb, dict(arguments)
+        arguments = dict(arguments)
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"no entry of a record: {shorten(line, 60)}") from error
+    named = [*arguments.get("names", []), arguments.get("name", "a")]
+    if verb in ("log_files", "log_model") and any(Path(each).name != each for each in named):
+        raise ValueError(f"files that are not the run's own: {shorten(line, 60)}")
+    return verb, arguments
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,10 @@ class Journal:
         self._writing, self._is_told = threading.Lock(), False
         if self.path.exists():
             for line in self._whole_lines():
-                self._take(*_entry(line))
+                try:
+                    self._take(*_entry(line))
+                except (KeyError, TypeError) as error:
+                    raise ValueError(f"no entry of a record: {shorten(line, 60)}") from error
 
     @property
     def status(self) -> str:

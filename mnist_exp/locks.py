@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mnist_exp.errors import InputError
+
 LOCK = ".running"  # in a run's folder, locked while the run lives
 
 
@@ -36,18 +38,26 @@ def alone(lock: Path) -> Iterator[None]:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Within: this process holds the folder, and `is_abandoned` says so to every other."""
+    """Within: this process holds the folder, and `is_abandoned` says so to every other.
+
+    Raises `InputError` when another holds it.
+    """
     if sys.platform == "win32":
         yield
         return
     import fcntl
 
     with (folder / LOCK).open("a") as file:
-        for _ in range(20):  # a look of another process takes no time, and another run is no reason
-            with suppress(OSError):  # to wait; some file systems have no locks
+        for _ in range(20):  # a look of another process takes no time
+            try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            time.sleep(0.01)
+            except BlockingIOError:
+                time.sleep(0.01)
+            except OSError:  # a file system without locks
+                break
+        else:
+            raise InputError(f"{folder}: another process is at work on this run; wait for it")
         try:
             yield
         finally:

@@ -33,10 +33,21 @@ class MlflowRun:
     def __init__(
         self, client: "MlflowClient", uri: str, opening: Opening, folder: Path, run_id: str
     ) -> None:
-        """A new run for what is in `folder`, or the one of this id."""
+        """A new run for what is in `folder`, or the one of this id where the store has it."""
         self.client, self.uri, self.folder = client, uri, folder
         self.experiment_id = self._experiment_id(opening.experiment)
-        self.run_id = run_id or self._new(opening)
+        self.run_id = run_id if self._is_there(run_id) else self._new(opening)
+
+    def _is_there(self, run_id: str) -> bool:
+        """Whether the store has this run; it may be a new one, or another."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return bool(run_id and self.client.get_run(run_id))
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise
 
     def _new(self, opening: Opening) -> str:
         """The id of a new run, or of one that was made when the answer did not come back."""

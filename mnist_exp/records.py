@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 
 from mnist_exp import store
+from mnist_exp.checkpoints import FOLDER as CHECKPOINTS
 from mnist_exp.data import Dataset
+from mnist_exp.errors import InputError
 from mnist_exp.journal import CLOSE, Entry, Journal
 from mnist_exp.locks import held
 from mnist_exp.mlflow_run import MlflowRun, bury, the_dead
 from mnist_exp.schema import Tracking
+from mnist_exp.signals import uninterrupted
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +121,7 @@ class Record:
             )
         return not self._waiting
 
+    @uninterrupted()  # what is in the journal waits to be published, too
     def _keep(self, verb: str, **arguments: Any) -> None:
         self.journal.say(verb, **arguments)
         self._waiting.append((verb, arguments))
@@ -193,6 +197,9 @@ class Record:
                 for run_id, folder in the_dead(client, [experiment]):
                     if not publish_left(folder, self.config):
                         bury(client, run_id)
+                        if (folder / CHECKPOINTS).is_dir():
+                            told = f"go on with it: python -m mnist_exp.run resume={folder}"
+                            logger.info(told)
         return self._run
 
 
@@ -202,7 +209,7 @@ def publish_left(folder: Path, config: Tracking) -> bool:
         with held(folder):
             record = Record(folder, config)
             done = bool(record.journal.status) and record.publish()
-    except (OSError, ValueError):  # a folder without a journal that could be read
+    except (InputError, OSError, ValueError):  # taken up again, or it has no journal to read
         return False
     if done:
         logger.info(f"run {record.run_id[:8]} had not been published whole; now it is")

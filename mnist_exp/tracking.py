@@ -83,8 +83,8 @@ def is_below_another() -> bool:
 def sync(folder: Path, uri: str | None = None) -> str:
     """What came of publishing what is missing of the run in `folder`, in words.
 
-    `uri` is the store; default: the one the run was for. Raises `InputError` when there is no
-    record that could be read, or the store cannot be used.
+    `uri` is the store; default: the one the run was for. Raises `InputError` when the record cannot
+    be read, or the store cannot be used.
     """
     try:
         opening = Journal(folder).opening
@@ -98,7 +98,7 @@ def sync(folder: Path, uri: str | None = None) -> str:
     config = Tracking(enabled=True, uri=where, experiment=opening.experiment, skip_finished=False)
     with held(folder):
         run = Record(folder, config)
-        if run.journal.is_published:
+        if run.journal.is_published and (uri is None or uri == opening.uri):
             return COMPLETE
         store.knock(config)
         if not run.journal.status:

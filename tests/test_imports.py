@@ -74,6 +74,7 @@ BESIDE = {  # who may import whom on the same floor
     "models": {"layers", "optimizers"},
     "data": {"sources", "download"},
     "provenance": {"errors"},
+    "locks": {"errors"},
     "pictures": {"errors"},
     "images": {"pictures"},
 }

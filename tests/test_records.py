@@ -75,7 +75,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[float]:
 
 def begun(folder: Path, config: Tracking) -> Record:
     record = Record(folder, config)
-    record.journal.begin(Opening("", config.experiment, "a run", FOLDER_TAGS, 1))
+    opening = Opening(str(config.uri), config.experiment, "a run", FOLDER_TAGS, 1)
+    record.journal.begin(opening)
     return record
 
 
@@ -352,3 +353,43 @@ def test_the_example_of_a_model_is_the_one_given(
     lines = [json.loads(line) for line in (tmp_path / "run" / JOURNAL).read_text().splitlines()]
     (said,) = [line["log_model"] for line in lines if "log_model" in line]
     assert np.array_equal(said["example"], digits.test_images[:2])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]",
+        '{"log_tags": 3}',
+        '{"open": {"uri": ""}}',
+        '{"log_files": {"names": ["figures", "../secret"]}}',
+        '{"log_model": {"name": "/etc/passwd", "example": []}}',
+    ],
+)
+def test_a_line_that_no_record_has_is_refused(line: str, tmp_path: Path) -> None:
+    (tmp_path / JOURNAL).write_text(f"{line}\n")
+    with pytest.raises(ValueError, match=r"no entry of a record|not the run's own"):
+        Journal(tmp_path)
+    with pytest.raises(InputError, match="expected the record of a run"):
+        tracking.sync(tmp_path)
+
+
+def test_a_run_is_published_anew_where_the_store_does_not_have_it(
+    tmp_path: Path, config: Tracking, complete: Callable[[Path], Record]
+) -> None:
+    complete(tmp_path / "run").close("FINISHED")
+    first = Journal(tmp_path / "run").run_id
+    other = f"sqlite:///{tmp_path}/other.db"
+    assert tracking.sync(tmp_path / "run", other) == tracking.PUBLISHED
+    second = Journal(tmp_path / "run").run_id
+    assert first != second
+    ours, theirs = contents(second, other), contents(first, str(config.uri))
+    for same in ("status", "params", "figures", "data", "files"):
+        assert ours[same] == theirs[same]
+
+
+def test_two_processes_do_not_work_on_one_run(tmp_path: Path, config: Tracking) -> None:
+    about = {"name": "a", "folder": tmp_path, "params": {}, "tags": {}}
+    with tracking.record(config, **about):
+        told = "another process is at work on this run"
+        with pytest.raises(InputError, match=told), tracking.record(config, **about):
+            pass
