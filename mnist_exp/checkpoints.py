@@ -75,8 +75,13 @@ class Checkpoints:
             try:
                 return read(path)
             except ValueError as error:
-                logger.warning(f"{path}: damaged ({error}); the one before it is taken")
+                logger.warning(f"{path}: damaged ({error}); going back to the one before it")
         return None
+
+    def close(self) -> None:
+        """As `wait`; nothing more will be saved."""
+        self.wait()
+        self._thread.shutdown()
 
     def remove(self) -> None:
         """Removes them all: the run is finished."""
@@ -91,8 +96,12 @@ class Checkpoints:
 
     def _paths(self) -> list[Path]:
         """Oldest first."""
-        found = self.folder.glob("epoch-*.npz") if self.folder.is_dir() else ()
-        return sorted(path for path in found if re.fullmatch(r"epoch-\d{6,}", path.stem))
+        found = {
+            int(match[1]): path
+            for path in self.folder.glob("epoch-*.npz")
+            if (match := re.fullmatch(r"epoch-(\d+)", path.stem))
+        }
+        return [found[epoch] for epoch in sorted(found)]
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:

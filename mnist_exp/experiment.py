@@ -189,7 +189,7 @@ def _fit(
                 _keep_weights(loop.model, folder / INTERRUPTED)
             raise
         finally:
-            checkpoints.wait()
+            checkpoints.close()
 
 
 def _keep_weights(model: Any, path: Path) -> None:

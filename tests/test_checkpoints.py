@@ -50,6 +50,16 @@ def test_every_third_epoch_has_one(tmp_path: Path) -> None:
     assert names(tmp_path) == ["epoch-000003.npz", "epoch-000006.npz"]
 
 
+def test_the_newest_is_that_of_the_last_epoch(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for epoch in (999_999, 1_000_000):
+        checkpoints.save(epoch, made(epoch % 10))
+    checkpoints.close()
+    found = checkpoints.newest()
+    assert found
+    assert found.epochs == []
+
+
 def test_a_folder_without_any_has_none(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path).newest() is None
 
