@@ -228,3 +228,25 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path, mnist: Arrays) -> None:
     (path / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes(50_000_000), 1))
     largest = len(idx(mnist["x_train"]))
     assert f"({largest + 1:,} bytes instead of 18)" in refusal(path)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_a_flipped_bit_is_refused_or_changes_nothing(
+    seed: int, tmp_path: Path, mnist: Arrays
+) -> None:
+    """It changes nothing where it is in a date, say."""
+    random = np.random.default_rng(seed)
+    if seed % 2:
+        path = file = npz(tmp_path / "m.npz", mnist)
+    else:
+        path = folder(tmp_path / "idx", mnist, "{}.gz".format)
+        file = random.choice(sorted(path.iterdir()))
+    content = bytearray(file.read_bytes())
+    content[random.integers(len(content))] ^= 1 << random.integers(8)
+    file.write_bytes(content)
+    try:
+        found = sources.read(path, ADVICE)
+    except InputError:
+        assert refusal(path)
+    else:
+        assert same(found, mnist)
