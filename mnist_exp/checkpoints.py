@@ -71,11 +71,14 @@ class Checkpoints:
 
     def newest(self) -> Checkpoint | None:
         """The newest that is whole; a damaged one is told of, and the one before it taken."""
-        for path in reversed(self._paths()):
+        paths = self._paths()
+        while paths:
+            path = paths.pop()
             try:
                 return read(path)
             except ValueError as error:
-                logger.warning(f"{path}: damaged ({error}); going back to the one before it")
+                back = "the one before it is taken" if paths else "training begins anew"
+                logger.warning(f"{path}: damaged ({error}); {back}")
         return None
 
     def close(self) -> None:

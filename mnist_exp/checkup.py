@@ -18,7 +18,7 @@ from mnist_exp.config import compose
 from mnist_exp.errors import InputError
 from mnist_exp.journal import JOURNAL, Journal
 from mnist_exp.locks import is_abandoned
-from mnist_exp.mlflow_run import bury, the_dead
+from mnist_exp.mlflow_run import the_dead
 from mnist_exp.provenance import ROOT
 from mnist_exp.schema import Tracking
 
@@ -39,7 +39,8 @@ class Finding:
 def examine(where: Tracking, *, close: bool = False) -> Iterator[Finding]:
     """The findings, one after the other as they are made.
 
-    With `close` the runs of dead processes are published as far as they came, and closed.
+    With `close` the runs of dead processes are published as far as they came, and closed, and so
+    are those whose folder is gone.
     """
     yield _python()
     yield from _packages()
@@ -119,10 +120,11 @@ def _store(where: Tracking, close: bool) -> Iterator[Finding]:
     try:
         with store.opened(where) as client:
             experiments = client.search_experiments()
-            dead = the_dead(client, [each.experiment_id for each in experiments])
-            for run_id, folder in dead if close else ():
-                if not records.publish_left(folder, where):
-                    bury(client, run_id)
+            ids = [each.experiment_id for each in experiments]
+            dead, homeless = the_dead(client, ids), the_dead(client, ids, homeless=True)
+        if close:
+            for run_id, folder in [*dead, *homeless]:
+                records.see_to(client, run_id, folder, where)
     except InputError as error:
         yield Finding("store", str(error), True)
         return
@@ -134,6 +136,9 @@ def _store(where: Tracking, close: bool) -> Iterator[Finding]:
             "closed now" if close else f"{go_on}, or close it: python -m mnist_exp doctor --close"
         )
         yield Finding("run", f"{text}; {advice}", not close)
+    for run_id, folder in homeless:
+        advice = "closed now" if close else "unless it lives: python -m mnist_exp doctor --close"
+        yield Finding("run", f"{run_id[:8]} is RUNNING, but {folder} is gone; {advice}", not close)
 
 
 def _unpublished() -> Finding:

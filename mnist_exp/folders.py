@@ -99,9 +99,10 @@ def config_of(folder: Path) -> Config:
     """The config of the run in this folder; raises `InputError` when there is none."""
     try:
         return from_yaml((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
+    except (InputError, OSError, UnicodeDecodeError, YAMLError) as error:
+        told = str(error).partition("\n")[0]
         raise InputError(
-            f"resume={folder}: expected the folder of a run, with its {CONFIG} ({error})"
+            f"resume={folder}: expected the folder of a run, with its {CONFIG} ({told})"
         ) from error
 
 

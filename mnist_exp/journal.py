@@ -13,10 +13,17 @@ logger = logging.getLogger(__name__)
 
 JOURNAL = "record.jsonl"
 OPEN, OPENED, PUBLISHED, CLOSE = "open", "opened", "published", "close"
-VERBS = {
-    "log_params", "log_metrics", "log_tags", "log_data", "log_model", "log_files",
-    "close_children", "go_on", CLOSE,
-}  # fmt: skip
+VERBS = {  # what is said, and its arguments
+    "log_params": {"params"},
+    "log_metrics": {"metrics", "step", "at"},
+    "log_tags": {"tags"},
+    "log_data": {"name", "digest", "source", "images"},
+    "log_model": {"name", "example"},
+    "log_files": {"names"},
+    "close_children": set(),
+    "go_on": set(),
+    CLOSE: {"status", "at"},
+}
 Entry = tuple[str, dict[str, Any]]  # what was said (a method of `MlflowRun`), and its arguments
 
 
@@ -108,10 +115,10 @@ class Journal:
             self.opening = Opening(**arguments)
         elif verb == OPENED:
             self.run_id = arguments["run_id"]
-        elif verb in VERBS:
-            self.said.append((verb, arguments))
         elif verb != PUBLISHED:
-            raise ValueError(f"unknown entry {verb}")
+            if arguments.keys() != VERBS[verb]:
+                raise TypeError(verb)
+            self.said.append((verb, arguments))
         self.is_published = verb == PUBLISHED
 
     def _whole_lines(self) -> list[str]:

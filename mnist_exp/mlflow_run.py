@@ -169,20 +169,26 @@ class MlflowRun:
         return str(found.experiment_id)
 
 
-def the_dead(client: "MlflowClient", experiment_ids: Sequence[str]) -> list[tuple[str, Path]]:
-    """The RUNNING runs of this machine that no process holds: ids and folders."""
+def the_dead(
+    client: "MlflowClient", experiment_ids: Sequence[str], *, homeless: bool = False
+) -> list[tuple[str, Path]]:
+    """The RUNNING runs of this machine that no process holds: ids and folders.
+
+    The `homeless` are those whose folder is gone: they may have been moved while they live.
+    """
     running = _running(client, experiment_ids, HOST, platform.node())
     found = [(run.info.run_id, Path(run.data.tags[FOLDER])) for run in running]
-    return [(run_id, folder) for run_id, folder in found if is_abandoned(folder)]
+    is_dead = (lambda folder: not folder.exists()) if homeless else is_abandoned
+    return [(run_id, folder) for run_id, folder in found if is_dead(folder)]
 
 
-def bury(client: "MlflowClient", run_id: str) -> None:
-    """Ends a run as KILLED whose process died."""
+def bury(client: "MlflowClient", run_id: str) -> bool:
+    """Ends a run as KILLED whose process died; whether it was RUNNING still."""
     if client.get_run(run_id).info.status != "RUNNING":
-        return  # it ended, and gave its lock back, while we looked
+        return False  # it ended, and gave its lock back, while we looked
     client.set_tag(run_id, OUTCOME, "interrupted")
     client.set_terminated(run_id, "KILLED")
-    logger.info(f"run {run_id[:8]} had died; it is closed as KILLED now")
+    return True
 
 
 def _running(

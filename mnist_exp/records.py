@@ -16,7 +16,7 @@ from mnist_exp.data import Dataset
 from mnist_exp.errors import InputError
 from mnist_exp.journal import CLOSE, Entry, Journal
 from mnist_exp.locks import held
-from mnist_exp.mlflow_run import MlflowRun, bury, the_dead
+from mnist_exp.mlflow_run import OUTCOME, MlflowRun, bury, the_dead
 from mnist_exp.schema import Tracking
 from mnist_exp.signals import uninterrupted
 
@@ -195,25 +195,43 @@ class Record:
             if self._sees_to_the_dead:
                 client, experiment = self._run.client, self._run.experiment_id
                 for run_id, folder in the_dead(client, [experiment]):
-                    if not publish_left(folder, self.config):
-                        bury(client, run_id)
-                        if (folder / CHECKPOINTS).is_dir():
-                            told = f"go on with it: python -m mnist_exp.run resume={folder}"
-                            logger.info(told)
+                    see_to(client, run_id, folder, self.config)
         return self._run
 
 
-def publish_left(folder: Path, config: Tracking) -> bool:
-    """Whether the run in this folder, which no process holds, had ended and is published now."""
+def see_to(client: Any, run_id: str, folder: Path, config: Tracking) -> None:
+    """Publishes and closes a run whose process died, or that the store did not hear the end of."""
+    try:
+        status = publish_left(folder, config)
+    except InputError:  # it was taken up again meanwhile
+        return
+    if status not in ("", "KILLED"):
+        logger.info(f"run {run_id[:8]} had not been published whole; now it is")
+    elif status or bury(client, run_id):
+        go_on = f"; go on with it: python -m mnist_exp.run resume={folder}"
+        resumable = (folder / CHECKPOINTS).is_dir()
+        logger.info(f"run {run_id[:8]} had died; it is KILLED now{go_on if resumable else ''}")
+
+
+def publish_left(folder: Path, config: Tracking) -> str:
+    """The status that the run in this folder, which no process holds, ended with, once published.
+
+    One that died is closed as KILLED. Empty when it cannot be published, or has no journal. Raises
+    `InputError` when a process holds it after all.
+    """
     try:
         with held(folder):
             record = Record(folder, config)
-            done = bool(record.journal.status) and record.publish()
-    except (InputError, OSError, ValueError):  # taken up again, or it has no journal to read
-        return False
-    if done:
-        logger.info(f"run {record.run_id[:8]} had not been published whole; now it is")
-    return done
+            if record.journal.opening is None:
+                return ""
+            if record.journal.status:
+                record.publish()
+            else:
+                record.log_tags({OUTCOME: "interrupted"})
+                record.close("KILLED")
+    except (OSError, ValueError):  # no folder, or no journal that could be read
+        return ""
+    return record.journal.status if record.journal.is_published else ""
 
 
 def _which(metrics: Mapping[str, float], step: int, **_: float) -> tuple[int, frozenset[str]]:

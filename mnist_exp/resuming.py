@@ -39,12 +39,13 @@ def resume_experiment(folder: Path) -> Outcome:
         fingerprint = provenance.fingerprint(scientific(config), data.digest)
         if began.opening:
             _refuse_changes(began, began.opening, config, data, folder)
-            if began.opening.tags[recorded.FINGERPRINT] != fingerprint:
+            if began.opening.tags.get(recorded.FINGERPRINT) != fingerprint:
                 logger.warning("this package has changed since the run began; so may its result")
         config = _with_password(config, folder)
         if config.tracking.enabled:
             store.knock(config.tracking)
-        overrides = (folder / experiment.OVERRIDES).read_text().splitlines()
+        asked = folder / experiment.OVERRIDES
+        overrides = asked.read_text().splitlines() if asked.exists() else []
         tags = experiment.tags_of(data, provenance.commit(), overrides)
         tags[recorded.FINGERPRINT] = fingerprint
         return experiment.run_in(folder, config, data, tags, check, None)
@@ -53,7 +54,7 @@ def resume_experiment(folder: Path) -> Outcome:
 def _refuse_changes(
     began: Journal, opening: Opening, config: Config, data: Dataset, folder: Path
 ) -> None:
-    if opening.tags["data.digest"] != data.digest:
+    if opening.tags.get("data.digest") != data.digest:
         raise InputError(
             f"resume={folder}: the run began with other data than {data.source}; "
             "put MNIST_PATH back to what it was"

@@ -61,14 +61,16 @@ def find(reference: str, where: Tracking) -> Run:
 def to_resume(reference: str, where: Tracking) -> Run:
     """The run of this id, or of this beginning of one; raises `InputError`."""
     with store.opened_to_read(where) as client:
-        found = _by_id(client, where, reference)
+        names = [each.name for each in client.search_experiments()]
+        places = [where.model_copy(update={"experiment": name}) for name in names]
+        found = {r.run_id: r for each in places for r in _by_id(client, each, reference)}
     if len(found) != 1:
         came = f"the beginning of {len(found)} ids" if found else "neither"
         raise InputError(
             f"resume={reference}: expected the folder of a run or the id of one in "
             f"{store.shown(where)}, this is {came}"
         )
-    return found[0]
+    return next(iter(found.values()))
 
 
 def search(where: Tracking, query: str = "") -> list[Run]:

@@ -17,13 +17,14 @@ from mnist_exp.errors import InputError, PrunedError
 from mnist_exp.journal import JOURNAL, Journal, Opening
 from mnist_exp.locks import held, is_abandoned
 from mnist_exp.mlflow_run import FOLDER, HOST, OUTCOME, PARENT_RUN, RECORD
-from mnist_exp.records import Record
+from mnist_exp.records import Record, publish_left
 from mnist_exp.schema import Tracking
 from mnist_exp.signals import uninterrupted
 
 PARENT = "MNIST_EXP_PARENT_RUN"  # not MLFLOW_RUN_ID: that one would override the run to open
 TRACEBACK = "traceback.txt"
-COMPLETE, PUBLISHED, MISSING = "complete already", "published", "not published whole"
+COMPLETE, PUBLISHED = "complete already", "published"
+MISSING, RUNNING = "not published whole", "still running"
 
 
 @contextmanager
@@ -49,6 +50,7 @@ def record(
             with uninterrupted():  # what came meanwhile is raised at its end
                 if run.journal.opening:
                     run.go_on()
+                    run.log_tags({FOLDER: str(folder.absolute())})  # it may have been moved
                 else:
                     run.journal.begin(_opening(config, name, folder, tags))
                     run.log_params(params)
@@ -87,26 +89,22 @@ def sync(folder: Path, uri: str | None = None) -> str:
     be read, or the store cannot be used.
     """
     try:
-        opening = Journal(folder).opening
+        journal = Journal(folder)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / JOURNAL}: expected the record of a run ({error})") from error
-    if opening is None:
+    if (opening := journal.opening) is None:
         return COMPLETE  # it broke off before anything was said
     if not is_abandoned(folder):
-        return "still running"
+        return RUNNING
     where = uri or (None if BLOTTED in opening.uri else opening.uri or None)
     config = Tracking(enabled=True, uri=where, experiment=opening.experiment, skip_finished=False)
-    with held(folder):
-        run = Record(folder, config)
-        if run.journal.is_published and (uri is None or uri == opening.uri):
-            return COMPLETE
-        store.knock(config)
-        if not run.journal.status:
-            run.log_tags({OUTCOME: "interrupted"})
-            run.close("KILLED")
-        else:
-            run.publish()
-        return PUBLISHED if run.journal.is_published else MISSING
+    if journal.is_published and (uri is None or uri == opening.uri):
+        return COMPLETE
+    store.knock(config)
+    try:
+        return PUBLISHED if publish_left(folder, config) else MISSING
+    except InputError:  # it was taken up again meanwhile
+        return RUNNING
 
 
 def _opening(config: Tracking, name: str, folder: Path, tags: Mapping[str, str]) -> Opening:

@@ -102,6 +102,20 @@ def test_a_dead_run_is_told_of_and_closed_when_asked(
     assert command("doctor")[0] == 0
 
 
+def test_a_run_whose_folder_is_gone_is_closed_when_asked(
+    command: Command, recorded: dict[str, Outcome], here: Path
+) -> None:
+    client = mlflow.MlflowClient(mlflow.get_tracking_uri())
+    experiment = client.get_experiment_by_name("mnist").experiment_id
+    tags = {"host": platform.node(), "folder": str(here / "gone")}
+    run_id = client.create_run(experiment, tags=tags).info.run_id
+    code, out, _ = command("doctor")
+    assert code == 1
+    assert f"{run_id[:8]} is RUNNING, but {here / 'gone'} is gone" in out.replace("\n", "")
+    assert command("doctor", "--close")[0] == 0
+    assert client.get_run(run_id).info.status == "KILLED"
+
+
 def test_a_run_that_is_not_published_is_told_of(command: Command, here: Path) -> None:
     folder = here / "outputs/a"
     folder.mkdir(parents=True)

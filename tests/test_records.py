@@ -221,7 +221,7 @@ def test_a_journal_says_nothing_that_is_no_part_of_a_record(
     tmp_path: Path, config: Tracking
 ) -> None:
     (tmp_path / JOURNAL).write_text('{"__init__": {}}\n')
-    with pytest.raises(ValueError, match="unknown entry __init__"):
+    with pytest.raises(ValueError, match="no entry of a record"):
         Record(tmp_path, config)
 
 
@@ -361,6 +361,9 @@ def test_the_example_of_a_model_is_the_one_given(
         "[]",
         '{"log_tags": 3}',
         '{"open": {"uri": ""}}',
+        '{"opened": {}}',
+        '{"close": {}}',
+        '{"log_metrics": {"metrics": {}}}',
         '{"log_files": {"names": ["figures", "../secret"]}}',
         '{"log_model": {"name": "/etc/passwd", "example": []}}',
     ],

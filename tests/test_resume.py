@@ -13,7 +13,7 @@ import pytest
 from conftest import tiny
 
 from mnist_exp import data as datasets
-from mnist_exp import progress, provenance
+from mnist_exp import progress, provenance, runs
 from mnist_exp.errors import InputError
 from mnist_exp.experiment import run_experiment
 from mnist_exp.journal import JOURNAL, Journal
@@ -134,6 +134,33 @@ def test_a_run_that_broke_off_after_training_is_scored(
     run = mlflow.MlflowClient(store).get_run(outcome.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.metrics["test/accuracy"] == outcome.metrics["test/accuracy"]
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id_and_after_a_move(
+    tmp_path: Path, store: str, breaks_off: Callable[[int], None]
+) -> None:
+    breaks_off(2)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(made("plain", store), folder=tmp_path / "run")
+    run_id = Journal(tmp_path / "run").run_id
+    (tmp_path / "run").rename(tmp_path / "moved")
+    where = runs.tracking(uri=store)  # of another experiment
+    assert runs.to_resume(run_id[:12], where).folder == str(tmp_path / "run")
+    resume_experiment(tmp_path / "moved")
+    assert runs.to_resume(run_id, where).folder == str(tmp_path / "moved")
+    with pytest.raises(InputError, match=r"resume=zzzz: expected the folder of a run or the id"):
+        runs.to_resume("zzzz", where)
+
+
+def test_what_is_not_needed_to_go_on_may_be_gone(
+    tmp_path: Path, store: str, breaks_off: Callable[[int], None]
+) -> None:
+    breaks_off(2)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(made("plain", store), folder=tmp_path / "run")
+    for name in ("overrides.txt", JOURNAL, "history.csv", "run.log"):
+        (tmp_path / "run" / name).unlink()
+    assert resume_experiment(tmp_path / "run").run_id
 
 
 def test_a_finished_run_gives_its_outcome(recorded: dict[str, Outcome]) -> None:
