@@ -16,6 +16,7 @@ from mnist_exp import data as datasets
 from mnist_exp import hardware, records, store
 from mnist_exp.config import compose
 from mnist_exp.errors import InputError
+from mnist_exp.folders import CONFIG
 from mnist_exp.journal import JOURNAL, Journal
 from mnist_exp.locks import is_abandoned
 from mnist_exp.mlflow_run import the_dead
@@ -47,7 +48,7 @@ def examine(where: Tracking, *, close: bool = False) -> Iterator[Finding]:
     yield _data()
     yield _disk()
     yield from _store(where, close)
-    yield _unpublished()
+    yield from _unpublished()
     yield _hardware()
 
 
@@ -132,6 +133,8 @@ def _store(where: Tracking, close: bool) -> Iterator[Finding]:
     for run_id, folder in dead:
         text = f"{run_id[:8]} died"
         go_on = f"go on: python -m mnist_exp.run resume={folder}"
+        if not (folder / CONFIG).exists():
+            go_on = "a sweep: run it again with tracking.skip_finished=true"
         advice = (
             "closed now" if close else f"{go_on}, or close it: python -m mnist_exp doctor --close"
         )
@@ -141,21 +144,23 @@ def _store(where: Tracking, close: bool) -> Iterator[Finding]:
         yield Finding("run", f"{run_id[:8]} is RUNNING, but {folder} is gone; {advice}", not close)
 
 
-def _unpublished() -> Finding:
+def _unpublished() -> Iterator[Finding]:
     """The runs below ./outputs, ended or broken off, that are not in MLflow as a whole."""
     found = []
     for path in OUTPUTS.rglob(JOURNAL):
         try:
             journal = Journal(path.parent)
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            yield Finding("record", f"{path}: cannot be read ({error})", True)
             continue
         wanted = journal.opening is not None and bool(journal.opening.uri)
         if wanted and not journal.is_published and is_abandoned(path.parent):
             found.append(path.parent)
     if found:
         first = f"{len(found)} not published whole, such as {found[0]}"
-        return Finding("records", f"{first}: python -m mnist_exp sync {OUTPUTS}", True)
-    return Finding("records", f"nothing below {OUTPUTS}{os.sep} is unpublished")
+        yield Finding("records", f"{first}: python -m mnist_exp sync {OUTPUTS}", True)
+        return
+    yield Finding("records", f"nothing below {OUTPUTS}{os.sep} is unpublished")
 
 
 def _hardware() -> Finding:

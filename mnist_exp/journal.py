@@ -65,6 +65,7 @@ class Journal:
         self.is_published = False
         self.said: list[Entry] = []
         self._writing, self._is_told = threading.Lock(), False
+        self._length = 0  # of the whole lines, in bytes
         if self.path.exists():
             for line in self._whole_lines():
                 try:
@@ -100,10 +101,13 @@ class Journal:
         self._add(verb, arguments)
 
     def _add(self, verb: str, arguments: dict[str, Any]) -> None:
-        line = json.dumps({verb: arguments})
+        line = json.dumps({verb: arguments}).encode() + b"\n"
         try:
-            with self._writing, self.path.open("a", encoding="utf-8") as file:
-                file.write(f"{line}\n")
+            with self._writing, self.path.open("ab") as file:
+                file.truncate(self._length)  # a line that broke off is cut away
+                file.write(line)
+                file.flush()
+                self._length += len(line)
         except OSError as error:  # the store may hear of it all the same
             if not self._is_told:
                 logger.warning(f"{self.path}: {error.strerror}; MLflow alone is told of this run")
@@ -122,10 +126,7 @@ class Journal:
         self.is_published = verb == PUBLISHED
 
     def _whole_lines(self) -> list[str]:
-        """What is in the file; a last line that broke off is cut away."""
+        """What is in the file but for a last line that broke off, or is being written."""
         text = self.path.read_bytes()
-        whole = text[: text.rfind(b"\n") + 1]
-        if whole != text:
-            with self.path.open("r+b") as file:
-                file.truncate(len(whole))
-        return whole.decode().splitlines()
+        self._length = text.rfind(b"\n") + 1
+        return text[: self._length].decode().splitlines()

@@ -5,7 +5,7 @@ import logging
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,18 +36,7 @@ class MlflowRun:
         """A new run for what is in `folder`, or the one of this id where the store has it."""
         self.client, self.uri, self.folder = client, uri, folder
         self.experiment_id = self._experiment_id(opening.experiment)
-        self.run_id = run_id if self._is_there(run_id) else self._new(opening)
-
-    def _is_there(self, run_id: str) -> bool:
-        """Whether the store has this run; it may be a new one, or another."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return bool(run_id and self.client.get_run(run_id))
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return False
-            raise
+        self.run_id = run_id if is_there(client, run_id) else self._new(opening)
 
     def _new(self, opening: Opening) -> str:
         """The id of a new run, or of one that was made when the answer did not come back."""
@@ -113,7 +102,7 @@ class MlflowRun:
 
         from mnist_exp.provenance import versions
 
-        if self.client.get_run(self.run_id).outputs.model_outputs:
+        if self._has_model():
             return
         installed = versions()
         with _fluent(self.uri, self.experiment_id):
@@ -128,6 +117,20 @@ class MlflowRun:
                 input_example=np.array(example, np.uint8),
                 pip_requirements=[f"{name}=={installed[name]}" for name in SERVING],
             )
+
+    def _has_model(self) -> bool:
+        """Whether it has a model with all its files, which MLflow links before it has them.
+
+        Others are deleted.
+        """
+        from mlflow.exceptions import MlflowException
+
+        for output in self.client.get_run(self.run_id).outputs.model_outputs:
+            with suppress(MlflowException):  # deleted before; the link stays
+                if self.client.get_logged_model(output.model_id).status == "READY":
+                    return True
+                self.client.delete_logged_model(output.model_id)
+        return False
 
     def log_files(self, names: Sequence[str]) -> None:
         """Publishes the files and folders of these names, as far as they are there."""
@@ -167,6 +170,18 @@ class MlflowRun:
                 if found is None:
                     raise
         return str(found.experiment_id)
+
+
+def is_there(client: "MlflowClient", run_id: str) -> bool:
+    """Whether the store has this run; it may be a new one, or another."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(run_id and client.get_run(run_id))
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
 
 
 def the_dead(

@@ -160,8 +160,8 @@ class Record:
         except Exception as error:  # whatever a store comes to: training goes on without it
             if not self._error and not last:
                 logger.warning(
-                    f"the run cannot be published now ({store.reason(error)}); training goes on, "
-                    "and what is missing follows when the store can be used"
+                    f"the run cannot be published now ({store.reason(error)}); it goes on, and "
+                    "what is missing follows when the store can be used"
                 )
             self._error, self._silent_until = error, time.monotonic() + RETRY_SECONDS
         self._waiting.extendleft(reversed(passed_over))

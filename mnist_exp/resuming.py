@@ -11,7 +11,7 @@ from mnist_exp.data import Dataset
 from mnist_exp.errors import InputError
 from mnist_exp.journal import JOURNAL, Journal, Opening
 from mnist_exp.locks import is_abandoned
-from mnist_exp.outcomes import Outcome
+from mnist_exp.outcomes import OUTCOME, Outcome
 from mnist_exp.schema import Config
 from mnist_exp.signals import sigterm_interrupts
 
@@ -32,7 +32,7 @@ def resume_experiment(folder: Path) -> Outcome:
             raise InputError(f"resume={folder}: this run is still running; wait for it or end it")
         began = _journal(folder)
         if began.status == "FINISHED":
-            outcome = Outcome.load(folder)
+            outcome = _outcome(folder)
             logger.info(f"finished already: {outcome.title}")
             return outcome
         data = datasets.load(config.data)
@@ -77,6 +77,16 @@ def _with_password(config: Config, folder: Path) -> Config:
             f"{store.ENVIRONMENT} to the whole URI"
         )
     return config.model_copy(update={"tracking": config.tracking.model_copy(update={"uri": None})})
+
+
+def _outcome(folder: Path) -> Outcome:
+    try:
+        return Outcome.load(folder)
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError(
+            f"resume={folder}: this run is finished, but {OUTCOME} cannot be read ({error}); look "
+            "for the run in MLflow"
+        ) from error
 
 
 def _journal(folder: Path) -> Journal:

@@ -43,7 +43,8 @@ def job(values: DictConfig) -> "Outcome":
         return _sweep_job(values, folder, overrides)
     with sentences(empty_folder=folder):
         refuse_lists(context.runtime.choices)
-        outcome = _resume(values, overrides) if values.resume else _run(values, folder, overrides)
+        goes_on = values.resume is not None
+        outcome = _resume(values, overrides) if goes_on else _run(values, folder, overrides)
         _say_where(outcome)
         finished.append(outcome)
         return outcome
@@ -101,6 +102,8 @@ def _resume(values: DictConfig, overrides: list[str]) -> "Outcome":
             f"{', '.join(each for each in overrides if not each.startswith('resume='))}"
         )
     reference = overrides[0].partition("=")[2].strip("'\"")  # as typed: some ids look like numbers
+    if not reference:
+        raise InputError("resume: expected the folder of a run or its id, got nothing")
     from mnist_exp.resuming import resume_experiment
 
     if Path(reference).exists():

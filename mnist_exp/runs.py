@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from mnist_exp import store
 from mnist_exp.errors import InputError
+from mnist_exp.mlflow_run import FOLDER
 from mnist_exp.recorded import FINGERPRINT, RANKED, Run
 from mnist_exp.schema import Tracking
 
@@ -70,7 +71,10 @@ def to_resume(reference: str, where: Tracking) -> Run:
             f"resume={reference}: expected the folder of a run or the id of one in "
             f"{store.shown(where)}, this is {came}"
         )
-    return next(iter(found.values()))
+    run = next(iter(found.values()))
+    if FOLDER not in run.tags:
+        raise InputError(f"resume={reference}: this run was not made by python -m mnist_exp.run")
+    return run
 
 
 def search(where: Tracking, query: str = "") -> list[Run]:

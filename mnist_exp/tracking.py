@@ -16,7 +16,7 @@ from mnist_exp.config import BLOTTED
 from mnist_exp.errors import InputError, PrunedError
 from mnist_exp.journal import JOURNAL, Journal, Opening
 from mnist_exp.locks import held, is_abandoned
-from mnist_exp.mlflow_run import FOLDER, HOST, OUTCOME, PARENT_RUN, RECORD
+from mnist_exp.mlflow_run import FOLDER, HOST, OUTCOME, PARENT_RUN, RECORD, is_there
 from mnist_exp.records import Record, publish_left
 from mnist_exp.schema import Tracking
 from mnist_exp.signals import uninterrupted
@@ -98,8 +98,10 @@ def sync(folder: Path, uri: str | None = None) -> str:
         return RUNNING
     where = uri or (None if BLOTTED in opening.uri else opening.uri or None)
     config = Tracking(enabled=True, uri=where, experiment=opening.experiment, skip_finished=False)
-    if journal.is_published and (uri is None or uri == opening.uri):
-        return COMPLETE
+    if journal.is_published:
+        with store.opened(config) as client:
+            if is_there(client, journal.run_id):
+                return COMPLETE
     store.knock(config)
     try:
         return PUBLISHED if publish_left(folder, config) else MISSING

@@ -124,5 +124,23 @@ def test_a_run_that_is_not_published_is_told_of(command: Command, here: Path) ->
     assert code == 1
     told = "1 not published whole, such as outputs/a: python -m mnist_exp sync outputs"
     assert line(out, "records").endswith(told)
-    (folder / JOURNAL).write_text("damaged")
-    assert command("doctor")[0] == 0
+    (folder / JOURNAL).write_text("damaged\n")
+    code, out, _ = command("doctor")
+    assert code == 1
+    assert f"outputs/a/{JOURNAL}: cannot be read" in out
+
+
+def test_sync_goes_on_after_a_damaged_record(command: Command, here: Path) -> None:
+    for name in ("a", "b"):
+        (here / "outputs" / name).mkdir(parents=True)
+    (here / "outputs/a" / JOURNAL).write_text("damaged\n")
+    opening = Opening(f"sqlite:///{here}/mlflow.db", "mnist", "b", {RECORD: "b"}, 1)
+    Journal(here / "outputs/b").begin(opening)
+    code, out, _ = command("sync", "outputs", "outputs/b")
+    assert code == 1
+    assert "outputs/a/record.jsonl: expected the record of a run" in out
+    assert "outputs/b: published\n0 of 2 runs were complete already" in out
+    code, out, err = command("sync", "outputs/a")
+    assert (code, out) == (2, "")
+    assert "expected the record of a run" in err
+    assert command("sync", "nowhere")[0] == 2

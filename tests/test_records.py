@@ -2,6 +2,7 @@
 
 import json
 import logging
+import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import tiny
 
-from mnist_exp import models, records, store, tracking
+from mnist_exp import models, records, runs, store, tracking
 from mnist_exp.errors import InputError
 from mnist_exp.journal import JOURNAL, Journal, Opening
 from mnist_exp.mlflow_run import RECORD, MlflowRun
@@ -114,8 +115,8 @@ def test_a_store_that_fails_is_told_of_once_and_hears_everything_later(
     assert [step for verb, step, *_ in heard.told if verb == "figures"] == [1, 2, 3, 4]
     assert heard.told[-1] == ("close", "FINISHED", True)
     assert caplog.messages == [
-        "the run cannot be published now (server gone); training goes on, and what is missing "
-        "follows when the store can be used"
+        "the run cannot be published now (server gone); it goes on, and what is missing follows "
+        "when the store can be used"
     ]
 
 
@@ -171,7 +172,6 @@ def test_what_cannot_be_published_leaves_no_finished_run_until_it_is(
     assert heard.told == [
         ("open", "new"), ("files", ["figures"]), ("tags", {"a": "b"}), ("close", "FINISHED", True),
     ]  # fmt: skip
-    assert tracking.sync(tmp_path, config.uri) == tracking.COMPLETE
 
 
 def test_a_server_that_is_gone_at_the_end_is_asked_once(
@@ -215,6 +215,22 @@ def test_a_journal_outlives_a_torn_line(tmp_path: Path, config: Tracking) -> Non
     assert journal.said == [("log_tags", {"tags": {"a": "b"}})]
     journal.say("log_tags", tags={"c": "d"})
     assert path.read_text() == whole + '{"log_tags": {"tags": {"c": "d"}}}\n'
+
+
+def test_a_line_that_found_no_room_is_cut_away_by_the_next(
+    tmp_path: Path, config: Tracking, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = begun(tmp_path, config)
+    path = tmp_path / JOURNAL
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, most))
+    try:
+        record.log_tags({"lost": "b"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert f"{path}: File too large; MLflow alone is told" in caplog.text
+    record.log_tags({"kept": "d"})
+    assert Journal(tmp_path).said == [("log_tags", {"tags": {"kept": "d"}})]
 
 
 def test_a_journal_says_nothing_that_is_no_part_of_a_record(
@@ -396,3 +412,45 @@ def test_two_processes_do_not_work_on_one_run(tmp_path: Path, config: Tracking) 
         told = "another process is at work on this run"
         with pytest.raises(InputError, match=told), tracking.record(config, **about):
             pass
+
+
+def test_a_model_whose_files_did_not_arrive_is_published_again(
+    tmp_path: Path,
+    config: Tracking,
+    complete: Callable[[Path], Record],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """MLflow links it to the run before it has its files."""
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("artifacts: No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(mlflow.store.artifact.local_artifact_repo.LocalArtifactRepository,
+                       "log_artifacts", full)  # fmt: skip
+        complete(tmp_path / "run").close("FINISHED")
+    run_id = Journal(tmp_path / "run").run_id
+    assert contents(run_id, str(config.uri))["status"] == "FAILED"
+    assert tracking.sync(tmp_path / "run") == tracking.PUBLISHED
+    again = Record(tmp_path / "run", config)
+    assert again.publish()  # and says nothing twice
+    client = mlflow.MlflowClient(config.uri)
+    experiment = client.get_run(run_id).info.experiment_id
+    found = [m for m in client.search_logged_models([experiment]) if m.source_run_id == run_id]
+    assert [str(model.status) for model in found] == ["READY"]
+    assert runs.find(run_id, config).model().count_params() > 0
+
+
+def test_sync_publishes_again_what_the_store_has_lost(
+    tmp_path: Path, config: Tracking, complete: Callable[[Path], Record]
+) -> None:
+    config = config.model_copy(update={"uri": f"sqlite:///{tmp_path}/a.db"})
+    record = begun(tmp_path, config)
+    record.close("FINISHED")
+    assert tracking.sync(tmp_path) == tracking.COMPLETE
+    client = mlflow.MlflowClient(config.uri)
+    client.delete_run(record.run_id)
+    assert tracking.sync(tmp_path) == tracking.COMPLETE  # a run in MLflow's bin is there
+    (tmp_path / "a.db").rename(tmp_path / "lost.db")
+    other = tmp_path / "b.db"
+    assert tracking.sync(tmp_path, f"sqlite:///{other}") == tracking.PUBLISHED

@@ -235,3 +235,25 @@ def test_a_record_that_cannot_be_read_is_refused(
     (tmp_path / "run" / JOURNAL).write_text("[]\n")
     with pytest.raises(InputError, match=r"record\.jsonl cannot be read"):
         resume_experiment(tmp_path / "run")
+
+
+@pytest.mark.parametrize("text", [None, "[]", "{"])
+def test_a_finished_run_without_its_outcome_is_refused(
+    text: str | None, tmp_path: Path, store: str
+) -> None:
+    run_experiment(made("plain", store), folder=tmp_path / "run")
+    (tmp_path / "run/outcome.json").unlink()
+    if text:
+        (tmp_path / "run/outcome.json").write_text(text)
+    with pytest.raises(InputError, match=r"finished, but outcome\.json cannot be read"):
+        resume_experiment(tmp_path / "run")
+
+
+def test_a_run_of_someone_else_is_refused(store: str) -> None:
+    client = mlflow.MlflowClient(store)
+    name = "of someone else"
+    experiment = client.get_experiment_by_name(name)
+    number = experiment.experiment_id if experiment else client.create_experiment(name)
+    run_id = client.create_run(number).info.run_id
+    with pytest.raises(InputError, match="was not made by"):
+        runs.to_resume(run_id, runs.tracking(uri=store))

@@ -7,7 +7,7 @@ import typer
 
 from mnist_exp.commands.options import StoreOption
 from mnist_exp.errors import InputError
-from mnist_exp.terminal import console
+from mnist_exp.terminal import console, quiet_stderr
 
 
 def sync(
@@ -21,16 +21,25 @@ def sync(
     from mnist_exp import tracking
     from mnist_exp.journal import JOURNAL
 
-    found = sorted(path.parent for folder in folders for path in folder.rglob(JOURNAL))
+    found = sorted({path.parent for folder in folders for path in folder.rglob(JOURNAL)})
     if not found:
         named = " ".join(str(folder) for folder in folders)
         raise InputError(f"{named}: expected folders that runs were made in, with a {JOURNAL}")
-    states = {folder: tracking.sync(folder, tracking_uri) for folder in found}
-    for folder, state in states.items():
+    complete, failed = 0, 0
+    for folder in found:
+        try:
+            with quiet_stderr():
+                state = tracking.sync(folder, tracking_uri)
+        except InputError as error:
+            if len(found) == 1:
+                raise
+            state = str(error)  # the others may be better off
+            failed += 1
+        complete += state == tracking.COMPLETE
+        failed += state == tracking.MISSING
         if state != tracking.COMPLETE or len(found) == 1:
             console.print(f"{folder}: {state}", markup=False)
     if len(found) > 1:
-        complete = sum(state == tracking.COMPLETE for state in states.values())
         console.print(f"{complete} of {len(found)} runs were complete already", markup=False)
-    if tracking.MISSING in states.values():
+    if failed:
         raise typer.Exit(1)
