@@ -89,6 +89,10 @@ def test_a_dead_run_is_told_of_and_closed_when_asked(
     experiment = client.get_experiment_by_name("mnist").experiment_id
     tags = {"host": platform.node(), "folder": str(here)}
     run_id = client.create_run(experiment, tags=tags).info.run_id
+    _, out, _ = command("doctor")
+    advice = f"{run_id[:8]} died; a sweep: run it again with tracking.skip_finished=true"
+    assert advice in out.replace("\n", " ")
+    (here / "config.yaml").touch()
     code, out, _ = command("doctor")
     assert code == 1
     told = (
