@@ -1,5 +1,6 @@
 """What tests share: a quiet environment, small data, a tracking store made once."""
 
+import csv
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +100,13 @@ def tiny(*overrides: str) -> Config:
     """A config that trains in a moment on bundled digits, with the same figures everywhere."""
     few = ["data=mnist5k", "data.limit=200", "train.epochs=1", "train.precision=float32"]
     return compose([*few, *overrides])
+
+
+def figures(folder: Path) -> list[dict[str, str]]:
+    """The rows of the run's history.csv, without what differs from run to run."""
+    with (folder / "history.csv").open(newline="") as file:
+        rows = csv.DictReader(file)
+        return [{k: v for k, v in row.items() if "seconds" not in k} for row in rows]
 
 
 def fit(config: Config, data: Dataset, callbacks: Any = ()) -> tuple[Any, Any]:

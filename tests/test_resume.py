@@ -1,6 +1,5 @@
 """A run that broke off and goes on comes to what it would have come to, to the last bit."""
 
-import csv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ import keras
 import mlflow
 import numpy as np
 import pytest
-from conftest import tiny
+from conftest import figures, tiny
 
 from mnist_exp import data as datasets
 from mnist_exp import progress, provenance, runs
@@ -52,16 +51,8 @@ def breaks_off(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return at
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "history.csv").open(newline="") as file:
-        return [
-            {name: value for name, value in row.items() if "seconds" not in name}
-            for row in csv.DictReader(file)
-        ]
-
-
 def assert_same(ours: Path, theirs: Path) -> None:
-    assert rows(ours) == rows(theirs)
+    assert figures(ours) == figures(theirs)
     mine, other = (keras.models.load_model(path / "model.keras") for path in (ours, theirs))
     for a, b in zip(mine.weights, other.weights, strict=True):
         assert np.array_equal(a.numpy(), b.numpy()), a.path
@@ -73,6 +64,15 @@ def assert_same(ours: Path, theirs: Path) -> None:
 
 def made(name: str, store: str) -> Config:
     return tiny(f"tracking.uri={store}", "tracking.experiment=resume", *SETTINGS[name])
+
+
+@pytest.fixture
+def broken(tmp_path: Path, store: str, breaks_off: Callable[[int], None]) -> Path:
+    """The folder of a plain run that broke off in its second epoch."""
+    breaks_off(2)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(made("plain", store), folder=tmp_path / "run")
+    return tmp_path / "run"
 
 
 @pytest.mark.parametrize(("name", "epoch"), [("dense", 2), ("conv", 3), ("plain", 4), ("early", 2)])
@@ -94,7 +94,7 @@ def test_a_run_that_goes_on_is_the_uninterrupted_one(
     assert run.info.status == "FINISHED"
     assert "outcome" not in run.data.tags
     told = [m.step for m in client.get_metric_history(run_id, "train/loss")]
-    assert told == list(range(1, len(rows(tmp_path / "whole")) + 1))
+    assert told == list(range(1, len(figures(tmp_path / "whole")) + 1))
     assert len(run.outputs.model_outputs) == 1
 
 
@@ -137,30 +137,22 @@ def test_a_run_that_broke_off_after_training_is_scored(
 
 
 def test_a_run_is_found_by_the_beginning_of_its_id_and_after_a_move(
-    tmp_path: Path, store: str, breaks_off: Callable[[int], None]
+    tmp_path: Path, store: str, broken: Path
 ) -> None:
-    breaks_off(2)
-    with pytest.raises(KeyboardInterrupt):
-        run_experiment(made("plain", store), folder=tmp_path / "run")
-    run_id = Journal(tmp_path / "run").run_id
-    (tmp_path / "run").rename(tmp_path / "moved")
+    run_id = Journal(broken).run_id
+    broken.rename(tmp_path / "moved")
     where = runs.tracking(uri=store)  # of another experiment
-    assert runs.to_resume(run_id[:12], where).folder == str(tmp_path / "run")
+    assert runs.to_resume(run_id[:12], where).folder == str(broken)
     resume_experiment(tmp_path / "moved")
     assert runs.to_resume(run_id, where).folder == str(tmp_path / "moved")
     with pytest.raises(InputError, match=r"resume=zzzz: expected the folder of a run or the id"):
         runs.to_resume("zzzz", where)
 
 
-def test_what_is_not_needed_to_go_on_may_be_gone(
-    tmp_path: Path, store: str, breaks_off: Callable[[int], None]
-) -> None:
-    breaks_off(2)
-    with pytest.raises(KeyboardInterrupt):
-        run_experiment(made("plain", store), folder=tmp_path / "run")
+def test_what_is_not_needed_to_go_on_may_be_gone(broken: Path) -> None:
     for name in ("overrides.txt", JOURNAL, "history.csv", "run.log"):
-        (tmp_path / "run" / name).unlink()
-    assert resume_experiment(tmp_path / "run").run_id
+        (broken / name).unlink()
+    assert resume_experiment(broken).run_id
 
 
 def test_a_finished_run_gives_its_outcome(recorded: dict[str, Outcome]) -> None:
@@ -169,72 +161,51 @@ def test_a_finished_run_gives_its_outcome(recorded: dict[str, Outcome]) -> None:
     assert outcome == known
 
 
-def test_what_cannot_go_on_is_refused(
-    tmp_path: Path, store: str, breaks_off: Callable[[int], None]
-) -> None:
+def test_what_cannot_go_on_is_refused(tmp_path: Path, broken: Path) -> None:
     with pytest.raises(InputError, match=r"resume=.*: expected the folder of a run, with its conf"):
         resume_experiment(tmp_path)
-    breaks_off(2)
-    with pytest.raises(KeyboardInterrupt):
-        run_experiment(made("plain", store), folder=tmp_path / "run")
-    with held(tmp_path / "run"), pytest.raises(InputError, match="is still running"):
-        resume_experiment(tmp_path / "run")
-    text = (tmp_path / "run/config.yaml").read_text()
-    (tmp_path / "run/config.yaml").write_text(text.replace("limit: 200", "limit: 210"))
+    with held(broken), pytest.raises(InputError, match="is still running"):
+        resume_experiment(broken)
+    text = (broken / "config.yaml").read_text()
+    (broken / "config.yaml").write_text(text.replace("limit: 200", "limit: 210"))
     with pytest.raises(InputError, match=r"config\.yaml is not what the run began with"):
-        resume_experiment(tmp_path / "run")
+        resume_experiment(broken)
 
 
 def test_a_run_does_not_go_on_with_other_data(
-    tmp_path: Path, store: str, breaks_off: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    broken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    breaks_off(2)
-    with pytest.raises(KeyboardInterrupt):
-        run_experiment(made("plain", store), folder=tmp_path / "run")
     real = datasets.load
     monkeypatch.setattr(datasets, "load", lambda config: replace(real(config), digest="other"))
     with pytest.raises(InputError, match="began with other data than"):
-        resume_experiment(tmp_path / "run")
+        resume_experiment(broken)
 
 
 def test_a_store_with_a_password_is_named_again_to_go_on(
-    tmp_path: Path, store: str, breaks_off: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    store: str, broken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    breaks_off(2)
-    with pytest.raises(KeyboardInterrupt):
-        run_experiment(made("plain", store), folder=tmp_path / "run")
-    for file in (tmp_path / "run/config.yaml", tmp_path / "run" / JOURNAL):
+    for file in (broken / "config.yaml", broken / JOURNAL):
         file.write_text(file.read_text().replace(store, "http://***@host"))
     with pytest.raises(InputError, match=r"password of http://\*\*\*@host is not recorded; set"):
-        resume_experiment(tmp_path / "run")
+        resume_experiment(broken)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
-    assert resume_experiment(tmp_path / "run").run_id
+    assert resume_experiment(broken).run_id
 
 
 def test_a_package_that_has_changed_is_told_of(
-    tmp_path: Path,
-    store: str,
-    breaks_off: Callable[[int], None],
+    broken: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    breaks_off(2)
-    with pytest.raises(KeyboardInterrupt):
-        run_experiment(made("plain", store), folder=tmp_path / "run")
     monkeypatch.setattr(provenance, "_source_digest", lambda: "another")
-    resume_experiment(tmp_path / "run")
+    resume_experiment(broken)
     assert "this package has changed since the run began" in caplog.text
 
 
-def test_a_record_that_cannot_be_read_is_refused(
-    tmp_path: Path, store: str, breaks_off: Callable[[int], None]
-) -> None:
-    breaks_off(2)
-    with pytest.raises(KeyboardInterrupt):
-        run_experiment(made("plain", store), folder=tmp_path / "run")
-    (tmp_path / "run" / JOURNAL).write_text("[]\n")
+def test_a_record_that_cannot_be_read_is_refused(broken: Path) -> None:
+    (broken / JOURNAL).write_text("[]\n")
     with pytest.raises(InputError, match=r"record\.jsonl cannot be read"):
-        resume_experiment(tmp_path / "run")
+        resume_experiment(broken)
 
 
 @pytest.mark.parametrize("text", [None, "[]", "{"])

@@ -1,6 +1,5 @@
 """What breaks in the middle of a run costs nothing: a process killed, a server gone, a lock."""
 
-import csv
 import signal
 import sqlite3
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+from conftest import figures
 from tracking_server import TrackingServer
 
 from mnist_exp.config import compose
@@ -65,13 +65,6 @@ def ended(process: subprocess.Popen[str]) -> str:
     said, _ = process.communicate(timeout=240)
     assert "Traceback" not in said, said
     return said
-
-
-def figures(folder: Path) -> list[dict[str, str]]:
-    with (folder / "history.csv").open(newline="") as file:
-        return [
-            {k: v for k, v in row.items() if "seconds" not in k} for row in csv.DictReader(file)
-        ]
 
 
 def assert_same(ours: Path, theirs: Path) -> None:
