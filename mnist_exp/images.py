@@ -54,7 +54,7 @@ def read(content: bytes, name: str) -> Reading:
             if _is_mnist(pixels):
                 return Reading(pixels.astype(np.uint8), note)
     grey = _grey(picture)
-    if not np.ptp(grey):
+    if np.ptp(grey) < 1:  # of 255: what is less comes from rounding
         return Reading(None, NOTHING)
     for told_from_paper in (_evenly_lit_ink, _ink):  # the second takes five times as long
         ink = told_from_paper(grey)
@@ -129,6 +129,8 @@ def _ink(grey: Floats) -> Floats:
     window = [max(3, int(0.4 * side)) for side in coarse.shape]  # wider than a stroke
     paper = ndimage.gaussian_filter(ndimage.grey_closing(coarse, window, mode="nearest"), 1)
     ink = 1 - grey / _enlarged(paper, grey).clip(min=0.01)
+    if np.ptp(ink) < FAINTEST:
+        return nothing
     below = ink[ink <= _otsu(ink)]
     base, noise = float(np.median(below)), float(below.std())
     strong = ink[ink > base + 4 * noise + FAINTEST]
@@ -156,7 +158,7 @@ def _otsu(values: Floats) -> float:
 
     Source: Otsu (1979), "A threshold selection method from gray-level histograms".
     """
-    counts, edges = np.histogram(values, 256)
+    counts, edges = np.histogram(values.astype(np.float64), 256)  # nearly equal ones, too
     below = counts.cumsum()
     sums = (counts * (edges[:-1] + edges[1:]) / 2).cumsum()
     with np.errstate(divide="ignore", invalid="ignore"):

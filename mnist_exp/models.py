@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import shorten
 from typing import Any
+from zipfile import is_zipfile
 
 import keras
 import numpy as np
@@ -105,6 +106,11 @@ def load(path: Path, name: str) -> keras.Model:
     Raises `InputError`, calling it `name`, for a file that is no model of 28x28 pixels and 10
     scores.
     """
+    if path.suffix == ".keras" and not is_zipfile(path):  # a pickle runs code when it is opened
+        raise InputError(
+            f"{name}: expected a .keras file, got one of another kind or a damaged one; "
+            "choose a run made by python -m mnist_exp.run"
+        )
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever a damaged archive or an unsafe layer comes to

@@ -16,6 +16,8 @@ OTHERS = {  # what people send instead, by its first bytes
     b"II*\0": "TIFF", b"MM\0*": "TIFF", b"%PDF": "PDF", b"<svg": "SVG", b"<?xm": "SVG",
 }  # fmt: skip
 MAX_BYTES, MAX_PIXELS = 50_000_000, 40_000_000
+MAX_MARKERS = 300_000  # bytes of 0xFF in a JPEG; 50 MB of a photo have 200,000
+MAX_SCANNED = 4_000_000_000  # pixels times the scans of a JPEG: about a second's work
 MIN_SIDE = 8
 MAX_ASPECT = 20
 SIDE = 1000  # pixels that a picture is made small to: every later step takes milliseconds
@@ -32,11 +34,12 @@ def decode(content: bytes, name: str) -> tuple[Floats, str]:
     """
     if len(content) > MAX_BYTES:
         raise InputError(f"{name}: expected at most {MAX_BYTES // 1_000_000} MB; make it smaller")
+    scans = _scans(content, name)
     with _decoding, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's: what they tell is refused below
         try:
             with Image.open(BytesIO(content), formats=FORMATS) as image:
-                _check_size(image.size, name)
+                _check_size(image.size, scans, name)
                 return _pixels(image)
         except InputError:
             raise
@@ -58,10 +61,25 @@ def _unknown(content: bytes, name: str) -> str:
     return f"{name}: expected a picture (PNG, JPEG, BMP, WebP or GIF), got {came}; save it as PNG"
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
+def _scans(content: bytes, name: str) -> int:
+    """How often a JPEG goes through its pixels, or more: a small file may ask for hours."""
+    if not content.startswith(b"\xff\xd8"):
+        return 1
+    if content.count(b"\xff") > MAX_MARKERS:
+        raise InputError(_laborious(name, "padded with empty segments"))
+    return content.count(b"\xff\xda")
+
+
+def _laborious(name: str, make: str) -> str:
+    return f"{name}: expected a JPEG that is quick to read, got one {make}; save it as PNG"
+
+
+def _check_size(size: tuple[int, int], scans: int, name: str) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
         raise InputError(_too_large(name, f"{width}x{height}"))
+    if width * height * scans > MAX_SCANNED:
+        raise InputError(_laborious(name, f"of {scans:,} scans"))
     if min(size) < MIN_SIDE or max(size) > MAX_ASPECT * min(size):
         raise InputError(
             f"{name}: expected sides of at least {MIN_SIDE} pixels, one at most {MAX_ASPECT} times "

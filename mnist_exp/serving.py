@@ -4,16 +4,17 @@ import base64
 import logging
 from pathlib import Path
 from threading import Lock
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, Field, ValidationError
 from starlette.datastructures import UploadFile
+from starlette.middleware.base import RequestResponseEndpoint
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mnist_exp import images, runs
@@ -24,10 +25,18 @@ from mnist_exp.evaluation import Evaluation
 from mnist_exp.images import Reading
 from mnist_exp.recorded import Run
 
+DOCS = "/docs"
 WEB = Path(__file__).parent / "web"
 MAX_UPLOAD = 10_000_000  # bytes
 KEPT = 8  # models, and test sets, in memory
-NOTHING_FROM_ELSEWHERE = {"Content-Security-Policy": "default-src 'self'; img-src 'self' blob:"}
+POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'"
+INLINE = "; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"  # Swagger's page
+HEADERS = {  # nothing from elsewhere, nothing guessed, nothing told, nobody's frame
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Line = Annotated[list[Byte], Field(min_length=28, max_length=28)]
@@ -98,6 +107,16 @@ NEITHER = (
 )
 
 
+class Refusal(BaseModel):
+    """What was expected and what came, in a sentence."""
+
+    detail: str
+
+
+REFUSED: dict[int | str, dict[str, Any]] = {400: {"model": Refusal}}
+TOO_LARGE: dict[int | str, dict[str, Any]] = {413: {"model": Refusal}}
+
+
 class Models:
     """The experiment's runs at work; each is loaded when it is first asked for, and kept."""
 
@@ -134,9 +153,17 @@ def app(first: Run) -> FastAPI:
     """The application that answers by the run's model unless another is asked for."""
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the answer says it
     models = Models(first)
-    site = FastAPIOffline(title="mnist_exp", redoc_url=None)
+    site = FastAPIOffline(title="mnist_exp", docs_url=DOCS, redoc_url=None)
     site.mount("/web", StaticFiles(directory=WEB))
     site.add_middleware(Limit)
+
+    @site.middleware("http")
+    async def protect(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        response = await call_next(request)
+        response.headers.update(HEADERS)
+        if request.url.path == DOCS:
+            response.headers["Content-Security-Policy"] += INLINE
+        return response
 
     @site.exception_handler(InputError)
     async def refuse(_: Request, error: InputError) -> JSONResponse:
@@ -144,26 +171,26 @@ def app(first: Run) -> FastAPI:
 
     @site.get("/", include_in_schema=False)
     def page() -> FileResponse:
-        return FileResponse(WEB / "index.html", headers=NOTHING_FROM_ELSEWHERE)
+        return FileResponse(WEB / "index.html")
 
     @site.get("/health")
     def health() -> dict[str, str]:
         """Whether the server is ready, and the run that answers."""
         return {"status": "ok", "run": first.run_id}
 
-    @site.get("/models")
+    @site.get("/models", responses=REFUSED)
     def list_models() -> list[Model]:
         """The experiment's finished runs, the one that answers first."""
         found = [run for run in runs.search(first.tracking) if run.run_id != first.run_id]
         return [Model(run=r.run_id, name=r.name, title=r.title) for r in [first, *found]]
 
-    @site.post("/predict", openapi_extra=BODIES)
+    @site.post("/predict", openapi_extra=BODIES, responses=REFUSED | TOO_LARGE)
     async def predict(request: Request, run: str = "") -> Prediction:
         """The digit on a picture, or in 28x28 pixels, by the run's model."""
         content = await _content(request)
         return await run_in_threadpool(lambda: _predict(models.get(run), content))
 
-    @site.get("/examples")
+    @site.get("/examples", responses=REFUSED)
     def examples(
         run: str = "",
         label: Annotated[int | None, Query(ge=0, le=9, description="the true digit")] = None,
@@ -216,10 +243,13 @@ async def _content(request: Request) -> bytes | Pixels:
     """The picture's bytes, or the pixels; raises `InputError`."""
     kind = request.headers.get("content-type", "").lower()
     if kind.startswith("multipart/form-data"):
-        async with request.form(max_files=1, max_fields=10) as form:
-            file = form.get("file")
-            if isinstance(file, UploadFile):
-                return await file.read()
+        try:
+            async with request.form(max_files=1, max_fields=10) as form:
+                file = form.get("file")
+                if isinstance(file, UploadFile):
+                    return await file.read()
+        except UnicodeError as error:  # a name that its own charset cannot read
+            raise InputError(NEITHER) from error
     if kind.startswith("application/json"):
         try:
             return Pixels.model_validate_json(await request.body())

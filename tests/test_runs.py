@@ -1,7 +1,11 @@
 """Finding recorded runs, and what the record gives back, in a real store."""
 
+import json
+import os
+import pickle
 import shutil
 from pathlib import Path
+from zipfile import ZipFile
 
 import keras
 import mlflow
@@ -137,6 +141,38 @@ def test_only_a_safe_model_of_digits_is_loaded(tmp_path: Path) -> None:
     other.save(tmp_path / "other.keras")
     with pytest.raises(InputError, match=r"mine: expected a model of \(n, 28, 28\) pixels"):
         models.load(tmp_path / "other.keras", "mine")
-    (tmp_path / "broken.keras").write_bytes(b"PK\3\4 no archive")
-    with pytest.raises(InputError, match=r"mine: expected a Keras model that loads"):
-        models.load(tmp_path / "broken.keras", "mine")
+
+
+class Harmful:
+    """Unpickled, it leaves a trace."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("trace",)
+
+
+def test_no_code_that_a_model_carries_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("broken.keras").write_bytes(b"PK\3\4 no archive")
+    Path("pickled.keras").write_bytes(pickle.dumps(Harmful()))
+    whole = keras.Sequential(
+        [keras.Input((28, 28)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    )
+    whole.save("whole.h5")
+    Path("whole.h5").rename("hdf5.keras")
+    for file in ("broken.keras", "pickled.keras", "hdf5.keras"):
+        with pytest.raises(InputError, match=r"^mine: expected a \.keras file, got one of another"):
+            models.load(Path(file), "mine")
+    whole.save("whole.keras")
+    harmful = {"module": "os", "class_name": "function", "config": "mkdir"}
+    with ZipFile("whole.keras") as source, ZipFile("called.keras", "w") as target:
+        config = json.loads(source.read("config.json"))
+        config["config"]["layers"][2]["config"]["activation"] = harmful
+        target.writestr("config.json", json.dumps(config))
+        for name in ("metadata.json", "model.weights.h5"):
+            target.writestr(name, source.read(name))
+    with pytest.raises(InputError, match=r"^mine: expected a Keras model that loads in safe mode"):
+        models.load(Path("called.keras"), "mine")
+    assert not Path("trace").exists()
+    assert models.load(Path("whole.keras"), "mine").count_params() == 7850

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from io import BytesIO
 
 import numpy as np
@@ -114,6 +115,57 @@ def test_what_is_sent_wrongly_is_refused_with_a_sentence(site: str) -> None:
         assert sentence in response.json()["detail"]
 
 
+def test_a_malformed_body_is_refused(site: str) -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="%s\r\n\r\nx\r\n--b--\r\n'
+    form = "multipart/form-data; boundary=b"
+    for kind, body in [
+        ("multipart/form-data", part % b'"'),
+        (f"{form}; charset=undefined", part % b'\xe9"'),
+        (f"{form}; charset=punycode", part % b'a.png"'),
+        (form, part % b'../../../../etc/passwd"'),
+        (form, part % (b'"\r\n' + b"X: y\r\n" * 100_000)),
+        ("application/json", b"[" * 5_000_000),
+        ("application/json", b'{"pixels": [[' + b"9" * 100_000 + b"]]}"),
+        ("application/json; charset=utf-16", b"\xff\xfe"),
+        ("application/x-www-form-urlencoded", b"file=../../etc/passwd"),
+    ]:
+        headers = {"Content-Type": kind}
+        response = requests.post(f"{site}/predict", data=body, headers=headers, timeout=30)
+        assert response.status_code == 400, (kind, body[:100])
+        assert response.json()["detail"]
+
+
+def test_no_name_of_a_run_leads_anywhere(site: str) -> None:
+    strange = ["'\"", "' or '1'='1", "\\", "\0", "%", "<script>alert(1)</script>", "a" * 50_000]
+    paths = ["../../etc/passwd", "file:///etc/passwd", "models:/../..", "models:/a@b'", "models:/"]
+    for name in (*strange, *paths):
+        response = requests.get(f"{site}/examples", {"run": name}, timeout=30)
+        assert response.status_code == 400, name
+        assert response.headers["Content-Type"] == "application/json"
+        assert response.json()["detail"].startswith("--run ")
+
+
+def test_no_path_leads_to_a_file(site: str) -> None:
+    up = ["/web/../serving.py", "/web/%2e%2e/serving.py", "/web/..%2f..%2fserving.py"]
+    for path in (*up, "/web//etc/passwd", "/web/%00", "/web/page.js%00.html", "//etc/passwd"):
+        connection = HTTPConnection(site.removeprefix("http://"), timeout=30)
+        connection.request("GET", path)  # as it is: requests would tidy it
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (404, b'{"detail":"Not Found"}'), path
+        connection.close()
+
+
+def test_every_answer_tells_the_browser_to_trust_nothing_else(site: str) -> None:
+    for path in ("/", "/docs", "/web/page.js", "/health", "/nowhere", "/examples?label=x"):
+        headers = requests.get(site + path, timeout=30).headers
+        policy = headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'self'; ")
+        assert "frame-ancestors 'none'" in policy
+        assert ("unsafe-inline" in policy) == (path == "/docs")
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+
+
 def test_the_test_set_is_listed_worst_first(site: str, run: Run) -> None:
     said = run.evaluation()
     query = {"label": 3, "prediction": int(said.predictions[said.labels == 3][0]), "count": 200}
@@ -141,8 +193,6 @@ def test_fifty_clients_at_once_lose_nothing(site: str, run: Run, digits: Dataset
 
 
 def test_the_page_asks_nothing_of_the_outside(site: str) -> None:
-    page = requests.get(site, timeout=30)
-    assert page.headers["Content-Security-Policy"].startswith("default-src 'self'")
     for path in ("/", "/web/page.js", "/web/style.css", "/docs"):
         response = requests.get(site + path, timeout=30)
         assert response.status_code == 200

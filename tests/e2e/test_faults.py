@@ -249,6 +249,92 @@ def test_a_full_disk_ends_in_a_sentence_and_the_run_goes_on_when_there_is_room(
     assert_same(folder, tmp_path / "whole")
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own; only root may make one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "none", place], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip(f"no file system can be made here: {made.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)  # MLflow's client keeps its store open
+
+
+def resize(disk: Path, kilobytes: int) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={kilobytes}k", disk], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kilobytes", [60, 1000, 2500, 4000])
+def test_a_disk_that_is_full_of_store_and_run_costs_nothing(
+    small_disk: Path, kilobytes: int, tmp_path: Path
+) -> None:
+    quick = ["data=mnist5k", "train.epochs=3"]
+    resize(small_disk, kilobytes)
+    run = begin(small_disk, *quick)
+    said = ended(run)
+    assert run.returncode == 1, said
+    (folder,) = (path.parent for path in (small_disk / "outputs").rglob(JOURNAL))
+    assert said.splitlines()[-1] == (
+        f"{folder}: No space left on device; what was written before is kept; mend that and go on "
+        f"with: python -m mnist_exp.run resume={folder}"
+    )
+    resize(small_disk, 50_000)
+    again = begin(small_disk, f"resume={folder}")
+    said = ended(again)
+    assert again.returncode == 0, said
+    run_experiment(compose([*quick, "tracking.enabled=false"]), folder=tmp_path / "whole")
+    assert_same(folder, tmp_path / "whole")
+    record = mlflow.MlflowClient(f"sqlite:///{small_disk}/mlflow.db").get_run(
+        Journal(folder).run_id
+    )
+    assert record.info.status == "FINISHED"
+    assert record.data.metrics["test/accuracy"] > 0.8
+
+
+# A run whose store becomes read-only once it has the first epoch.
+FROZEN = """
+import subprocess, sys
+from mnist_exp import run
+from mnist_exp.mlflow_run import MlflowRun
+
+place = sys.argv.pop(1)
+real = MlflowRun.log_metrics
+
+def then_freeze(*arguments, **more):
+    real(*arguments, **more)
+    MlflowRun.log_metrics = real
+    subprocess.run(["mount", "--bind", place, place], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
+
+MlflowRun.log_metrics = then_freeze
+run.main()
+"""
+
+
+@pytest.mark.slow
+def test_a_store_that_becomes_read_only_costs_nothing(small_disk: Path, tmp_path: Path) -> None:
+    store = f"sqlite:///{small_disk}/mlflow.db"
+    quick = ["data=mnist5k", "train.epochs=3", f"tracking.uri={store}"]
+    run = begin(tmp_path, str(small_disk), *quick, code=(FROZEN,))
+    said = ended(run)
+    subprocess.run(["umount", small_disk], check=True)
+    assert run.returncode == 0, said
+    assert "warning: the run cannot be published now (" in said
+    (folder,) = (path.parent for path in (tmp_path / "outputs").rglob(JOURNAL))
+    assert f"published with: python -m mnist_exp sync {folder}" in said
+    client = mlflow.MlflowClient(store)
+    record = client.get_run(Journal(folder).run_id)
+    assert record.info.status == "RUNNING"
+    sync = [sys.executable, "-m", "mnist_exp", "sync", "outputs"]
+    subprocess.run(sync, cwd=tmp_path, check=True, timeout=240)
+    record = client.get_run(Journal(folder).run_id)
+    assert record.info.status == "FINISHED"
+    history = client.get_metric_history(record.info.run_id, "val/accuracy")
+    assert [f"{m.value}" for m in history] == [row["val/accuracy"] for row in figures(folder)]
+
+
 # One of many processes that record at once, into a store that none of them found there.
 TALKER = """
 import sys

@@ -123,6 +123,13 @@ def test_a_picture_is_uploaded_and_what_is_none_is_told(
     page.until(lambda: "got bytes of no such picture" in page.text("problem"))
 
 
+def test_the_api_is_described_on_a_page(chromium: Chrome, site: str) -> None:
+    page = Page(chromium, site, WIDE)
+    chromium.get(f"{site}/docs")
+    page.until(lambda: "/predict" in chromium.find_element(By.TAG_NAME, "body").text)
+    assert page.complaints() == []
+
+
 def test_the_test_set_is_explored(chromium: Chrome, site: str, digits: Dataset) -> None:
     page = Page(chromium, site, WIDE)
     page.click("explore-tab")
