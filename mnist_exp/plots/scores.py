@@ -80,9 +80,9 @@ def reliability(
     upper.add_collection(LineCollection(gaps, colors=VERMILLION, label=label))
     dots: dict[str, Any] = {"markersize": 5, "clip_on": False, "zorder": 3}
     upper.plot(mean, hit, "o", color=VERMILLION, label="mean of the bin", **dots)
-    upper.set(xlim=(0, 1), ylim=(0, 1.03), xticklabels=[])
+    upper.set(xlim=(0, 1), ylim=(0, 1.13), yticks=np.arange(0, 1.1, 0.2), xticklabels=[])
     upper.set_ylabel("accuracy", fontsize=9, color=INK)
-    upper.legend(fontsize=9, frameon=False, loc="upper left")
+    upper.legend(fontsize=9, frameon=False, loc="upper center", ncols=4)
     lower.bar(middles, counts, width, color=GREY)
     for middle, count in zip(middles, counts, strict=True):
         text_at(lower, middle, 1.25 * count, f"{count:,}", size=8, ha="center", va="bottom")
