@@ -154,6 +154,6 @@ def read(path: Path) -> Checkpoint:
             arrays: dict[str, list[np.ndarray]] = {}
             for key in stored.files[1:]:
                 arrays.setdefault(key.rpartition(".")[0], []).append(stored[key])
+        return Checkpoint(text["epochs"], text["facts"], arrays)
     except Exception as error:  # whatever a damaged archive comes to
         raise ValueError(str(error) or type(error).__name__) from error
-    return Checkpoint(text["epochs"], text["facts"], arrays)

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_exp.data import Dataset
+from mnist_exp.errors import InputError
 from mnist_exp.layers import BatchNormalization
 from mnist_exp.models import BATCH
 from mnist_exp.schema import Train
@@ -76,7 +77,12 @@ class EpochLoop:
         return [np.array(variable.numpy()) for variable in self._state]
 
     def restore(self, state: Sequence[np.ndarray]) -> None:
-        """Goes back, or on, to that state of the same model and optimizer."""
+        """Goes back, or on, to that state; raises `InputError` for that of another model."""
+        if [value.shape for value in state] != [tuple(v.shape) for v in self._state]:
+            raise InputError(
+                "expected checkpoints of this run, got those of another model or optimizer; "
+                "remove them to begin it anew"
+            )
         for variable, value in zip(self._state, state, strict=True):
             variable.assign(value)
 

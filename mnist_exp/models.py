@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import shorten
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import BadZipFile, ZipFile
 
 import keras
 import numpy as np
@@ -20,6 +20,8 @@ from mnist_exp.errors import InputError
 from mnist_exp.layers import STOCK, BatchNormalization, Conv2D, Dropout
 
 PIXELS = "pixels_0_to_255"  # the input's name: floats in [0, 1] would be read as nearly black
+CHOOSE = "choose a run made by python -m mnist_exp.run"
+MOST_UNPACKED = 20  # times its size: Keras does not compress
 BATCH = 1000  # images per forward pass when nothing is learned
 
 
@@ -106,25 +108,35 @@ def load(path: Path, name: str) -> keras.Model:
     Raises `InputError`, calling it `name`, for a file that is no model of 28x28 pixels and 10
     scores.
     """
-    if path.suffix == ".keras" and not is_zipfile(path):  # a pickle runs code when it is opened
-        raise InputError(
-            f"{name}: expected a .keras file, got one of another kind or a damaged one; "
-            "choose a run made by python -m mnist_exp.run"
-        )
+    if path.suffix == ".keras":
+        _refuse_no_archive(path, name)
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever a damaged archive or an unsafe layer comes to
         reason = shorten(str(error), 160, placeholder=" ...")
         raise InputError(
-            f"{name}: expected a Keras model that loads in safe mode ({reason})"
+            f"{name}: expected a Keras model that loads in safe mode ({reason}); {CHOOSE}"
         ) from error
     shapes = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
     if shapes != ((None, 28, 28), (None, 10)):
         raise InputError(
             f"{name}: expected a model of (n, 28, 28) pixels and (n, 10) scores, got {shapes[0]} "
-            f"and {shapes[1]}; choose a run made by python -m mnist_exp.run"
+            f"and {shapes[1]}; {CHOOSE}"
         )
     return model
+
+
+def _refuse_no_archive(path: Path, name: str) -> None:
+    """Raises `InputError` for a pickle, which runs code when it is opened, and for a zip bomb."""
+    try:
+        with ZipFile(path) as archive:
+            unpacked = sum(file.file_size for file in archive.infolist())
+    except (BadZipFile, OSError) as error:
+        came = "one of another kind or a damaged one"
+        raise InputError(f"{name}: expected a .keras file, got {came}; {CHOOSE}") from error
+    if unpacked > MOST_UNPACKED * path.stat().st_size:
+        came = f"an archive that would unpack to {unpacked / 2**30:.1f} GiB"
+        raise InputError(f"{name}: expected a .keras file, got {came}; {CHOOSE}")
 
 
 def stock(model: keras.Model) -> keras.Model:

@@ -55,8 +55,8 @@ def main() -> None:
     with sentences():
         # Hydra would print its own errors and leave with 1; asked for all of them, it raises.
         os.environ[FULL_ERROR] = "1"
-        refuse_typed_lists(sys.argv[1:])
         prepare_process()
+        refuse_typed_lists(sys.argv[1:])
         job()
 
 

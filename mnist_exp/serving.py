@@ -1,5 +1,6 @@
 """The page and its API: a digit is read while it is drawn, and the test set can be explored."""
 
+import asyncio
 import base64
 import logging
 from pathlib import Path
@@ -7,14 +8,16 @@ from threading import Lock
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
-from pydantic import BaseModel, Field, ValidationError
-from starlette.datastructures import UploadFile
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import Headers, UploadFile
+from starlette.exceptions import HTTPException
 from starlette.middleware.base import RequestResponseEndpoint
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mnist_exp import images, runs
@@ -27,7 +30,8 @@ from mnist_exp.recorded import Run
 
 DOCS = "/docs"
 WEB = Path(__file__).parent / "web"
-MAX_UPLOAD = 10_000_000  # bytes
+MAX_UPLOAD, MAX_JSON = 10_000_000, 100_000  # bytes; 784 numbers have 4,000
+PATIENCE = 30.0  # seconds until a body has to be there
 KEPT = 8  # models, and test sets, in memory
 POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'"
 INLINE = "; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"  # Swagger's page
@@ -38,6 +42,7 @@ HEADERS = {  # nothing from elsewhere, nothing guessed, nothing told, nobody's f
     "X-Frame-Options": "DENY",
 }
 
+JSON = "application/json"
 Byte = Annotated[int, Field(ge=0, le=255)]
 Line = Annotated[list[Byte], Field(min_length=28, max_length=28)]
 
@@ -45,6 +50,7 @@ Line = Annotated[list[Byte], Field(min_length=28, max_length=28)]
 class Pixels(BaseModel):
     """A digit in MNIST's form: light strokes (255) on black (0)."""
 
+    model_config = ConfigDict(strict=True)
     pixels: Annotated[list[Line], Field(min_length=28, max_length=28)]
 
 
@@ -97,7 +103,7 @@ BODIES = {  # /predict takes either: FastAPI cannot tell that from a signature
                     "properties": {"file": {"type": "string", "format": "binary"}},
                 }
             },
-            "application/json": {"schema": Pixels.model_json_schema()},
+            JSON: {"schema": Pixels.model_json_schema()},
         },
     }
 }
@@ -113,8 +119,9 @@ class Refusal(BaseModel):
     detail: str
 
 
-REFUSED: dict[int | str, dict[str, Any]] = {400: {"model": Refusal}}
-TOO_LARGE: dict[int | str, dict[str, Any]] = {413: {"model": Refusal}}
+Responses = dict[int | str, dict[str, Any]]
+REFUSED: Responses = {400: {"model": Refusal}}
+TOO_SLOW_OR_LARGE: Responses = {408: {"model": Refusal}, 413: {"model": Refusal}}
 
 
 class Models:
@@ -167,7 +174,12 @@ def app(first: Run) -> FastAPI:
 
     @site.exception_handler(InputError)
     async def refuse(_: Request, error: InputError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status_code=400)
+        sentence = str(error).replace("--run ", "run=")  # as it is called here
+        return JSONResponse({"detail": sentence}, status_code=400)
+
+    @site.exception_handler(ClientDisconnect)
+    async def leave(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # that nobody hears
 
     @site.get("/", include_in_schema=False)
     def page() -> FileResponse:
@@ -184,10 +196,15 @@ def app(first: Run) -> FastAPI:
         found = [run for run in runs.search(first.tracking) if run.run_id != first.run_id]
         return [Model(run=r.run_id, name=r.name, title=r.title) for r in [first, *found]]
 
-    @site.post("/predict", openapi_extra=BODIES, responses=REFUSED | TOO_LARGE)
+    @site.post("/predict", openapi_extra=BODIES, responses=REFUSED | TOO_SLOW_OR_LARGE)
     async def predict(request: Request, run: str = "") -> Prediction:
         """The digit on a picture, or in 28x28 pixels, by the run's model."""
-        content = await _content(request)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                content = await _content(request)
+        except TimeoutError as error:
+            sentence = f"expected all of it within {PATIENCE:g} seconds; send it again"
+            raise HTTPException(408, sentence) from error
         return await run_in_threadpool(lambda: _predict(models.get(run), content))
 
     @site.get("/examples", responses=REFUSED)
@@ -219,21 +236,23 @@ def app(first: Run) -> FastAPI:
 
 
 class Limit:
-    """Refuses a body of more than MAX_UPLOAD bytes before it is read whole."""
+    """Refuses a body that is too large before it is read whole."""
 
     def __init__(self, inner: ASGIApp) -> None:
         self.inner = inner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, counting what comes."""
-        came = 0
+        headers = Headers(scope=scope) if scope["type"] == "http" else {}
+        most = MAX_JSON if headers.get("content-type", "").lower().startswith(JSON) else MAX_UPLOAD
+        announced, came = int(headers.get("content-length", 0)), 0
 
         async def counted() -> Message:
             nonlocal came
             message = await receive()
             came += len(message.get("body", b""))
-            if came > MAX_UPLOAD:
-                raise HTTPException(413, f"expected at most {MAX_UPLOAD // 1_000_000} MB")
+            if max(came, announced) > most:
+                raise HTTPException(413, f"expected at most {most // 1000:,} kB; send less")
             return message
 
         await self.inner(scope, counted, send)
@@ -250,7 +269,11 @@ async def _content(request: Request) -> bytes | Pixels:
                     return await file.read()
         except UnicodeError as error:  # a name that its own charset cannot read
             raise InputError(NEITHER) from error
-    if kind.startswith("application/json"):
+        except HTTPException as error:
+            if error.status_code != 400:
+                raise
+            raise InputError(NEITHER) from error
+    if kind.startswith(JSON):
         try:
             return Pixels.model_validate_json(await request.body())
         except ValidationError as error:

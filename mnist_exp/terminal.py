@@ -48,7 +48,14 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], title: str = "
 
 
 def prepare_process() -> None:
-    """A process of ours: the package's log goes to the console, imports are not held up."""
+    """A process of ours: the package's log goes to the console, imports are not held up.
+
+    It ends where the current folder is gone.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        leave(2, "the current folder has been removed; change to another one", error)
     # Python's default is to look for cyclic garbage at every 700th object: over and over through
     # the modules that are being imported, a second of a short run.
     gc.set_threshold(COLLECT_AFTER)

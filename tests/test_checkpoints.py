@@ -98,6 +98,17 @@ def test_pickled_objects_are_not_read(tmp_path: Path, caplog: pytest.LogCaptureF
     assert "allow_pickle" in caplog.text
 
 
+def test_a_whole_archive_of_something_else_is_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints = saved(tmp_path, 1)
+    np.savez(tmp_path / room.FOLDER / "epoch-000002.npz", text=np.frombuffer(b"{}", np.uint8))
+    found = checkpoints.newest()
+    assert found
+    assert len(found.epochs) == 1
+    assert "damaged ('epochs')" in caplog.text
+
+
 def test_one_that_cannot_be_written_is_a_warning_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -97,6 +98,8 @@ def test_what_is_no_picture_does_not_keep_the_others_from_being_read(
         (["empty"], "empty: expected pictures in this folder (.png, .jpg, .jpeg, .bmp, .webp, .g"),
         (["pictures", "--show", "seen.doc"], "--show seen.doc: expected the name of a file, endi"),
         (["pictures", "--show", "/proc/a.png"], "--show /proc/a.png: No such file or directory;"),
+        (["pipe.png"], "pipe.png: expected a file; send what it gives to predict -"),
+        (["/dev/zero"], "/dev/zero: expected a file; send what it gives to predict -"),
         (["a" * 300], f"{'a' * 300}: File name too long; give the path of a picture"),
         (["pictures", "--run", "nobody"], "--run nobody: no run of experiment mnist has this id"),
     ],
@@ -105,6 +108,7 @@ def test_what_cannot_be_read_is_one_sentence(
     recorded: Recorded, command: Command, pictures: Path, arguments: list[str], sentence: str
 ) -> None:
     (pictures.parent / "empty").mkdir()
+    os.mkfifo(pictures.parent / "pipe.png")
     code, _, err = command("predict", *RUN, *arguments)
     assert code == 2
     assert err.startswith(sentence)

@@ -217,6 +217,15 @@ def test_a_journal_outlives_a_torn_line(tmp_path: Path, config: Tracking) -> Non
     assert path.read_text() == whole + '{"log_tags": {"tags": {"c": "d"}}}\n'
 
 
+def test_a_journal_is_published_until_more_is_said(tmp_path: Path, config: Tracking) -> None:
+    journal = begun(tmp_path, config).journal
+    journal.published()
+    assert Journal(tmp_path).is_published
+    journal.say("go_on")
+    assert not journal.is_published
+    assert not Journal(tmp_path).is_published
+
+
 def test_a_line_that_found_no_room_is_cut_away_by_the_next(
     tmp_path: Path, config: Tracking, caplog: pytest.LogCaptureFixture
 ) -> None:

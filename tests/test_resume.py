@@ -13,6 +13,8 @@ from conftest import figures, tiny
 
 from mnist_exp import data as datasets
 from mnist_exp import progress, provenance, runs
+from mnist_exp import store as store_room
+from mnist_exp.checkpoints import dump, read
 from mnist_exp.errors import InputError
 from mnist_exp.experiment import run_experiment
 from mnist_exp.journal import JOURNAL, Journal
@@ -169,6 +171,29 @@ def test_what_cannot_go_on_is_refused(tmp_path: Path, broken: Path) -> None:
     text = (broken / "config.yaml").read_text()
     (broken / "config.yaml").write_text(text.replace("limit: 200", "limit: 210"))
     with pytest.raises(InputError, match=r"config\.yaml is not what the run began with"):
+        resume_experiment(broken)
+
+
+def test_a_store_that_cannot_be_used_is_refused_before_anything_is_trained(
+    broken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise InputError("no answer")
+
+    before = (broken / JOURNAL).read_bytes()
+    monkeypatch.setattr(store_room, "knock", refuse)
+    with pytest.raises(InputError, match="no answer"):
+        resume_experiment(broken)
+    assert (broken / JOURNAL).read_bytes() == before
+
+
+def test_checkpoints_of_another_model_are_refused(broken: Path) -> None:
+    (own,) = (broken / "checkpoints").iterdir()
+    checkpoint = read(own)
+    arrays = {"state": [np.zeros(3)], "best": []}
+    with own.open("wb") as file:
+        dump(replace(checkpoint, arrays=arrays), file)
+    with pytest.raises(InputError, match="expected checkpoints of this run, got those of another"):
         resume_experiment(broken)
 
 

@@ -124,3 +124,13 @@ def test_only_what_hydra_made_is_removed(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert list(here.iterdir()) == []
     assert here.exists()
+
+
+@pytest.mark.parametrize("door", ["mnist_exp.run", "mnist_exp doctor"])
+def test_a_current_folder_that_is_gone_is_one_sentence(door: str, tmp_path: Path) -> None:
+    leave = f"mkdir gone && cd gone && rmdir ../gone && exec {sys.executable} -m {door}"
+    told = subprocess.run(
+        leave, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 2
+    assert told.stderr == "the current folder has been removed; change to another one\n"

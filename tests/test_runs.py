@@ -5,7 +5,7 @@ import os
 import pickle
 import shutil
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import keras
 import mlflow
@@ -164,6 +164,10 @@ def test_no_code_that_a_model_carries_is_run(
     for file in ("broken.keras", "pickled.keras", "hdf5.keras"):
         with pytest.raises(InputError, match=r"^mine: expected a \.keras file, got one of another"):
             models.load(Path(file), "mine")
+    with ZipFile("bomb.keras", "w", ZIP_DEFLATED) as archive:
+        archive.writestr("model.weights.h5", bytes(10**8))
+    with pytest.raises(InputError, match=r"^mine: .* an archive that would unpack to 0\.1 GiB;"):
+        models.load(Path("bomb.keras"), "mine")
     whole.save("whole.keras")
     harmful = {"module": "os", "class_name": "function", "config": "mkdir"}
     with ZipFile("whole.keras") as source, ZipFile("called.keras", "w") as target:

@@ -1,5 +1,7 @@
 """The page's API, asked over a real connection."""
 
+import json
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -107,7 +109,9 @@ def test_what_is_sent_wrongly_is_refused_with_a_sentence(site: str) -> None:
         ({"files": {"picture": b"x"}}, 400, neither),
         ({"files": {"file": b"hello"}}, 400, "the picture: expected a picture (PNG"),
         ({"files": {"file": file.getvalue()}}, 400, "expected at most 40 million pixels, got 7000"),
-        ({"files": {"file": bytes(11_000_000)}}, 413, "expected at most 10 MB"),
+        ({"files": {"file": bytes(11_000_000)}}, 413, "expected at most 10,000 kB"),
+        ({"json": {"pixels": [[0] * 28] * 2000}}, 413, "expected at most 100 kB; send less"),
+        ({"json": {"pixels": [["0"] * 28] * 28}}, 400, neither),
         ({"params": {"run": "nobody"}, "files": {"file": b"x"}}, 400, "no run of experiment"),
     ]:
         response = requests.post(f"{site}/predict", **body, timeout=30)
@@ -124,15 +128,52 @@ def test_a_malformed_body_is_refused(site: str) -> None:
         (f"{form}; charset=punycode", part % b'a.png"'),
         (form, part % b'../../../../etc/passwd"'),
         (form, part % (b'"\r\n' + b"X: y\r\n" * 100_000)),
-        ("application/json", b"[" * 5_000_000),
-        ("application/json", b'{"pixels": [[' + b"9" * 100_000 + b"]]}"),
+        ("application/json", b"[" * 90_000),
+        ("application/json", b'{"pixels": [[' + b"9" * 90_000 + b"]]}"),
         ("application/json; charset=utf-16", b"\xff\xfe"),
         ("application/x-www-form-urlencoded", b"file=../../etc/passwd"),
     ]:
         headers = {"Content-Type": kind}
         response = requests.post(f"{site}/predict", data=body, headers=headers, timeout=30)
         assert response.status_code == 400, (kind, body[:100])
-        assert response.json()["detail"]
+        assert "expected a picture" in response.json()["detail"]
+
+
+def beginning(site: str, length: int) -> HTTPConnection:
+    """A connection over which a picture of so many bytes has begun to be sent."""
+    connection = HTTPConnection(site.removeprefix("http://"), timeout=30)
+    connection.putrequest("POST", "/predict")
+    connection.putheader("Content-Type", "multipart/form-data; boundary=b")
+    connection.putheader("Content-Length", str(length))
+    connection.endheaders(b"--b\r\n")
+    return connection
+
+
+def test_who_goes_away_while_sending_is_let_go(
+    site: str, digits: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = logging.getLogger("uvicorn.error")  # it lets nothing through to the others
+    server.addHandler(caplog.handler)
+    for _ in range(10):
+        beginning(site, 5000).close()
+    file = {"file": png(digits.test_images[0])}
+    assert requests.post(f"{site}/predict", files=file, timeout=30).status_code == 200
+    server.removeHandler(caplog.handler)
+    assert caplog.messages == []
+
+
+def test_what_does_not_come_is_not_waited_for(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnist_exp import serving
+
+    for length, patience, code, sentence in [
+        (10**11, 30.0, 413, "expected at most 10,000 kB; send less"),
+        (5000, 0.01, 408, "expected all of it within 0.01 seconds; send it again"),
+    ]:
+        monkeypatch.setattr(serving, "PATIENCE", patience)
+        connection = beginning(site, length)
+        response = connection.getresponse()
+        assert (response.status, json.loads(response.read())) == (code, {"detail": sentence})
+        connection.close()
 
 
 def test_no_name_of_a_run_leads_anywhere(site: str) -> None:
@@ -142,7 +183,7 @@ def test_no_name_of_a_run_leads_anywhere(site: str) -> None:
         response = requests.get(f"{site}/examples", {"run": name}, timeout=30)
         assert response.status_code == 400, name
         assert response.headers["Content-Type"] == "application/json"
-        assert response.json()["detail"].startswith("--run ")
+        assert response.json()["detail"].startswith("run=")
 
 
 def test_no_path_leads_to_a_file(site: str) -> None:

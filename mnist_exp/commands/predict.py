@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -118,6 +119,8 @@ def _content(name: str) -> bytes:
     if name == STDIN:
         return sys.stdin.buffer.read(most)
     try:
+        if not stat.S_ISREG(Path(name).stat().st_mode):  # reading a pipe may never end
+            raise InputError(f"{name}: expected a file; send what it gives to predict -")
         with Path(name).open("rb") as file:
             return file.read(most)
     except OSError as error:

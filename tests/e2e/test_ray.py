@@ -149,7 +149,7 @@ def test_a_node_that_dies_takes_no_job_with_it(tmp_path: Path, cluster: Cluster)
             break
     for one in [second, *second.children(recursive=True)]:
         one.kill()
-    said, _ = process.communicate(timeout=300)
+    said, _ = process.communicate(timeout=600)
     assert process.returncode == 0, said
     (table,) = (tmp_path / "outputs").rglob("sweep.csv")
     assert [row["state"] for row in csv.DictReader(table.open())] == ["finished"] * 3
