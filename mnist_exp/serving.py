@@ -10,39 +10,27 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.datastructures import Headers, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.middleware.base import RequestResponseEndpoint
-from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mnist_exp import images, runs
 from mnist_exp.classifier import Classifier, answers
 from mnist_exp.data import Dataset
 from mnist_exp.errors import InputError
 from mnist_exp.evaluation import Evaluation
+from mnist_exp.guard import JSON, protect
 from mnist_exp.images import Reading
 from mnist_exp.recorded import Run
 
 DOCS = "/docs"
 WEB = Path(__file__).parent / "web"
-MAX_UPLOAD, MAX_JSON = 10_000_000, 100_000  # bytes; 784 numbers have 4,000
 PATIENCE = 30.0  # seconds until a body has to be there
 KEPT = 8  # models, and test sets, in memory
-POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'"
-INLINE = "; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"  # Swagger's page
-HEADERS = {  # nothing from elsewhere, nothing guessed, nothing told, nobody's frame
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "X-Frame-Options": "DENY",
-}
 
-JSON = "application/json"
 Byte = Annotated[int, Field(ge=0, le=255)]
 Line = Annotated[list[Byte], Field(min_length=28, max_length=28)]
 
@@ -162,24 +150,12 @@ def app(first: Run) -> FastAPI:
     models = Models(first)
     site = FastAPIOffline(title="mnist_exp", docs_url=DOCS, redoc_url=None)
     site.mount("/web", StaticFiles(directory=WEB))
-    site.add_middleware(Limit)
-
-    @site.middleware("http")
-    async def protect(request: Request, call_next: RequestResponseEndpoint) -> Response:
-        response = await call_next(request)
-        response.headers.update(HEADERS)
-        if request.url.path == DOCS:
-            response.headers["Content-Security-Policy"] += INLINE
-        return response
+    protect(site, DOCS)
 
     @site.exception_handler(InputError)
     async def refuse(_: Request, error: InputError) -> JSONResponse:
         sentence = str(error).replace("--run ", "run=")  # as it is called here
         return JSONResponse({"detail": sentence}, status_code=400)
-
-    @site.exception_handler(ClientDisconnect)
-    async def leave(_: Request, __: ClientDisconnect) -> Response:
-        return Response(status_code=400)  # that nobody hears
 
     @site.get("/", include_in_schema=False)
     def page() -> FileResponse:
@@ -233,29 +209,6 @@ def app(first: Run) -> FastAPI:
         )
 
     return site
-
-
-class Limit:
-    """Refuses a body that is too large before it is read whole."""
-
-    def __init__(self, inner: ASGIApp) -> None:
-        self.inner = inner
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on, counting what comes."""
-        headers = Headers(scope=scope) if scope["type"] == "http" else {}
-        most = MAX_JSON if headers.get("content-type", "").lower().startswith(JSON) else MAX_UPLOAD
-        announced, came = int(headers.get("content-length", 0)), 0
-
-        async def counted() -> Message:
-            nonlocal came
-            message = await receive()
-            came += len(message.get("body", b""))
-            if max(came, announced) > most:
-                raise HTTPException(413, f"expected at most {most // 1000:,} kB; send less")
-            return message
-
-        await self.inner(scope, counted, send)
 
 
 async def _content(request: Request) -> bytes | Pixels:

@@ -28,6 +28,7 @@ FLOORS = [
         "trials",
         "pictures",
         "images",
+        "guard",
         "checkpoints",
         "journal",
     },
