@@ -157,10 +157,12 @@ def app(first: Run) -> FastAPI:
         sentence = str(error).replace("--run ", "run=")  # as it is called here
         return JSONResponse({"detail": sentence}, status_code=400)
 
+    @site.head("/", include_in_schema=False)
     @site.get("/", include_in_schema=False)
     def page() -> FileResponse:
         return FileResponse(WEB / "index.html")
 
+    @site.head("/health", include_in_schema=False)
     @site.get("/health")
     def health() -> dict[str, str]:
         """Whether the server is ready, and the run that answers."""

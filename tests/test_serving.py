@@ -239,6 +239,7 @@ def test_the_page_asks_nothing_of_the_outside(site: str) -> None:
         assert response.status_code == 200
         assert "https://" not in response.text
     assert requests.get(f"{site}/health", timeout=30).json()["status"] == "ok"
+    assert requests.head(f"{site}/health", timeout=30).status_code == 200
     paths = requests.get(f"{site}/openapi.json", timeout=30).json()["paths"]
     assert set(paths["/predict"]["post"]["requestBody"]["content"]) == {
         "multipart/form-data",
