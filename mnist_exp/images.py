@@ -7,6 +7,7 @@ the middle of 28x28.
 
 from dataclasses import dataclass
 from itertools import chain
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +26,16 @@ SPECK = 0.1  # of the largest mark: what is smaller is dirt
 SMALLEST = 0.04  # of the picture's side: a smaller mark is no digit
 RIVAL = 0.4  # of the largest mark: what is smaller is no second digit
 NEAR = 0.25  # of the larger mark: the gap that strokes of one digit may leave
+SPECKS = 20_000  # more of them are noise, not a page
 MOST = 300  # marks that are looked at
 WIDEST = 2.2  # width by height: 99.9 % of MNIST's digits stay below 1.7
 HOLES, HOLE = 4, 0.003  # enclosed areas that a digit may have, and a pore's share of the digit
+PORES = 0.1  # the share of all of them
 THINNEST = 2.0  # pixels of a stroke within 28x28
 
 NOTHING = "no digit found: the picture is blank, too faint or too noisy; write larger or darker"
+_reading = Lock()  # one at a time: a picture takes up to 800 MiB
+
 Mask = NDArray[np.bool_]
 Place = tuple[slice, slice]
 
@@ -48,7 +53,11 @@ def read(content: bytes, name: str) -> Reading:
 
     Raises `InputError` for what is no picture, or none that can be opened safely.
     """
-    picture, note = decode(content, name)
+    with _reading:
+        return _read(*decode(content, name))
+
+
+def _read(picture: Floats, note: str) -> Reading:
     if picture.shape == (SIDE, SIDE):
         for pixels in (picture, 255 - picture):
             if _is_mnist(pixels):
@@ -58,10 +67,11 @@ def read(content: bytes, name: str) -> Reading:
         return Reading(None, NOTHING)
     for told_from_paper in (_evenly_lit_ink, _ink):  # the second takes five times as long
         ink = told_from_paper(grey)
-        marks = _marks(ink)
+        strokes, marks = _marks(ink)
         if len(marks) == 1:
-            reason = _no_digit(marks[0])
-            return Reading(None, reason) if reason else Reading(_fit(ink, marks[0]), note)
+            mark = np.isin(strokes, marks[0])
+            reason = _no_digit(mark)
+            return Reading(None, reason) if reason else Reading(_fit(ink, mark), note)
     found = f"{len(marks)} separate marks could be digits: give one picture per digit"
     return Reading(None, found if marks else NOTHING)
 
@@ -83,8 +93,11 @@ def _no_digit(mark: Mask) -> str:
         return "the mark is too wide for one digit: give one picture per digit"
     paper = np.pad(~mark[place], 1, constant_values=True)
     areas = np.bincount(ndimage.label(paper)[0].ravel())[1:]
-    if (areas > HOLE * paper.size).sum() - 1 > HOLES:  # less the paper around
+    holes = areas > HOLE * paper.size
+    if holes.sum() - 1 > HOLES:  # less the paper around
         return "no digit found: a net of lines, not one digit"
+    if areas[~holes].sum() > PORES * paper.size:
+        return "no digit found: a pattern or noise, not one digit"
     return ""
 
 
@@ -166,9 +179,11 @@ def _otsu(values: Floats) -> float:
     return float(edges[1 + int(np.nan_to_num(between[:-1], posinf=0).argmax())])
 
 
-def _marks(ink: Floats) -> list[Mask]:
-    """Where the strokes of each mark lie that could be a digit."""
+def _marks(ink: Floats) -> tuple[NDArray[np.int32], list[list[int]]]:
+    """The strokes (h, w), numbered from 1, and the numbers of each mark that could be a digit."""
     labels, count = ndimage.label(ink >= 0.5, np.ones((3, 3)))
+    if count > SPECKS:
+        return labels, []
     places = ndimage.find_objects(labels)
     longest = np.array([max(_sides(place)) for place in places])
     outside = _along_the_frame(labels, places)
@@ -180,7 +195,7 @@ def _marks(ink: Floats) -> list[Mask]:
         groups = [group for group in groups if group not in near] + [[k, *chain(*near)]]
     least = max(SMALLEST * max(ink.shape), 6, RIVAL * largest)
     groups = [group for group in groups if longest[group].max() >= least]
-    return [np.isin(labels, np.add(group, 1)) for group in groups]
+    return labels, [[k + 1 for k in group] for group in groups]
 
 
 def _sides(place: Place) -> tuple[int, int]:

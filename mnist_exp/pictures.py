@@ -1,8 +1,8 @@
 """The bytes of a picture file become pixels, or a sentence says why they cannot."""
 
+import re
 import warnings
 from io import BytesIO
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,8 @@ OTHERS = {  # what people send instead, by its first bytes
     b"II*\0": "TIFF", b"MM\0*": "TIFF", b"%PDF": "PDF", b"<svg": "SVG", b"<?xm": "SVG",
 }  # fmt: skip
 MAX_BYTES, MAX_PIXELS = 50_000_000, 40_000_000
-MAX_READS = 300_000  # of a file; Pillow needs five for each part, of which 50 MB have 12,000
-MAX_SCANNED = 2_000_000_000  # pixels times the scans of a JPEG: half a second of work
+MAX_READS = 300_000  # of a file; Pillow needs five for each part, 50 MB of a PNG have 12,000
+MAX_SCANNED = 500_000_000  # pixels times the scans of a JPEG; ten of them are usual
 MIN_SIDE = 8
 MAX_ASPECT = 20
 SIDE = 1000  # pixels that a picture is made small to: every later step takes milliseconds
@@ -43,22 +43,22 @@ class _Frugal(BytesIO):
         return super().read(size)
 
 
-_decoding = Lock()  # one at a time bounds the memory, and the warning filters are the process's
-
-
 def decode(content: bytes, name: str) -> tuple[Floats, str]:
     """Pixels (h, w) or (h, w, 3) of 0-255, at most about 1000 a side, and a note, mostly empty.
 
+    One at a time: the filters of warnings are the whole process's.
     `name` is what the user calls the picture. Raises `InputError` for what is no picture, or none
     that can be opened safely.
     """
     if len(content) > MAX_BYTES:
         raise InputError(f"{name}: expected at most {MAX_BYTES // 1_000_000} MB; make it smaller")
-    with _decoding, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's: what they tell is refused below
         try:
             with Image.open(_Frugal(content), formats=FORMATS) as image:
-                _check_size(image.size, _scans(content), name)
+                _check_size(image.size, name)
+                if image.format in ("JPEG", "MPO"):
+                    _check_scans(content, image.size, name)
                 return _pixels(image)
         except InputError:
             raise
@@ -82,21 +82,25 @@ def _unknown(content: bytes, name: str) -> str:
     return f"{name}: expected a picture (PNG, JPEG, BMP, WebP or GIF), got {came}; save it as PNG"
 
 
-def _scans(content: bytes) -> int:
-    """How often a JPEG goes through its pixels, or more: a small file may ask for hours."""
-    return content.count(b"\xff\xda\0") if content.startswith(b"\xff\xd8") else 1
+def _check_scans(content: bytes, size: tuple[int, int], name: str) -> None:
+    """How often a JPEG goes through its pixels: a small file may ask for hours."""
+    width, height = size
+    scans = content.count(b"\xff\xda\0")
+    if width * height * scans > MAX_SCANNED:
+        raise InputError(_laborious(name, f"of {scans:,} scans"))
+    sides = height.to_bytes(2) + width.to_bytes(2)
+    if re.search(rb"\xff[\xc9-\xcb\xcd-\xcf]..." + re.escape(sides), content, re.DOTALL):
+        raise InputError(_laborious(name, "in arithmetic coding"))
 
 
 def _laborious(name: str, make: str) -> str:
     return f"{name}: expected a picture that is quick to read, got one {make}; save it as PNG anew"
 
 
-def _check_size(size: tuple[int, int], scans: int, name: str) -> None:
+def _check_size(size: tuple[int, int], name: str) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
         raise InputError(_too_large(name, f"{width}x{height}"))
-    if width * height * scans > MAX_SCANNED:
-        raise InputError(_laborious(name, f"of {scans:,} scans"))
     if min(size) < MIN_SIDE or max(size) > MAX_ASPECT * min(size):
         raise InputError(
             f"{name}: expected sides of at least {MIN_SIDE} pixels, one at most {MAX_ASPECT} times "

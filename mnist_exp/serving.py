@@ -124,14 +124,18 @@ class Models:
     def get(self, run: str) -> Classifier:
         """The classifier of the run, the first one's for ""; raises `InputError`."""
         found = self._ready.get(run or self.first.run_id)
-        if found is None:  # those that are ready answer while another is loaded
-            with self._loading:
-                wanted = runs.find(run, self.first.tracking)
-                found = self._ready.get(wanted.run_id) or Classifier(wanted)
-                if len(self._ready) > KEPT:  # the first is always there
-                    del self._ready[list(self._ready)[1]]
-                self._ready[wanted.run_id] = found
+        if found is None:
+            wanted = runs.find(run, self.first.tracking)
+            found = self._ready.get(wanted.run_id) or self._load(wanted)
         return found
+
+    def _load(self, wanted: Run) -> Classifier:
+        with self._loading:  # those that are ready answer meanwhile
+            found = self._ready.get(wanted.run_id) or Classifier(wanted)
+            if len(self._ready) == KEPT and wanted.run_id not in self._ready:
+                del self._ready[list(self._ready)[1]]  # the first is always there
+            self._ready[wanted.run_id] = found
+            return found
 
     def test_set(self, run: str) -> tuple[Dataset, Evaluation]:
         """The run's test images, and what it said of them; raises `InputError`."""

@@ -161,6 +161,15 @@ def test_a_net_of_lines_and_a_long_mark_are_no_digit() -> None:
     assert "too wide for one digit" in read(saved(Image.fromarray(page)), "x").note
 
 
+def test_noise_and_a_chequered_square_are_no_digit() -> None:
+    noise = np.random.default_rng(0).random((600, 600)) < 0.5
+    rows, columns = np.indices((200, 200))
+    chequered = ((rows + columns) % 2 == 0) & (abs(rows - 100) < 50) & (abs(columns - 100) < 50)
+    for ink in (noise, chequered):
+        page = Image.fromarray(np.where(ink, 0, 255).astype(np.uint8))
+        assert read(saved(page), "x").note == "no digit found: a pattern or noise, not one digit"
+
+
 def test_two_high_marks_close_together_are_two() -> None:
     page = np.full((300, 300), 255, np.uint8)
     page[50:250, 100:120] = page[60:240, 150:170] = 0

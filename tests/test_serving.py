@@ -197,7 +197,7 @@ def test_no_path_leads_to_a_file(site: str) -> None:
 
 
 def test_every_answer_tells_the_browser_to_trust_nothing_else(site: str) -> None:
-    for path in ("/", "/docs", "/web/page.js", "/health", "/nowhere", "/examples?label=x"):
+    for path in ("/", "/docs", "/web/page.js", "/nowhere", "/examples?label=x", "/predict"):
         headers = requests.get(site + path, timeout=30).headers
         policy = headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'self'; ")
@@ -205,6 +205,7 @@ def test_every_answer_tells_the_browser_to_trust_nothing_else(site: str) -> None
         assert ("unsafe-inline" in policy) == (path == "/docs")
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["X-Frame-Options"] == "DENY"
 
 
 def test_the_test_set_is_listed_worst_first(site: str, run: Run) -> None:
