@@ -217,15 +217,14 @@ def app(first: Run) -> FastAPI:
     return site
 
 
-async def _content(request: Request) -> bytes | Pixels:
-    """The picture's bytes, or the pixels; raises `InputError`."""
+async def _content(request: Request) -> UploadFile | Pixels:
+    """The picture, a large one on disk, or the pixels; raises `InputError`."""
     kind = request.headers.get("content-type", "").lower()
     if kind.startswith("multipart/form-data"):
         try:
-            async with request.form(max_files=1, max_fields=10) as form:
-                file = form.get("file")
-                if isinstance(file, UploadFile):
-                    return await file.read()
+            file = (await request.form(max_files=1, max_fields=10)).get("file")
+            if isinstance(file, UploadFile):
+                return file
         except UnicodeError as error:  # a name that its own charset cannot read
             raise InputError(NEITHER) from error
         except HTTPException as error:
@@ -240,11 +239,12 @@ async def _content(request: Request) -> bytes | Pixels:
     raise InputError(NEITHER)
 
 
-def _predict(classifier: Classifier, content: bytes | Pixels) -> Prediction:
+def _predict(classifier: Classifier, content: UploadFile | Pixels) -> Prediction:
     if isinstance(content, Pixels):
         reading = Reading(np.array(content.pixels, np.uint8), "")
     else:
-        reading = images.read(content, "the picture")
+        with content.file as file:  # in memory now, of as many as there are threads
+            reading = images.read(file.read(), "the picture")
     seen = [] if reading.pixels is None else [reading.pixels]
     shares = [row for pixels in seen for row in classifier.probabilities(pixels[None])]
     (answer,) = answers([""], [reading], shares)
