@@ -25,28 +25,24 @@ SIDE = 1000  # pixels that a picture is made small to: every later step takes mi
 Floats = NDArray[np.float32]
 
 
-class _LaboriousError(Exception):
-    """The picture is made of more parts than a real one."""
-
-
 class _Frugal(BytesIO):
-    """A file that ends its reader's work after MAX_READS."""
+    """A file that ends its reader's work after MAX_READS; raises `InputError`."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, name: str) -> None:
         super().__init__(content)
-        self._left = MAX_READS
+        self._left, self._name = MAX_READS, name
 
     def read(self, size: int | None = -1) -> bytes:
         self._left -= 1
         if self._left < 0:
-            raise _LaboriousError
+            raise InputError(_laborious(self._name, "of very many small parts"))
         return super().read(size)
 
 
 def decode(content: bytes, name: str) -> tuple[Floats, str]:
     """Pixels (h, w) or (h, w, 3) of 0-255, at most about 1000 a side, and a note, mostly empty.
 
-    One at a time: the filters of warnings are the whole process's.
+    Not for two threads at once: the filters of warnings are the whole process's.
     `name` is what the user calls the picture. Raises `InputError` for what is no picture, or none
     that can be opened safely.
     """
@@ -55,15 +51,13 @@ def decode(content: bytes, name: str) -> tuple[Floats, str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's: what they tell is refused below
         try:
-            with Image.open(_Frugal(content), formats=FORMATS) as image:
+            with Image.open(_Frugal(content, name), formats=FORMATS) as image:
                 _check_size(image.size, name)
                 if image.format in ("JPEG", "MPO"):
                     _check_scans(content, image.size, name)
                 return _pixels(image)
         except InputError:
             raise
-        except _LaboriousError as error:
-            raise InputError(_laborious(name, "of very many small parts")) from error
         except Image.DecompressionBombError as error:
             raise InputError(_too_large(name, "far more")) from error
         except UnidentifiedImageError as error:

@@ -28,6 +28,7 @@ FLOORS = [
         "trials",
         "pictures",
         "images",
+        "ink",
         "guard",
         "checkpoints",
         "journal",
@@ -78,14 +79,15 @@ BESIDE = {  # who may import whom on the same floor
     "provenance": {"errors"},
     "locks": {"errors"},
     "pictures": {"errors"},
-    "images": {"pictures"},
+    "images": {"ink", "pictures"},
+    "ink": {"pictures"},
 }
 ROOMS = {
     "mlflow": {"store", "mlflow_run", "recorded", "runs", "registry"},
     "matplotlib": {"plots"},
     "omegaconf": {"run", "config", "sweep", "refusals"},
     "hydra": {"run", "config", "sweep", "launching", "space", "refusals"},
-    "PIL": {"pictures", "images"},
+    "PIL": {"pictures", "ink", "images"},
     "optuna": {"search", "space", "trials"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
