@@ -19,7 +19,7 @@ from PIL import Image
 from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
-from test_images import saved
+from test_images import chunk, saved
 from test_serving import served
 
 from mnist_exp import runs
@@ -136,11 +136,6 @@ def test_an_even_shade_is_blank() -> None:
 
 
 SIDE = 6300  # just below the most pixels that are read
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    check = zlib.crc32(kind + content)
-    return len(content).to_bytes(4) + kind + content + check.to_bytes(4)
 
 
 def png(*, side: int = SIDE, depth: int = 8, channels: int = 1, between: bytes = b"") -> bytes:

@@ -193,12 +193,16 @@ def test_an_animation_is_read_by_its_first_frame(digits: Dataset) -> None:
     assert read(moving, "x").note == "an animation: its first frame was read"
 
 
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A part of a PNG."""
+    check = zlib.crc32(kind + content)
+    return len(content).to_bytes(4) + kind + content + check.to_bytes(4)
+
+
 def png_of_claimed_size(width: int, height: int) -> bytes:
     """A few bytes that claim to be a huge picture."""
-    header = b"IHDR" + width.to_bytes(4) + height.to_bytes(4) + bytes([8, 0, 0, 0, 0])
-    chunk = (13).to_bytes(4) + header + zlib.crc32(header).to_bytes(4)
-    data = (10).to_bytes(4) + b"IDAT" + bytes(14)
-    return b"\x89PNG\r\n\x1a\n" + chunk + data
+    header = chunk(b"IHDR", width.to_bytes(4) + height.to_bytes(4) + bytes([8, 0, 0, 0, 0]))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", bytes(10))
 
 
 whole = saved(Image.effect_noise((64, 64), 50))
