@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from benchmarks import accuracy, epochs, machine, peak, serving, start_up, sweeps
-from mnist_exp.errors import InputError
+from mnist_exp.core.errors import InputError
 
 ROOMS = {
     "epochs": epochs,

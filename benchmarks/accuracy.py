@@ -14,9 +14,10 @@ import numpy as np
 
 from benchmarks import figure, machine
 from benchmarks.epochs import CNN, DENSE, keras_fit
-from mnist_exp import models, training
-from mnist_exp.config import CONF, compose
-from mnist_exp.data import Dataset
+from mnist_exp.config.compose import CONF, compose
+from mnist_exp.data.dataset import Dataset
+from mnist_exp.models import families as models
+from mnist_exp.training import fit as training
 
 TITLE = "Seconds to an accuracy"
 MARKS = (97.0, 98.0, 99.0, 99.5)

@@ -11,10 +11,13 @@ import keras
 import numpy as np
 
 from benchmarks import machine
-from mnist_exp import augmentation, hardware, models, optimizers, training
-from mnist_exp.checkpoints import Checkpoints
-from mnist_exp.config import compose
-from mnist_exp.data import Dataset
+from mnist_exp.config.compose import compose
+from mnist_exp.core import hardware
+from mnist_exp.data.dataset import Dataset
+from mnist_exp.models import families as models
+from mnist_exp.training import augmentation, optimizers
+from mnist_exp.training import fit as training
+from mnist_exp.training.checkpoints import Checkpoints
 
 TITLE = "One epoch against `model.fit`"
 Epoch = Callable[[], float]  # -> its seconds

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from mnist_exp import hardware
-from mnist_exp.config import compose
-from mnist_exp.data import Dataset, load
-from mnist_exp.provenance import versions
+from mnist_exp.config.compose import compose
+from mnist_exp.core import hardware
+from mnist_exp.core.provenance import versions
+from mnist_exp.data.dataset import Dataset, load
 
 ROOT = Path(__file__).parent.parent
 

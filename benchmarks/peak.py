@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from benchmarks import machine
 from benchmarks.epochs import ours
-from mnist_exp import hardware
-from mnist_exp.config import compose
+from mnist_exp.config.compose import compose
+from mnist_exp.core import hardware
 
 TITLE = "Share of the matrix peak"
 PRECISIONS = {"float32": tf.float32, "mixed_bfloat16": tf.bfloat16}

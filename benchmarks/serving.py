@@ -43,7 +43,7 @@ def served(folder: Path) -> Iterator[str]:
 def drawings() -> list[bytes]:
     """Digits as the page sends them: 420x420, dark on white."""
     from mnist_exp import compose
-    from mnist_exp.data import load
+    from mnist_exp.data.dataset import load
 
     files = []
     for pixels in load(compose(["data=mnist5k"]).data).test_images[:50]:

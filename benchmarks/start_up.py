@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import machine
-from mnist_exp.terminal import prepare_process
+from mnist_exp.core.console import prepare_process
 
 TITLE = "Start-up"
 RUN = ["-m", "mnist_exp.run"]

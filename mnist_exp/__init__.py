@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mnist_exp.config import compose
+    from mnist_exp.config.compose import compose
     from mnist_exp.experiment import run_experiment
-    from mnist_exp.runs import find_run
+    from mnist_exp.runs.find import find_run
 
 __all__ = ["compose", "find_run", "run_experiment"]
 
-HOMES = {"compose": "config", "find_run": "runs", "run_experiment": "experiment"}
+HOMES = {"compose": "config.compose", "find_run": "runs.find", "run_experiment": "experiment"}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,8 +12,8 @@ from mnist_exp.commands.reproduce import reproduce
 from mnist_exp.commands.serve import serve
 from mnist_exp.commands.sync import sync
 from mnist_exp.commands.visualize import visualize
-from mnist_exp.errors import InputError
-from mnist_exp.terminal import leave, prepare_process
+from mnist_exp.core.console import leave, prepare_process
+from mnist_exp.core.errors import InputError
 
 app = typer.Typer(
     help="Compare, check and use recorded runs; python -m mnist_exp.run makes them.",

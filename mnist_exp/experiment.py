@@ -7,22 +7,27 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_exp import data as datasets
-from mnist_exp import folders, hardware, provenance, recorded, runs, store, tracking
-from mnist_exp.checkpoints import Checkpoints
-from mnist_exp.config import flatten, public, scientific, without_password
-from mnist_exp.data import Dataset
-from mnist_exp.errors import DivergedError, PrunedError
-from mnist_exp.outcomes import OUTCOME, Outcome
-from mnist_exp.records import Record
-from mnist_exp.schema import Config
-from mnist_exp.signals import sigterm_interrupts, uninterrupted
-from mnist_exp.terminal import quiet_stderr
-from mnist_exp.trials import Trial
+from mnist_exp.config.compose import flatten, public, scientific, without_password
+from mnist_exp.config.schema import Config
+from mnist_exp.core import hardware, provenance
+from mnist_exp.core.console import quiet_stderr
+from mnist_exp.core.errors import DivergedError, PrunedError
+from mnist_exp.core.signals import sigterm_interrupts, uninterrupted
+from mnist_exp.data import dataset as datasets
+from mnist_exp.data.dataset import Dataset
+from mnist_exp.runs import find as runs
+from mnist_exp.runs import folder as folders
+from mnist_exp.runs import run as recorded
+from mnist_exp.runs.result import OUTCOME, Outcome
+from mnist_exp.sweeps.pruning import Trial
+from mnist_exp.tracking import open_run as tracking
+from mnist_exp.tracking import store
+from mnist_exp.tracking.tracker import Record
+from mnist_exp.training.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
-    from mnist_exp.epoch import EpochLoop
-    from mnist_exp.training import History
+    from mnist_exp.training.epoch import EpochLoop
+    from mnist_exp.training.fit import History
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +118,11 @@ def _train_and_score(
     trial: Trial | None,
 ) -> Outcome:
     with quiet_stderr():  # TensorFlow greets every import with a page of hints
-        from mnist_exp import evaluation, models, plots, report, training
+        from mnist_exp import plots
+        from mnist_exp.evaluation import metrics as evaluation
+        from mnist_exp.models import families as models
+        from mnist_exp.runs import report
+        from mnist_exp.training import fit as training
 
         loop = training.prepare(config, data)
     model = loop.model
@@ -163,8 +172,14 @@ def _fit(
     trial: Trial | None,
 ) -> "History":
     """Trains in sight of everyone: the terminal, the folder, MLflow."""
-    from mnist_exp import training
-    from mnist_exp.progress import EpochBar, EpochFile, LiveMetrics, TrialReport, write_history
+    from mnist_exp.training import fit as training
+    from mnist_exp.training.callbacks import (
+        EpochBar,
+        EpochFile,
+        LiveMetrics,
+        TrialReport,
+        write_history,
+    )
 
     listeners = [TrialReport(trial)] if trial else []
     live = LiveMetrics(record.log_metrics, check)
@@ -194,7 +209,7 @@ def _fit(
 
 def _keep_weights(model: Any, path: Path) -> None:
     """Saves the weights so far; the error on its way is worth more than one of this."""
-    from mnist_exp import models
+    from mnist_exp.models import families as models
 
     try:
         models.save(models.stock(model), path)

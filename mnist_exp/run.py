@@ -16,17 +16,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_exp.config import CONF, parse, refuse_lists, refuse_typed_lists
-from mnist_exp.errors import DivergedError, InputError, PrunedError, StorageError, SweepError
-from mnist_exp.folders import remove_empty, unusable
-from mnist_exp.refusals import explain, is_refusal, made_by_hydra
-from mnist_exp.schema import keys
-from mnist_exp.signals import Terminated, ends_with_sweep
-from mnist_exp.terminal import FULL_ERROR, leave, prepare_process
-from mnist_exp.trials import Trial
+from mnist_exp.config.compose import CONF, parse, refuse_lists, refuse_typed_lists
+from mnist_exp.config.messages import explain, is_refusal, made_by_hydra
+from mnist_exp.config.schema import keys
+from mnist_exp.core.console import FULL_ERROR, leave, prepare_process
+from mnist_exp.core.errors import DivergedError, InputError, PrunedError, StorageError, SweepError
+from mnist_exp.core.signals import Terminated, ends_with_sweep
+from mnist_exp.runs.folder import remove_empty, unusable
+from mnist_exp.sweeps.pruning import Trial
 
 if TYPE_CHECKING:
-    from mnist_exp.outcomes import Outcome
+    from mnist_exp.runs.result import Outcome
 
 logger = logging.getLogger("mnist_exp.run")  # not __main__
 finished: "list[Outcome]" = []  # of this process, sweeps left out: they have workers to see to
@@ -104,11 +104,11 @@ def _resume(values: DictConfig, overrides: list[str]) -> "Outcome":
     reference = overrides[0].partition("=")[2].strip("'\"")  # as typed: some ids look like numbers
     if not reference:
         raise InputError("resume: expected the folder of a run or its id, got nothing")
-    from mnist_exp.resuming import resume_experiment
+    from mnist_exp.resume import resume_experiment
 
     if Path(reference).exists():
         return resume_experiment(Path(reference))
-    from mnist_exp import runs
+    from mnist_exp.runs import find as runs
 
     where = runs.tracking(values.tracking.experiment, values.tracking.uri)
     return resume_experiment(Path(runs.to_resume(reference, where).folder))

@@ -1,10 +1,7 @@
 """What tests share: a quiet environment, small data, a tracking store made once."""
 
-import csv
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -19,12 +16,12 @@ for name in (
     os.environ.pop(name, None)
 
 import pytest
+from support import Command, tiny
 
-from mnist_exp.config import compose
-from mnist_exp.data import Dataset, load
+from mnist_exp.config.compose import compose
+from mnist_exp.data.dataset import Dataset, load
 from mnist_exp.experiment import run_experiment
-from mnist_exp.outcomes import Outcome
-from mnist_exp.schema import Config
+from mnist_exp.runs.result import Outcome
 
 
 @pytest.fixture(scope="session")
@@ -69,13 +66,11 @@ def recorded(
     return outcomes
 
 
-Command = Callable[..., tuple[int, str, str]]
-
-
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """Calls `python -m mnist_exp` in this process: exit code, stdout and stderr come back."""
-    from mnist_exp import __main__, terminal
+    from mnist_exp import __main__
+    from mnist_exp.core import console as terminal
 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["mnist_exp", *arguments])
@@ -94,27 +89,3 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def tiny(*overrides: str) -> Config:
-    """A config that trains in a moment on bundled digits, with the same figures everywhere."""
-    few = ["data=mnist5k", "data.limit=200", "train.epochs=1", "train.precision=float32"]
-    return compose([*few, *overrides])
-
-
-def figures(folder: Path) -> list[dict[str, str]]:
-    """The rows of the run's history.csv, without what differs from run to run."""
-    with (folder / "history.csv").open(newline="") as file:
-        rows = csv.DictReader(file)
-        return [{k: v for k, v in row.items() if "seconds" not in k} for row in rows]
-
-
-def fit(config: Config, data: Dataset, callbacks: Any = ()) -> tuple[Any, Any]:
-    """The model of the config, trained as it says, and its history."""
-    from mnist_exp import models, training
-
-    loop = training.prepare(config, data)
-    history = training.fit(loop, config, callbacks)
-    model = models.stock(loop.model)  # the loop's own is the next call's
-    model.optimizer = loop.optimizer
-    return model, history

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_exp import sources
-from mnist_exp.sources import Arrays
+from mnist_exp.data import mnist as sources
+from mnist_exp.data.mnist import Arrays
 
 SHAPES = {"x_train": (20, 28, 28), "y_train": (20,), "x_test": (10, 28, 28), "y_test": (10,)}
 

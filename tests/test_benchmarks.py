@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import __main__ as suite
 from benchmarks import accuracy, figure
-from mnist_exp.config import CONF
+from mnist_exp.config.compose import CONF
 
 
 def test_a_part_of_the_page_is_renewed_in_its_place(

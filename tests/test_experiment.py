@@ -10,22 +10,18 @@ import keras
 import mlflow
 import numpy as np
 import pytest
-from conftest import fit, tiny
 from matplotlib.figure import Figure
+from support import fit, tiny
 
-from mnist_exp import (
-    evaluation,
-    experiment,
-    models,
-    plots,
-    progress,
-    report,
-    run_experiment,
-)
-from mnist_exp.data import Dataset
-from mnist_exp.errors import DivergedError, InputError
-from mnist_exp.mlflow_run import MlflowRun
-from mnist_exp.outcomes import Outcome
+from mnist_exp import experiment, plots, run_experiment
+from mnist_exp.core.errors import DivergedError, InputError
+from mnist_exp.data.dataset import Dataset
+from mnist_exp.evaluation import metrics as evaluation
+from mnist_exp.models import families as models
+from mnist_exp.runs import report
+from mnist_exp.runs.result import Outcome
+from mnist_exp.tracking.mlflow_backend import MlflowRun
+from mnist_exp.training import callbacks as progress
 
 FIGURES = {
     "learning_curves",
@@ -127,8 +123,8 @@ def test_the_score_is_that_of_the_stored_predictions(outcome: Outcome) -> None:
 def test_every_saved_model_says_the_same(outcome: Outcome) -> None:
     import tensorflow as tf
 
-    from mnist_exp.config import compose
-    from mnist_exp.data import load
+    from mnist_exp.config.compose import compose
+    from mnist_exp.data.dataset import load
 
     images = load(compose(["data=mnist5k"]).data).test_images
     expected = np.load(outcome.folder / "predictions.npz")["probabilities"]

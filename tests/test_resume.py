@@ -9,19 +9,21 @@ import keras
 import mlflow
 import numpy as np
 import pytest
-from conftest import figures, tiny
+from support import figures, tiny
 
-from mnist_exp import data as datasets
-from mnist_exp import progress, provenance, runs
-from mnist_exp import store as store_room
-from mnist_exp.checkpoints import dump, read
-from mnist_exp.errors import InputError
+from mnist_exp.config.schema import Config
+from mnist_exp.core import provenance
+from mnist_exp.core.errors import InputError
+from mnist_exp.core.locks import held
+from mnist_exp.data import dataset as datasets
 from mnist_exp.experiment import run_experiment
-from mnist_exp.journal import JOURNAL, Journal
-from mnist_exp.locks import held
-from mnist_exp.outcomes import Outcome
-from mnist_exp.resuming import resume_experiment
-from mnist_exp.schema import Config
+from mnist_exp.resume import resume_experiment
+from mnist_exp.runs import find as runs
+from mnist_exp.runs.result import Outcome
+from mnist_exp.tracking import store as store_room
+from mnist_exp.tracking.journal import JOURNAL, Journal
+from mnist_exp.training import callbacks as progress
+from mnist_exp.training.checkpoints import dump, read
 
 EVERYTHING = [
     "train.epochs=4", "train.ema=0.9", "train.clean_epochs=1", "augment=affine",
@@ -120,7 +122,7 @@ def test_damage_costs_an_epoch_and_tells_none_twice(
 def test_a_run_that_broke_off_after_training_is_scored(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mnist_exp import report
+    from mnist_exp.runs import report
 
     config = made("plain", store)
 

@@ -50,13 +50,13 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """The outcome of every trial, in order."""
-        from mnist_exp.config import validate
-        from mnist_exp.schema import SearchSettings
+        from mnist_exp.config.compose import validate
+        from mnist_exp.config.schema import SearchSettings
 
         settings = validate(SearchSettings, self.settings, "hydra.sweeper")
-        from mnist_exp import space  # Optuna, which takes a second
-        from mnist_exp.search import Search
-        from mnist_exp.sweep import run_sweep
+        from mnist_exp.sweeps import search_space as space  # Optuna, which takes a second
+        from mnist_exp.sweeps.optuna_strategy import Search
+        from mnist_exp.sweeps.sweep import run_sweep
 
         given: Sequence[str] = [*(f"{k}={v}" for k, v in self.params.items()), *arguments]
         overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(list(given))

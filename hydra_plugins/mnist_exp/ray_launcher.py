@@ -19,7 +19,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mnist_exp.errors import InputError
+from mnist_exp.core.errors import InputError
 
 CONNECT_SECONDS = 3
 

@@ -22,12 +22,12 @@ ConfigStore.instance().store(group="hydra/sweeper", name="mnist_exp", node=GridC
 
 
 class GridSweeper(BasicSweeper):
-    """Expands the overrides as Hydra does and leaves the rest to `mnist_exp.sweep`."""
+    """Expands the overrides as Hydra does and leaves the rest to `mnist_exp.sweeps.sweep`."""
 
     def sweep(self, arguments: list[str]) -> Any:
         """The outcome of every job, in order."""
-        from mnist_exp.plans import Grid
-        from mnist_exp.sweep import run_sweep
+        from mnist_exp.sweeps.strategy import Grid
+        from mnist_exp.sweeps.sweep import run_sweep
 
         assert self.hydra_context is not None
         assert self.config is not None
@@ -49,7 +49,7 @@ class GridSweeper(BasicSweeper):
 
 
 def _refuse_endless_or_empty(override: Override) -> None:
-    from mnist_exp.errors import InputError
+    from mnist_exp.core.errors import InputError
 
     if isinstance(override.value(), IntervalSweep):
         raise InputError(

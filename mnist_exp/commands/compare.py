@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from mnist_exp.commands.options import ExperimentOption, StoreOption
-from mnist_exp.errors import InputError
-from mnist_exp.terminal import console
+from mnist_exp.core.console import console
+from mnist_exp.core.errors import InputError
 
 FOLDER = "outputs/comparisons/%Y-%m-%d_%H-%M-%S"
 
@@ -38,7 +38,11 @@ def compare(
     tracking_uri: StoreOption = None,
 ) -> None:
     """Say which settings are better, over their seeds, and whether the difference is real."""
-    from mnist_exp import comparison, comparison_report, folders, recorded, runs, tracking
+    from mnist_exp.analysis import comparison, comparison_report
+    from mnist_exp.runs import find as runs
+    from mnist_exp.runs import folder as folders
+    from mnist_exp.runs import run as recorded
+    from mnist_exp.tracking import open_run as tracking
 
     if output and output.suffix not in comparison_report.FORMATS:
         known = ", ".join(comparison_report.FORMATS)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from mnist_exp.commands.options import StoreOption
-from mnist_exp.terminal import console, quiet_stderr
+from mnist_exp.core.console import console, quiet_stderr
 
 
 def doctor(
@@ -16,7 +16,8 @@ def doctor(
 ) -> None:
     """Examine versions, data, disk, store and hardware; exit code 1 if something needs doing."""
     with quiet_stderr():
-        from mnist_exp import checkup, runs
+        from mnist_exp import doctor as checkup
+        from mnist_exp.runs import find as runs
 
         needs_doing = False
         for finding in checkup.examine(runs.tracking(uri=tracking_uri), close=close):

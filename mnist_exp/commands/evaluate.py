@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
-from mnist_exp.errors import InputError
-from mnist_exp.terminal import console, table
+from mnist_exp.core.console import console, table
+from mnist_exp.core.errors import InputError
 
 if TYPE_CHECKING:
-    from mnist_exp.classifier import Classifier
-    from mnist_exp.data import Dataset
-    from mnist_exp.evaluation import Evaluation
-    from mnist_exp.recorded import Run
+    from mnist_exp.data.dataset import Dataset
+    from mnist_exp.evaluation.metrics import Evaluation
+    from mnist_exp.inference.predictor import Classifier
+    from mnist_exp.runs.run import Run
 
 
 def evaluate(
@@ -40,8 +40,8 @@ def evaluate(
 
     The exit code is 1 when a figure is not exactly the recorded one.
     """
-    from mnist_exp import runs
-    from mnist_exp.classifier import Classifier
+    from mnist_exp.inference.predictor import Classifier
+    from mnist_exp.runs import find as runs
 
     found = runs.find_run(run, experiment, tracking_uri)
     images = found.dataset(data)
@@ -63,7 +63,7 @@ def evaluate(
 
 def _say(run: "Run", images: "Dataset", scored: "Evaluation") -> None:
     from mnist_exp import plots
-    from mnist_exp.data import DISPUTED, LABELS
+    from mnist_exp.data.dataset import DISPUTED, LABELS
 
     low, high = scored.accuracy_interval
     model, data = run.params["model.name"], LABELS[images.name]
@@ -101,8 +101,9 @@ def _under_corruptions(
     classifier: "Classifier", images: "Dataset", clean: "Evaluation", folder: Path
 ) -> None:
     """The table of all corruptions, printed and written, and a picture of them."""
-    from mnist_exp import folders, plots
-    from mnist_exp.corruptions import CORRUPTIONS, corrupt
+    from mnist_exp import plots
+    from mnist_exp.evaluation.corruptions import CORRUPTIONS, corrupt
+    from mnist_exp.runs import folder as folders
 
     folders.make(folder, "--output")
     labels, samples = images.test_labels, [images.test_images]

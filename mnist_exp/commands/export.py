@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
-from mnist_exp.terminal import console, quiet_stderr, table
+from mnist_exp.core.console import console, quiet_stderr, table
 
 
 class Kind(StrEnum):
@@ -34,14 +34,15 @@ def export(
     tracking_uri: StoreOption = None,
 ) -> None:
     """Write a run's model in other formats, each loaded again and held against the original."""
-    from mnist_exp import folders, runs
-    from mnist_exp.classifier import Classifier
+    from mnist_exp.inference.predictor import Classifier
+    from mnist_exp.runs import find as runs
+    from mnist_exp.runs import folder as folders
 
     found = runs.find_run(run, experiment, tracking_uri)
     images = found.dataset().test_images
     classifier = Classifier(found)
     with quiet_stderr():
-        from mnist_exp import exports
+        from mnist_exp.deployment import export as exports
 
     kinds = kinds or [Kind.KERAS]
     exports.refuse_missing_tools(kinds)

@@ -15,11 +15,11 @@ import typer
 from rich.progress import track
 
 from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
-from mnist_exp.errors import InputError
-from mnist_exp.terminal import console, errors, table
+from mnist_exp.core.console import console, errors, table
+from mnist_exp.core.errors import InputError
 
 if TYPE_CHECKING:
-    from mnist_exp.classifier import Answer
+    from mnist_exp.inference.predictor import Answer
 
 STDIN = "-"
 SHOWN = 200
@@ -47,8 +47,10 @@ def predict(
 
     The exit code is 2 when a file is no picture; the others are read all the same.
     """
-    from mnist_exp import folders, images, runs
-    from mnist_exp.images import Reading
+    from mnist_exp.pictures import preprocess as images
+    from mnist_exp.pictures.preprocess import Reading
+    from mnist_exp.runs import find as runs
+    from mnist_exp.runs import folder as folders
 
     if show and (show.suffix != ".png" or show.is_dir()):
         raise InputError(f"--show {show}: expected the name of a file, ending in .png")
@@ -63,7 +65,7 @@ def predict(
     if len(refused) == len(names) and not as_json:
         raise InputError("\n".join(map(str, refused)))
 
-    from mnist_exp.classifier import Classifier, answers
+    from mnist_exp.inference.predictor import Classifier, answers
 
     seen = [reading.pixels for reading in readings if reading.pixels is not None]
     nothing = np.empty((0, 10), np.float32)
@@ -113,7 +115,7 @@ def _names(pictures: Sequence[str]) -> list[str]:
 
 def _content(name: str) -> bytes:
     """The file's bytes, or one more than a picture may have; raises `InputError`."""
-    from mnist_exp.pictures import MAX_BYTES
+    from mnist_exp.pictures.decode import MAX_BYTES
 
     most = MAX_BYTES + 1
     if name == STDIN:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
-from mnist_exp.terminal import console
+from mnist_exp.core.console import console
 
 
 def promote(
@@ -19,7 +19,8 @@ def promote(
     tracking_uri: StoreOption = None,
 ) -> None:
     """Register a run's model and point an alias at it, unless the present holder is better."""
-    from mnist_exp import promotion, runs
+    from mnist_exp.deployment import promotion
+    from mnist_exp.runs import find as runs
 
     found = runs.find_run(run, experiment, tracking_uri)
     done = promotion.promote(found, name, alias, force=force)

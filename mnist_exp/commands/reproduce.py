@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
-from mnist_exp.terminal import console, table
+from mnist_exp.core.console import console, table
 
 
 def reproduce(
@@ -25,7 +25,8 @@ def reproduce(
 
     The exit code is 0 when it is bit-equal, 1 when it is not.
     """
-    from mnist_exp import reproduction, runs
+    from mnist_exp.analysis import reproduction
+    from mnist_exp.runs import find as runs
 
     found = runs.find_run(run, experiment, tracking_uri)
     now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
-from mnist_exp.errors import InputError
-from mnist_exp.terminal import console
+from mnist_exp.core.console import console
+from mnist_exp.core.errors import InputError
 
 
 def serve(
@@ -20,13 +20,13 @@ def serve(
     tracking_uri: StoreOption = None,
 ) -> None:
     """Open a page where a run reads digits as they are drawn; POST /predict is its API."""
-    from mnist_exp import runs
+    from mnist_exp.runs import find as runs
 
     found = runs.find_run(run, experiment, tracking_uri)
     with _listening(host, port) as listener:
         import uvicorn
 
-        from mnist_exp import serving
+        from mnist_exp.deployment import server as serving
 
         app = serving.app(found)
         name, number = listener.getsockname()[:2]

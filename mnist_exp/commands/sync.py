@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from mnist_exp.commands.options import StoreOption
-from mnist_exp.errors import InputError
-from mnist_exp.terminal import console, quiet_stderr
+from mnist_exp.core.console import console, quiet_stderr
+from mnist_exp.core.errors import InputError
 
 
 def sync(
@@ -18,8 +18,8 @@ def sync(
     tracking_uri: StoreOption = None,
 ) -> None:
     """Publish what MLflow did not hear of runs: it was not there, or their process died."""
-    from mnist_exp import tracking
-    from mnist_exp.journal import JOURNAL
+    from mnist_exp.tracking import open_run as tracking
+    from mnist_exp.tracking.journal import JOURNAL
 
     found = sorted({path.parent for folder in folders for path in folder.rglob(JOURNAL)})
     if not found:

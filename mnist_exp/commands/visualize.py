@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
-from mnist_exp.terminal import console
+from mnist_exp.core.console import console
 
 
 def visualize(
@@ -19,7 +19,9 @@ def visualize(
     tracking_uri: StoreOption = None,
 ) -> None:
     """Draw every figure of a run again, from its record alone."""
-    from mnist_exp import folders, report, runs
+    from mnist_exp.runs import find as runs
+    from mnist_exp.runs import folder as folders
+    from mnist_exp.runs import report
 
     found = runs.find_run(run, experiment, tracking_uri)
     early = found.config().train.patience is not None

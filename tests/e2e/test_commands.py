@@ -18,8 +18,8 @@ from PIL import Image
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
-from mnist_exp.config import compose
-from mnist_exp.data import load
+from mnist_exp.config.compose import compose
+from mnist_exp.data.dataset import load
 
 RUN = [sys.executable, "-m", "mnist_exp.run"]
 OFFLINE = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}

@@ -11,12 +11,12 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-from conftest import figures
+from support import figures
 from tracking_server import TrackingServer
 
-from mnist_exp.config import compose
+from mnist_exp.config.compose import compose
 from mnist_exp.experiment import run_experiment
-from mnist_exp.journal import JOURNAL, Journal
+from mnist_exp.tracking.journal import JOURNAL, Journal
 
 EVERYTHING = [
     "data=mnist5k", "data.limit=2000", "train.epochs=8", "train.ema=0.9", "train.clean_epochs=1",
@@ -29,7 +29,8 @@ KINDS = {
 # A run that kills itself: some time after its training began, or while a checkpoint is written.
 MORTAL = """
 import os, random, signal, sys, threading
-from mnist_exp import checkpoints, progress, run
+from mnist_exp import run
+from mnist_exp.training import callbacks, checkpoints
 
 seed = sys.argv.pop(1)
 chance = random.Random(seed)
@@ -42,13 +43,13 @@ if int(seed) % 2:
     real = os.fsync
     checkpoints.os.fsync = lambda file: die() if next(writes, None) is None else real(file)
 else:
-    real = progress.EpochBar.on_train_begin
+    real = callbacks.EpochBar.on_train_begin
 
     def begin(bar, logs=None):
         threading.Timer(chance.uniform(0, 0.7), die).start()
         real(bar, logs)
 
-    progress.EpochBar.on_train_begin = begin
+    callbacks.EpochBar.on_train_begin = begin
 run.main()
 """
 
@@ -131,7 +132,10 @@ def test_a_run_killed_again_and_again_comes_to_the_same_end(kind: str, tmp_path:
 # A run whose tracking server dies at a moment of its choice.
 BEREFT = """
 import os, signal, sys
-from mnist_exp import experiment, progress, report, run, store
+from mnist_exp import experiment, run
+from mnist_exp.runs import report
+from mnist_exp.tracking import store
+from mnist_exp.training import callbacks
 
 moment, server = sys.argv.pop(1), int(sys.argv.pop(1))
 
@@ -148,7 +152,7 @@ def then_kill(real):
 if moment == "before":
     experiment.store.knock = then_kill(store.knock)
 elif moment == "during":
-    progress.EpochFile.on_epoch_end = then_kill(progress.EpochFile.on_epoch_end)
+    callbacks.EpochFile.on_epoch_end = then_kill(callbacks.EpochFile.on_epoch_end)
 else:
     report.write = then_kill(report.write)
 run.main()
@@ -297,7 +301,7 @@ def test_a_disk_that_is_full_of_store_and_run_costs_nothing(
 FROZEN = """
 import subprocess, sys
 from mnist_exp import run
-from mnist_exp.mlflow_run import MlflowRun
+from mnist_exp.tracking.mlflow_backend import MlflowRun
 
 place = sys.argv.pop(1)
 real = MlflowRun.log_metrics
@@ -339,8 +343,8 @@ def test_a_store_that_becomes_read_only_costs_nothing(small_disk: Path, tmp_path
 TALKER = """
 import sys
 from pathlib import Path
-from mnist_exp import tracking
-from mnist_exp.schema import Tracking
+from mnist_exp.tracking import open_run as tracking
+from mnist_exp.config.schema import Tracking
 
 number, uri = sys.argv[1:]
 config = Tracking(enabled=True, uri=uri, experiment="many", skip_finished=False)

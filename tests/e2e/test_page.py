@@ -5,17 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import tiny
 from PIL import Image
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
+from support import tiny
 from test_serving import served
 
-from mnist_exp import runs
-from mnist_exp.data import Dataset
+from mnist_exp.data.dataset import Dataset
 from mnist_exp.experiment import run_experiment
+from mnist_exp.runs import find as runs
 
 WIDE, PHONE = (1280, 900), (390, 844)
 
@@ -23,7 +23,7 @@ WIDE, PHONE = (1280, 900), (390, 844)
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The page of a model that learnt from the bundled digits."""
-    from mnist_exp import serving
+    from mnist_exp.deployment import server as serving
 
     folder = tmp_path_factory.mktemp("page")
     uri = f"sqlite:///{folder / 'mlflow.db'}"

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.accuracy import CLAIM
 from mnist_exp import run_experiment
-from mnist_exp.config import CONF, compose
+from mnist_exp.config.compose import CONF, compose
 
 PRESETS = sorted((CONF / "experiment").glob("*.yaml"))
 

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 
 from hydra_plugins.mnist_exp import ray_launcher
 from hydra_plugins.mnist_exp.ray_launcher import RayLauncher
-from mnist_exp.errors import InputError
+from mnist_exp.core.errors import InputError
 
 ALONE = {
     "RAY_AUTH_MODE": "disabled",  # a token would have to be the same on every node

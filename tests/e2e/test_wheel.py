@@ -20,7 +20,7 @@ def test_a_wheel_brings_its_configs(tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(installed)
     assert not (installed / "conf").exists()
     code = (
-        "import sys, mnist_exp.config as c, mnist_exp.run as r; print(c.CONF); "
+        "import sys, mnist_exp.config.compose as c, mnist_exp.run as r; print(c.CONF); "
         "sys.argv = ['run', 'model=cnn', '--cfg', 'job']; r.main()"
     )
     done = subprocess.run(

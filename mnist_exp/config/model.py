@@ -1,0 +1,136 @@
+"""What may be written about a model: the families' settings."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from mnist_exp.config.base import Fraction, Part, Widths
+
+Activation = Literal["relu", "gelu", "silu", "elu", "selu", "leaky_relu", "tanh", "sigmoid"]
+
+
+def _stages(value: Any) -> tuple[int | tuple[int, ...], ...]:
+    """Per stage the filters of its one convolution, or of each."""
+    stages = value if isinstance(value, (list, tuple)) else []
+    each = [stage if isinstance(stage, (list, tuple)) else [stage] for stage in stages]
+    widths = [width for stage in each for width in stage]
+    if not all(each) or not each or not all(type(w) is int and w >= 1 for w in widths):
+        example = "a list such as [32, 64] or [32, [64, 64]] of whole numbers of at least 1"
+        raise PydanticCustomError("stages", example)
+    return tuple(stage if isinstance(stage, int) else tuple(stage) for stage in stages)
+
+
+Stages = Annotated[tuple[int | tuple[int, ...], ...], BeforeValidator(_stages)]
+
+
+class Convolution(NamedTuple):
+    """One convolution of a model, and the pooling after it."""
+
+    filters: int
+    kernel: int
+    stride: int
+    padding: str
+    pool: str
+    starts_last_stage: bool
+
+
+class Size(NamedTuple):
+    """What a model takes: its weights, and the numbers that an image becomes on its way."""
+
+    weights: int
+    numbers: int
+
+
+def _dense_size(inputs: int, units: tuple[int, ...]) -> Size:
+    widths = [inputs, *units, 10]
+    return Size(sum((a + 1) * b for a, b in pairwise(widths)), sum(widths[1:]))
+
+
+class DenseModel(Part):
+    """Fully connected layers of the given `units`, dropout after each, ten outputs."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+    family: Literal["dense"]
+    units: Widths
+    activation: Activation
+    dropout: Fraction
+    output: Literal["softmax", "sigmoid"]
+
+    def size(self) -> Size:
+        """What it takes."""
+        return _dense_size(28 * 28, self.units)
+
+
+class ConvModel(Part):
+    """Stages of convolutions, 2x2 max pooling between them, then `units`, ten outputs."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+    family: Literal["conv"]
+    filters: Stages
+    kernel: Annotated[int, Field(ge=1, le=28)] = 3  # the first convolution's; the others' is 3x3
+    stride: Annotated[int, Field(ge=1, le=28)] = 1  # the first convolution's
+    padding: Literal["valid", "same"] = "valid"  # between the first and the last, which are valid
+    last_pool: Literal["max", "global_max", "none"] = "max"  # after the last stage
+    batch_norm: bool = False
+    units: Widths
+    activation: Activation
+    dropout: Fraction
+    output: Literal["softmax", "sigmoid"]
+
+    def convolutions(self) -> Iterator[Convolution]:
+        """Each convolution in turn."""
+        stages = [(stage,) if isinstance(stage, int) else stage for stage in self.filters]
+        pools = ["max"] * (len(stages) - 1) + [self.last_pool]
+        n = sum(len(stage) for stage in stages)
+        number = 0
+        for stage, stage_pool in zip(stages, pools, strict=True):
+            for place, filters in enumerate(stage, start=1):
+                number += 1
+                yield Convolution(
+                    filters,
+                    kernel=self.kernel if number == 1 else 3,
+                    stride=self.stride if number == 1 else 1,
+                    padding=self.padding if 1 < number < n else "valid",
+                    pool=stage_pool if place == len(stage) else "none",
+                    starts_last_stage=place == 1 and number > n - len(stage),
+                )
+
+    def size(self) -> Size:
+        """What it takes, the little of normalisation left out."""
+        weights, numbers, side, channels = 0, 0, 28, 1
+        for each in self.convolutions():
+            convolved, side = _sides(side, each)
+            weights += each.kernel**2 * channels * each.filters
+            numbers += convolved**2 * each.filters
+            channels = each.filters
+        inputs = channels * (1 if self.last_pool == "global_max" else side**2)
+        dense = _dense_size(inputs, self.units)
+        return Size(weights + dense.weights, numbers + dense.numbers)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        side = 28
+        for number, each in enumerate(self.convolutions(), start=1):
+            _, side = _sides(side, each)
+            if side < 1:
+                raise PydanticCustomError(
+                    "pair",
+                    "model.filters: after convolution {number} and its pooling nothing is left of "
+                    "28x28 pixels; take fewer stages, a smaller model.kernel or model.stride, "
+                    "model.padding=same or model.last_pool=global_max",
+                    {"number": number},
+                )
+        return self
+
+
+def _sides(side: int, each: Convolution) -> tuple[int, int]:
+    """The pixels of a side after the convolution, and after its pooling."""
+    side -= each.kernel - 1 if each.padding == "valid" else 0
+    side = (side + each.stride - 1) // each.stride
+    return side, side // (2 if each.pool == "max" else 1)
+
+
+ModelConfig = DenseModel | ConvModel

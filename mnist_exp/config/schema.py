@@ -1,0 +1,175 @@
+"""What may be written: the config's groups, keys, types and ranges, as pydantic models."""
+
+from pathlib import PurePath
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Discriminator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from mnist_exp.config import base as parts
+from mnist_exp.config.base import Fraction, NotNegative, Part, Positive
+from mnist_exp.config.model import ModelConfig
+
+
+class Adam(Part):
+    """Kingma and Ba, 2015."""
+
+    name: Literal["adam"]
+    learning_rate: Positive
+    beta_1: Fraction
+    beta_2: Fraction
+
+
+class AdamW(Part):
+    """Adam with decoupled weight decay: Loshchilov and Hutter, 2019."""
+
+    name: Literal["adamw"]
+    learning_rate: Positive
+    weight_decay: NotNegative
+    beta_1: Fraction
+    beta_2: Fraction
+
+
+class Sgd(Part):
+    """Gradient descent with momentum."""
+
+    name: Literal["sgd"]
+    learning_rate: Positive
+    momentum: Fraction
+    nesterov: bool
+
+
+class RmsProp(Part):
+    """Hinton's lecture 6e, 2012."""
+
+    name: Literal["rmsprop"]
+    learning_rate: Positive
+    rho: Fraction
+
+
+OptimizerConfig = Adam | AdamW | Sgd | RmsProp
+
+
+class Schedule(Part):
+    """How the learning rate moves over all steps; `warmup` is the rising fraction of them."""
+
+    name: Literal["constant", "cosine", "onecycle"]
+    warmup: Fraction
+
+
+class NoAugment(Part):
+    """The training images as they are."""
+
+    name: Literal["none"]
+
+
+class Affine(Part):
+    """A fresh random affine map of each image in each epoch, drawn evenly from +- these."""
+
+    name: Literal["affine"]
+    rotate: Annotated[float, Field(ge=0, le=180)]  # degrees
+    shift: Annotated[float, Field(ge=0, lt=28)]  # pixels
+    zoom: Fraction
+    shear: Annotated[float, Field(ge=0, lt=90)]  # degrees
+
+
+AugmentConfig = NoAugment | Affine
+
+
+class Train(Part):
+    """How long, on what batches, towards which loss, and how to compute it."""
+
+    epochs: Annotated[int, Field(ge=1)]
+    clean_epochs: Annotated[int, Field(ge=0)] = 0  # the last ones, without augmentation
+    checkpoint_every: Annotated[int, Field(ge=1)] = 1  # so many epochs
+    batch_size: Annotated[int, Field(ge=1)]
+    loss: Literal["sparse_categorical_crossentropy", "categorical_crossentropy"]
+    label_smoothing: Fraction
+    patience: Annotated[int, Field(ge=1)] | None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None
+    precision: Literal["auto", "float32", "mixed_bfloat16"]
+    jit: Literal["auto", True, False]
+
+
+class Data(Part):
+    """Which images, from where, and how they are split."""
+
+    name: Literal["mnist", "mnist5k"]
+    path: str | None
+    fallback: Literal["bundled", "error"]
+    validation_split: Fraction
+    limit: Annotated[int, Field(ge=2)] | None
+
+
+class Tracking(Part):
+    """Where the run is recorded."""
+
+    enabled: bool
+    uri: str | None
+    experiment: Annotated[str, Field(min_length=1)]
+    skip_finished: bool
+
+
+class SearchSettings(Part):
+    """How `hydra/sweeper=optuna` searches."""
+
+    n_trials: Annotated[int, Field(ge=1)]  # in all, those of earlier commands included
+    n_jobs: Annotated[int, Field(ge=1)]  # trials drawn and launched at once
+    sampler: Literal["tpe", "random"]
+    seed: Annotated[int, Field(ge=0)]
+    prune: bool
+    max_failed: Annotated[int, Field(ge=0)]
+    storage: str | None
+
+
+MODEL_SUFFIXES = {".keras": "Keras archive", ".h5": "HDF5", "": "SavedModel folder"}
+RUN_FILES = ("checkpoints", "figures", "tables")  # folders of every run
+
+
+def _model_files(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        path = PurePath(name)
+        if path.name != name or name.startswith(".") or name in RUN_FILES:
+            raise PydanticCustomError("file", "plain file names such as [model.keras]")
+        if path.suffix not in MODEL_SUFFIXES:
+            raise PydanticCustomError("file", "names ending in .keras or .h5, or without a suffix")
+    if not names or len(set(names)) < len(names):
+        raise PydanticCustomError("file", "at least one file name, each once")
+    return names
+
+
+class Config(Part):
+    """One experiment, wholly determined."""
+
+    model: Annotated[ModelConfig, Discriminator("family")]
+    optimizer: Annotated[OptimizerConfig, Discriminator("name")]
+    schedule: Schedule
+    augment: Annotated[AugmentConfig, Discriminator("name")] = NoAugment(name="none")
+    train: Train
+    data: Data
+    tracking: Tracking
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    save_as: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_model_files)]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.train.patience and not self.data.validation_split:
+            raise PydanticCustomError(
+                "pair",
+                "train.patience={patience} needs validation images, but data.validation_split=0: "
+                "set data.validation_split=0.1 or train.patience=null",
+                {"patience": self.train.patience},
+            )
+        if isinstance(self.augment, Affine) and self.train.clean_epochs >= self.train.epochs:
+            raise PydanticCustomError(
+                "pair",
+                "train.clean_epochs={clean} leaves none of train.epochs={epochs} to augment: lower "
+                "it or set augment=none",
+                {"clean": self.train.clean_epochs, "epochs": self.train.epochs},
+            )
+        return self
+
+
+def keys() -> list[str]:
+    """Every dotted key that some config may hold."""
+    return sorted({*parts.keys(Config), *parts.keys(SearchSettings, "hydra.sweeper."), "resume"})

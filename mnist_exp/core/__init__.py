@@ -1,0 +1,1 @@
+"""What any Python project has: errors, console, files, locks, signals, hardware, versions."""

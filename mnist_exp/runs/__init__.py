@@ -1,0 +1,1 @@
+"""A recorded run: its folder, its record in MLflow, and how to find it."""

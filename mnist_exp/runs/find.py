@@ -1,0 +1,209 @@
+"""Finds recorded runs: by id, name, alias or rank, and all that fit a query."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from mnist_exp.config.schema import Tracking
+from mnist_exp.core.errors import InputError
+from mnist_exp.runs.run import FINGERPRINT, RANKED, Run
+from mnist_exp.tracking import store
+from mnist_exp.tracking.mlflow_backend import FOLDER
+
+if TYPE_CHECKING:
+    import mlflow.entities
+    from mlflow import MlflowClient
+
+BEST, MODEL_URI = "best", "models:/"
+SHORTEST = 4  # characters of a run id's beginning
+NUMBERED = 32  # characters of a whole one
+FULL_DATA = (  # preferred by `best`, in this order
+    "tags.data.name = 'mnist' and params.`data.limit` = 'null'",
+    "tags.data.name = 'mnist'",
+    "tags.data.name = 'mnist5k'",
+)
+
+
+def tracking(experiment: str = "mnist", uri: str | None = None) -> Tracking:
+    """Where to look for runs."""
+    return Tracking(enabled=True, uri=uri, experiment=experiment, skip_finished=False)
+
+
+def find_run(reference: str = BEST, experiment: str = "mnist", uri: str | None = None) -> Run:
+    """The run that is meant by `best`, an id, the beginning of one, a name or `models:/NAME@ALIAS`.
+
+    `uri` is the MLflow store; default: MLFLOW_TRACKING_URI, else mlflow.db in this folder.
+    Raises `InputError` when there is none, or more than one.
+    """
+    return find(reference, tracking(experiment, uri))
+
+
+def find(reference: str, where: Tracking) -> Run:
+    """As `find_run`; raises `InputError`.
+
+    `best` is the FINISHED one of the experiment with the highest val/accuracy on the full data.
+    """
+    with store.opened_to_read(where) as client:
+        if reference == BEST:
+            return _best(client, where)
+        if reference.startswith(MODEL_URI):
+            return _registered(client, where, reference)
+        found = _by_id(client, where, reference) or _by_name(client, where, reference)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise InputError(
+            f"--run {reference}: no run of experiment {where.experiment} has this id or name; "
+            "browse them with mlflow ui, or take --run best"
+        )
+    told = "".join(f"\n  {run.run_id[:12]}  {run.status:<8}  {run.title}" for run in found[:10])
+    raise InputError(f"--run {reference}: {len(found)} runs match; give the id of one:{told}")
+
+
+def to_resume(reference: str, where: Tracking) -> Run:
+    """The run of this id, or of this beginning of one; raises `InputError`."""
+    with store.opened_to_read(where) as client:
+        names = [each.name for each in client.search_experiments()]
+        places = [where.model_copy(update={"experiment": name}) for name in names]
+        found = {r.run_id: r for each in places for r in _by_id(client, each, reference)}
+    if len(found) != 1:
+        came = f"the beginning of {len(found)} ids" if found else "neither"
+        raise InputError(
+            f"resume={reference}: expected the folder of a run or the id of one in "
+            f"{store.shown(where)}, this is {came}"
+        )
+    run = next(iter(found.values()))
+    if FOLDER not in run.tags:
+        raise InputError(f"resume={reference}: this run was not made by python -m mnist_exp.run")
+    return run
+
+
+def search(where: Tracking, query: str = "") -> list[Run]:
+    """The experiment's FINISHED runs that fit MLflow's filter, the latest first.
+
+    Parents of sweeps are no runs of their own. Raises `InputError` when the filter is not
+    understood or nothing fits.
+    """
+    from mlflow.exceptions import MlflowException
+
+    with store.opened_to_read(where) as client:
+        clauses = filter(None, ["attributes.status = 'FINISHED'", query])
+        try:
+            found = list(_search(client, where, " and ".join(clauses)))
+        except MlflowException as error:
+            raise InputError(
+                f"--where {query}: MLflow does not understand it ({error.message}); write it like "
+                "\"params.model.name = 'cnn' and metrics.`test/accuracy` > 0.98\""
+            ) from error
+    found = [run for run in found if FINGERPRINT in run.tags]
+    if not found:
+        fitting = f" that fit {query}" if query else ""
+        raise InputError(
+            f"experiment {where.experiment} has no FINISHED runs{fitting}; "
+            "make some with python -m mnist_exp.run, or choose another with --experiment"
+        )
+    return found
+
+
+def finished(config: Tracking, fingerprints: Iterable[str]) -> dict[str, Run]:
+    """The experiment's latest FINISHED run for each fingerprint that has one."""
+    with store.opened(config) as client:
+        experiment = client.get_experiment_by_name(config.experiment)
+        found: dict[str, Run] = {}
+        for fingerprint in set(fingerprints) if experiment else ():
+            query = f"attributes.status = 'FINISHED' and tags.{FINGERPRINT} = '{fingerprint}'"
+            for run in client.search_runs([experiment.experiment_id], query, max_results=1):
+                found[fingerprint] = _run(run, config)
+    return found
+
+
+def _best(client: "MlflowClient", where: Tracking) -> Run:
+    for data in FULL_DATA:
+        query = f"attributes.status = 'FINISHED' and {data} and metrics.`{RANKED}` >= 0"
+        order = [f"metrics.`{RANKED}` DESC", "attributes.start_time"]
+        for run in _search(client, where, query, order):
+            return run
+    raise InputError(
+        f"--run best: experiment {where.experiment} has no FINISHED run with a {RANKED}; "
+        "make one with python -m mnist_exp.run, or give --run <id> or --experiment"
+    )
+
+
+def _by_id(client: "MlflowClient", where: Tracking, reference: str) -> list[Run]:
+    """The runs whose id begins so; a whole id is looked for in every experiment."""
+    if not SHORTEST <= len(reference) <= NUMBERED or set(reference) - set("0123456789abcdef"):
+        return []
+    if len(reference) < NUMBERED:
+        return list(_search(client, where, f"attributes.run_id LIKE '{reference}%'"))
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return [_run(client.get_run(reference), where)]
+    except MlflowException:
+        return []
+
+
+def _by_name(client: "MlflowClient", where: Tracking, name: str) -> list[Run]:
+    """The runs of that name, the FINISHED ones if any are."""
+    quote = '"' if "'" in name else "'"
+    if quote in name:
+        return []
+    found = list(_search(client, where, f"attributes.run_name = {quote}{name}{quote}"))
+    return [run for run in found if run.status == "FINISHED"] or found
+
+
+def _registered(client: "MlflowClient", where: Tracking, uri: str) -> Run:
+    """The run of a registered model's version: models:/NAME@ALIAS or models:/NAME/VERSION."""
+    from mlflow.exceptions import MlflowException
+
+    name, at, alias = uri.removeprefix(MODEL_URI).partition("@")
+    name, slash, version = (name, "", "") if at else name.partition("/")
+    try:
+        if at:
+            found = client.get_model_version_by_alias(name, alias)
+        elif slash:
+            found = client.get_model_version(name, version)
+        else:
+            raise InputError(f"--run {uri}: expected models:/NAME@ALIAS or models:/NAME/VERSION")
+        if not found.run_id:
+            raise InputError(
+                f"--run {uri}: this version names no run, it was registered by hand; register one "
+                "with python -m mnist_exp promote"
+            )
+        return _run(client.get_run(found.run_id), where)
+    except MlflowException as error:
+        raise InputError(
+            f"--run {uri}: there is no such registered model ({error.message}); register one with "
+            "python -m mnist_exp promote"
+        ) from error
+
+
+def _search(
+    client: "MlflowClient", where: Tracking, query: str, order: list[str] | None = None
+) -> Iterator[Run]:
+    """The experiment's runs, page by page; raises `InputError` when there is no experiment."""
+    experiment = client.get_experiment_by_name(where.experiment)
+    if experiment is None:
+        names = sorted(e.name for e in client.search_experiments() if e.name != "Default")
+        raise InputError(
+            f"{store.shown(where)} has no experiment {where.experiment}; choose with --experiment "
+            f"what it has: {', '.join(names) or 'nothing yet, python -m mnist_exp.run makes one'}"
+        )
+    token: str | None = None
+    while token is None or token:
+        page = client.search_runs(
+            [experiment.experiment_id], query, order_by=order, page_token=token
+        )
+        yield from (_run(run, where) for run in page)
+        token = page.token or ""
+
+
+def _run(run: "mlflow.entities.Run", where: Tracking) -> Run:
+    return Run(
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        status=run.info.status,
+        metrics=run.data.metrics,
+        params=run.data.params,
+        tags=run.data.tags,
+        tracking=where,
+    )

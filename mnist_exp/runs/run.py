@@ -1,0 +1,150 @@
+"""A recorded run: what it gives back of what it was and found."""
+
+import csv
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnist_exp.config.compose import from_yaml
+from mnist_exp.config.schema import Config, Data, Tracking
+from mnist_exp.core.console import quiet_stderr
+from mnist_exp.core.errors import InputError
+from mnist_exp.data import dataset as datasets
+from mnist_exp.data.dataset import Dataset
+from mnist_exp.evaluation.metrics import Evaluation
+from mnist_exp.tracking import store
+from mnist_exp.tracking.mlflow_backend import FOLDER
+
+DATA_LABEL = "data.label"
+FINGERPRINT, TITLE = "fingerprint", "mlflow.note.content"
+RANKED = "val/accuracy"  # what models are chosen by
+MODEL = "model/data/model.keras"  # where MLflow keeps a Keras model
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recorded run."""
+
+    run_id: str
+    name: str
+    status: str
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    tracking: Tracking  # where it is recorded
+
+    @property
+    def title(self) -> str:
+        """Model, data, score and n in one line."""
+        return self.tags.get(TITLE, "")
+
+    @property
+    def folder(self) -> str:
+        """Where it was made."""
+        return self.tags[FOLDER]
+
+    @property
+    def data(self) -> str:
+        """The data set's label."""
+        return self.tags[DATA_LABEL]
+
+    def __str__(self) -> str:
+        return f"run {self.run_id[:8]} ({self.name})"
+
+    def file(self, name: str) -> Path:
+        """A copy of the recorded file, until this process ends; raises `InputError` for none."""
+        place = Path(_downloads().name) / self.run_id
+        if (place / name).exists():
+            return place / name
+        place.mkdir(exist_ok=True)
+        from mlflow.exceptions import MlflowException
+
+        uri = store.uri(self.tracking)
+        with store.opened_to_read(self.tracking) as client, store.meant(uri):
+            try:
+                return Path(client.download_artifacts(self.run_id, name, str(place)))
+            except (MlflowException, OSError) as error:
+                what = "model" if name == MODEL else name
+                raise InputError(
+                    f"{self} is {self.status} and has no {what} that could be read; "
+                    "choose another with --run"
+                ) from error
+
+    def config(self) -> Config:
+        """The config it was made with; raises `InputError`."""
+        return from_yaml(self.file("config.yaml").read_text(encoding="utf-8"))
+
+    def dataset(self, data: str = "") -> Dataset:
+        """The data it was made with, found again on this machine; or `data`, a name or a path.
+
+        Raises `InputError` when that cannot be found, or is not what it was made with.
+        """
+        try:
+            found = datasets.load(self.data_config(data))
+        except InputError as error:
+            if not data:
+                raise
+            reason = str(error).partition(";")[0]
+            raise InputError(
+                f"--data {data}: {reason}; give mnist5k, or the path of MNIST (an .npz or a folder)"
+            ) from error
+        if not data and found.digest != self.tags["data.digest"]:
+            raise InputError(f"{self} was made with other data than {found.source}; give --data")
+        return found
+
+    def data_config(self, data: str = "") -> Data:
+        """Where this machine has that data; raises `InputError`."""
+        made_with = self.config().data
+        own = {"fallback": "error", "path": None}
+        if not data:
+            own["name"] = self.tags["data.name"]
+            if own["name"] == "mnist":
+                recorded = Path(made_with.path or "none")
+                own["path"] = str(recorded) if recorded.exists() else os.environ.get("MNIST_PATH")
+        elif data in datasets.LABELS:
+            own |= {"name": data, "path": os.environ.get("MNIST_PATH") if data == "mnist" else None}
+        else:
+            own |= {"name": "mnist", "path": data}
+        return made_with.model_copy(update=own)
+
+    def history(self) -> list[dict[str, float]]:
+        """The figures of each epoch, by name; raises `InputError`."""
+        return history(self.file("history.csv"))
+
+    def evaluation(self) -> Evaluation:
+        """What it said about the test images; raises `InputError`."""
+        return evaluation(self.file("predictions.npz"))
+
+    def model(self) -> Any:
+        """The Keras model, loaded in safe mode: no code that it may carry is run.
+
+        Raises `InputError` when there is none, or it does not read digits.
+        """
+        with quiet_stderr():  # TensorFlow greets every import with a page of hints
+            from mnist_exp.models import families as models
+
+        return models.load(self.file(MODEL), str(self))
+
+
+def history(file: Path) -> list[dict[str, float]]:
+    """The figures of each epoch, by name, from a run's history.csv."""
+    with file.open(newline="") as rows:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(rows)]
+
+
+def evaluation(file: Path) -> Evaluation:
+    """What a run said about the test images, from its predictions.npz."""
+    with np.load(file, allow_pickle=False) as stored:
+        return Evaluation(stored["labels"], stored["probabilities"])
+
+
+@cache
+def _downloads() -> "tempfile.TemporaryDirectory[str]":
+    """Removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="mnist_exp-")

@@ -1,0 +1,1 @@
+"""Many experiments as one: grids, searches, launchers, results."""

@@ -1,0 +1,128 @@
+"""Hydra's launchers made safe: what a dead worker lost is started again, the cores are shared."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+
+from mnist_exp.core import hardware
+from mnist_exp.core.errors import InputError, PrunedError
+from mnist_exp.core.signals import SWEEP, uninterrupted
+from mnist_exp.sweeps.results import Result
+from mnist_exp.sweeps.strategy import Plan
+from mnist_exp.tracking import open_run as tracking
+from mnist_exp.tracking.tracker import Record
+
+logger = logging.getLogger(__name__)
+
+
+def launch(
+    launcher: Launcher,
+    jobs: Mapping[int, Result],
+    *,
+    plan: Plan,
+    folder: Path,
+    started: float,
+    parent: Record,
+) -> dict[int, Result]:
+    """What the launcher gave back for each job; one that a dead worker lost is started again.
+
+    `started` is the time before which nothing in the jobs' folders is this sweep's.
+    """
+    ahead = dict(jobs)
+    done: dict[int, Result] = {}
+    for attempt in (1, 2):
+        overrides = [
+            [*ahead[n].job, *_own_overrides(n, folder, plan, launcher, parent)] for n in ahead
+        ]
+        try:
+            returns = launcher.launch(overrides, initial_job_idx=0)
+            pairs = zip(ahead.values(), returns, strict=True)
+            return done | {result.number: _from_return(result, ret) for result, ret in pairs}
+        except (KeyboardInterrupt, InputError):
+            with uninterrupted():
+                _end_workers()
+            raise
+        except Exception as error:  # of the launcher: a job's own come as returns
+            _end_workers()
+            seen = {n: result.as_left(folder, started) for n, result in ahead.items()}
+            done |= {n: result for n, result in seen.items() if result.state != "unfinished"}
+            ahead = {n: result for n, result in seen.items() if result.state == "unfinished"}
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            logger.warning(
+                f"a worker died ({reason}); {len(ahead)} jobs were not finished"
+                + (" and are started once more" if attempt == 1 else " after a second start")
+            )
+    return done | {n: replace(r, error="its worker died, twice") for n, r in ahead.items()}
+
+
+def refuse_no_workers(launcher: Launcher) -> None:
+    """Raises `InputError` for joblib with no workers, which would look like workers that died."""
+    if getattr(launcher, "joblib", {}).get("n_jobs") == 0:
+        raise InputError(
+            "hydra.launcher.n_jobs: expected a number of workers, or -1 for all cores, got 0"
+        )
+
+
+def is_far(launcher: Launcher, name: str) -> bool:
+    """Whether the launcher of that name may run jobs on other machines."""
+    if name == "ray":
+        address = getattr(launcher, "init", {}).get("address") or os.environ.get("RAY_ADDRESS")
+        return address not in (None, "local")
+    return name == "submitit_slurm"
+
+
+def _own_overrides(
+    number: int, folder: Path, plan: Plan, launcher: Launcher, parent: Record
+) -> Iterator[str]:
+    """What a job needs to know beside its own overrides, in a form that reaches every launcher."""
+    # Absolute: a worker that was there before us stands in a folder of its own.
+    settings = {"hydra.sweep.dir": str(folder), "hydra.sweep.subdir": str(number)}
+    for key, value in (settings | dict(plan.job_settings(number))).items():
+        yield f"{key}={_quoted(value)}"
+    # By our own name: MLFLOW_RUN_ID would make every job write into the parent.
+    variables = {tracking.PARENT: parent.run_id, SWEEP: str(os.getpid())}
+    # A worker of a cluster that was there before us has an environment of its own.
+    given = (name for name in ("MNIST_PATH", "MLFLOW_TRACKING_URI") if name in os.environ)
+    variables |= {name: os.environ[name] for name in given}
+    if threads := _threads(launcher):
+        variables["TF_NUM_INTRAOP_THREADS"] = str(threads)
+    for name, value in variables.items():
+        yield f"+hydra.job.env_set.{name}={_quoted(value)}"
+
+
+def _quoted(value: str) -> str:
+    """The text as Hydra's grammar takes it, whatever is in it."""
+    return "'" + value.replace("'", "\\'") + "'"
+
+
+def _threads(launcher: Launcher) -> int | None:
+    """The threads of each worker: what Ray gives it, or joblib's share of this machine's cores."""
+    if remote := getattr(launcher, "remote", None):
+        return max(1, int(remote.get("num_cpus", 1)))
+    settings = getattr(launcher, "joblib", None)
+    if settings is None:
+        return None
+    workers = settings["n_jobs"] if settings["n_jobs"] > 0 else hardware.cores()
+    return max(1, hardware.cores() // workers)
+
+
+def _end_workers() -> None:
+    """Ends joblib's workers: they would go on without us."""
+    if "joblib" in sys.modules:
+        from joblib.externals.loky import get_reusable_executor  # type: ignore[import-untyped]
+
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+
+
+def _from_return(result: Result, returned: JobReturn) -> Result:
+    if returned.status == JobStatus.COMPLETED:
+        return replace(result, outcome=returned.return_value)
+    reason = returned._return_value
+    error = str(reason).strip() or type(reason).__name__
+    return replace(result, error=error.splitlines()[-1], pruned=isinstance(reason, PrunedError))

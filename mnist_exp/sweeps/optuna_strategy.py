@@ -1,0 +1,239 @@
+"""A sweep that looks for the best: an Optuna study draws the jobs from the results so far."""
+
+import logging
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from mnist_exp.config.compose import flatten, scientific, without_password
+from mnist_exp.config.schema import Config, SearchSettings
+from mnist_exp.core import provenance
+from mnist_exp.core.errors import InputError
+from mnist_exp.core.locks import is_abandoned
+from mnist_exp.data import dataset as datasets
+from mnist_exp.runs.result import Outcome
+from mnist_exp.sweeps.pruning import pruner, storage
+from mnist_exp.sweeps.results import Job, Result
+from mnist_exp.sweeps.search_space import extremes
+from mnist_exp.sweeps.strategy import Plan
+from mnist_exp.tracking import store
+
+logger = logging.getLogger(__name__)
+
+# What a trial's record in the study says beside its values.
+HOST, FOLDER, OUTCOME, REASON, INTERRUPTED = "host", "folder", "outcome", "reason", "interrupted"
+ENOUGH = 4  # different scores, to speak of importance
+WAITING = TrialState.WAITING
+
+
+class Search(Plan):
+    """Draws `settings.n_trials` jobs in batches, each from what is known by then.
+
+    The study is found again by what it is a study of, so the same command goes on with it.
+    """
+
+    def __init__(
+        self, space: dict[str, BaseDistribution], fixed: Job, settings: SearchSettings
+    ) -> None:
+        """`fixed` are the overrides of every job. Raises `InputError` for a useless search."""
+        self.space, self.fixed, self.settings = space, fixed, settings
+        self.swept = tuple(key.lstrip("+") for key in self.space)
+        self.total, self.tolerated = settings.n_trials, settings.max_failed
+        if not self.space:
+            raise InputError(
+                "hydra/sweeper=optuna: nothing to search; give a key several values, such as "
+                "'optimizer.learning_rate=tag(log, interval(1e-4, 1e-2))'"
+            )
+        if "seed" in self.space:
+            raise InputError(
+                "seed: a search would find the luckiest seed, not the best config; search with one "
+                "seed, then compare the best configs over several"
+            )
+        first = {key: extremes(kind)[0] for key, kind in self.space.items()}
+        ends = [(key, value) for key, kind in self.space.items() for value in extremes(kind)]
+        self.probes = list(dict.fromkeys(self._job(first | {key: value}) for key, value in ends))
+        self._asked: dict[int, optuna.Trial] = {}
+
+    def begin(self, configs: Sequence[Config], folder: Path, far: bool) -> Sequence[Result]:
+        if not all(config.data.validation_split for config in configs):
+            raise InputError(
+                "hydra/sweeper=optuna: a search goes by validation accuracy, but "
+                "data.validation_split=0: set data.validation_split=0.1"
+            )
+        self.folder = folder
+        given = self.settings.storage
+        self.url = store.absolute(given) if given else _beside(store.uri(configs[0].tracking))
+        if self.settings.prune and far and self.url.startswith(store.SQLITE):
+            raise InputError(
+                "hydra.sweeper.storage: workers on other machines report to the study and cannot "
+                f"reach {self.url}; give the URL of a database server, or hydra.sweeper.prune=false"
+            )
+        self.study = self._open(f"{configs[0].tracking.experiment}-{self._identity(configs[0])}")
+        for trial in self._trials(TrialState.RUNNING):
+            self._bury(trial)
+        ended = self._trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+        known = [trial for trial in ended if INTERRUPTED not in trial.user_attrs]
+        logger.info(
+            f"search: {self.total} trials, of them done earlier: {len(known)}; "
+            f"study {self.study.study_name} in {without_password(self.url)}; results in {folder}"
+        )
+        return [self._earlier(trial) for trial in known]
+
+    def draw(self) -> Sequence[Result]:
+        trials = self.study.get_trials(deepcopy=False)
+        counted = [t for t in trials if INTERRUPTED not in t.user_attrs and t.state != WAITING]
+        self.study.sampler = self._sampler(len(counted))
+        drawn = []
+        for _ in range(min(self.settings.n_jobs, self.settings.n_trials - len(counted))):
+            trial = self.study.ask(self.space)
+            trial.set_user_attr(HOST, platform.node())
+            trial.set_user_attr(FOLDER, str(self.folder))
+            self._asked[trial.number] = trial
+            drawn.append(self._known(trial) or self._result(trial.number, trial.params))
+        return drawn
+
+    def tell(self, results: Sequence[Result]) -> None:
+        for result in results:
+            trial = self._asked.pop(result.number)
+            if result.outcome:
+                trial.set_user_attr(OUTCOME, result.outcome.as_dict())
+                self.study.tell(trial, float(result.outcome))
+            elif result.pruned:
+                trial.set_user_attr(REASON, result.error)
+                self.study.tell(trial, state=TrialState.PRUNED)
+            elif result.error:
+                trial.set_user_attr(REASON, result.error)
+                self.study.tell(trial, state=TrialState.FAIL)
+            else:
+                self._draw_again(trial)
+
+    def job_settings(self, number: int) -> Mapping[str, str]:
+        if not self.settings.prune:
+            return {}
+        return {
+            "hydra.sweeper.storage": self.url,
+            "hydra.sweeper.trial": f"{self.study.study_name}/{number}",
+        }
+
+    def write_figures(self, folder: Path, title: str) -> None:
+        from mnist_exp import plots
+
+        trials = self._trials(TrialState.COMPLETE, TrialState.PRUNED)
+        scored = [(trial.number, trial.value, trial.state.name) for trial in trials]
+        if not any(value is not None for _, value, _ in scored):
+            return
+        figures = folder / "figures"
+        figures.mkdir(exist_ok=True)
+        history = plots.optimisation_history(scored, title)
+        history.savefig(figures / "optimisation_history.png")
+        if importances := self.importances():
+            shares = ", ".join(f"{key} {100 * share:.0f} %" for key, share in importances.items())
+            logger.info(f"importance for the validation accuracy (fANOVA): {shares}")
+            plots.importances(importances, title).savefig(figures / "importances.png")
+
+    def importances(self) -> dict[str, float]:
+        """Each key's share of the validation accuracy's variance, by fANOVA.
+
+        Hutter, Hoos and Leyton-Brown, 2014. Empty where too few or equal results say nothing.
+        """
+        values = {trial.value for trial in self._trials(TrialState.COMPLETE)}
+        if len(self.space) < 2 or len(values) < ENOUGH:
+            return {}
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self.settings.seed)
+        return optuna.importance.get_param_importances(self.study, evaluator=evaluator)
+
+    def _open(self, name: str) -> optuna.Study:
+        """The study of that name, made where there is none."""
+        try:
+            with store.schema_lock(self.url):
+                return optuna.create_study(
+                    storage=storage(self.url),
+                    study_name=name,
+                    direction="maximize",
+                    pruner=pruner(),
+                    load_if_exists=True,
+                )
+        except Exception as error:  # SQLAlchemy's, its drivers', a missing driver's ImportError
+            reason = without_password(str(error).splitlines()[0] if str(error) else repr(error))
+            raise InputError(
+                f"hydra.sweeper.storage: no study can be kept in {without_password(self.url)} "
+                f"({reason}); give another, such as sqlite:///optuna.db"
+            ) from error
+
+    def _identity(self, config: Config) -> str:
+        """The same for searches of the same space, config, data and source."""
+        science = flatten(scientific(config))
+        fixed = {
+            key: value
+            for key, value in science.items()
+            if not any(f"{key}.".startswith(f"{swept.lstrip('+')}.") for swept in self.swept)
+        }
+        space = {key: repr(kind) for key, kind in self.space.items()}
+        how = [self.settings.sampler, self.settings.seed]
+        digest = datasets.load(config.data).digest
+        return provenance.fingerprint({"config": fixed, "space": space, "how": how}, digest)[:12]
+
+    def _sampler(self, known: int) -> optuna.samplers.BaseSampler:
+        """Seeded anew for each batch: a search that was interrupted draws on as it would have."""
+        sequence = np.random.SeedSequence([self.settings.seed, known])
+        seed = int(sequence.generate_state(1)[0])
+        if self.settings.sampler == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        return optuna.samplers.TPESampler(seed=seed)
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=states)
+
+    def _bury(self, trial: FrozenTrial) -> None:
+        """Ends a trial that its sweep, which died, left running; what it finished is kept."""
+        folder = Path(trial.user_attrs.get(FOLDER, ""))
+        is_dead = not folder.is_dir() or is_abandoned(folder)
+        if trial.user_attrs.get(HOST) != platform.node() or not is_dead:
+            return
+        if trial.number not in [other.number for other in self._trials(TrialState.RUNNING)]:
+            return  # its sweep told of it, and ended, while we looked
+        left = self._result(trial.number, trial.params).as_left(folder, since=0)
+        self._asked[trial.number] = optuna.Trial(self.study, trial._trial_id)
+        self.tell([left])
+        logger.info(f"trial {trial.number} had died; it counts as {left.state}")
+
+    def _draw_again(self, trial: optuna.Trial) -> None:
+        """Nobody knows what the trial would have come to, so its values come again."""
+        trial.set_user_attr(INTERRUPTED, True)
+        self.study.tell(trial, state=TrialState.FAIL)
+        self.study.enqueue_trial(trial.params)
+
+    def _known(self, trial: optuna.Trial) -> Result | None:
+        """The result of an earlier trial with the same values: it would come out the same."""
+        for other in self._trials(TrialState.COMPLETE):
+            if other.params == trial.params and OUTCOME in other.user_attrs:
+                return self._earlier(other, number=trial.number)
+        return None
+
+    def _earlier(self, trial: FrozenTrial, number: int | None = None) -> Result:
+        drawn = self._result(trial.number if number is None else number, trial.params)
+        if trial.state != TrialState.COMPLETE:
+            pruned = trial.state == TrialState.PRUNED
+            return replace(drawn, error=trial.user_attrs.get(REASON, "failed"), pruned=pruned)
+        known = Outcome.of_dict(trial.user_attrs[OUTCOME])
+        return replace(drawn, outcome=known, reused=True)
+
+    def _result(self, number: int, params: Mapping[str, Any]) -> Result:
+        return Result(number, self._job(params), self.swept)
+
+    def _job(self, params: Mapping[str, Any]) -> Job:
+        return (*self.fixed, *(f"{key}={params[key]}" for key in self.space))
+
+
+def _beside(tracking_uri: str) -> str:
+    """The study's file beside MLflow's, or in this folder when MLflow's is no file."""
+    is_file = tracking_uri.startswith(store.SQLITE)
+    folder = Path(tracking_uri.removeprefix(store.SQLITE)).parent if is_file else Path.cwd()
+    return f"{store.SQLITE}{folder / 'optuna.db'}"

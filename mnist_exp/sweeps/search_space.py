@@ -1,0 +1,61 @@
+"""A search space, from Hydra's own syntax to Optuna's distributions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from mnist_exp.core.errors import InputError
+
+
+def read(overrides: Sequence[Override]) -> tuple[dict[str, BaseDistribution], tuple[str, ...]]:
+    """The distribution of each swept key, and the other overrides; the last word on a key counts.
+
+    Raises `InputError` for bounds that enclose nothing.
+    """
+    last = {override.get_key_element(): override for override in overrides}
+    space = {key: _distribution(o) for key, o in last.items() if o.is_sweep_override()}
+    fixed = [f"{key}={o.get_value_element_as_str()}" for key, o in last.items() if key not in space]
+    return space, tuple(fixed)
+
+
+def extremes(distribution: BaseDistribution) -> list[Any]:
+    """The values that decide whether a config can be made of all: the bounds, or every choice."""
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    return [distribution.low, distribution.high]
+
+
+def _distribution(override: Override) -> BaseDistribution:
+    given, sweep = override.input_line or "", override.value()
+    is_log = "log" in getattr(sweep, "tags", ())
+    if isinstance(sweep, IntervalSweep):
+        return _interval(given, sweep.start, sweep.end, is_log)
+    values: list[Any] = list(override.sweep_iterator())
+    if not values:
+        raise InputError(f"{given}: there is nothing to choose from")
+    if isinstance(sweep, RangeSweep) and not sweep.shuffle:
+        if is_log:
+            raise InputError(f"{given}: a range has even steps; write tag(log, interval(...))")
+        low, high, step = min(values), max(values), abs(sweep.step)
+        if all(isinstance(value, int) for value in values):
+            return IntDistribution(low, high, step=int(step))
+        return FloatDistribution(low, high, step=step)
+    return CategoricalDistribution(list(dict.fromkeys(override.sweep_string_iterator())))
+
+
+def _interval(given: str, low: Any, high: Any, is_log: bool) -> BaseDistribution:
+    if low >= high:
+        raise InputError(f"{given}: expected the lower bound first and the upper one second")
+    if is_log and low <= 0:
+        raise InputError(f"{given}: a logarithmic search needs a lower bound above 0")
+    if isinstance(low, int) and isinstance(high, int):  # int(interval(...))
+        return IntDistribution(low, high, log=is_log)
+    return FloatDistribution(low, high, log=is_log)

@@ -1,0 +1,243 @@
+"""A run as MLflow keeps it: what the record says is published here, again without harm."""
+
+import json
+import logging
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnist_exp.core.locks import is_abandoned
+from mnist_exp.tracking.journal import Opening
+from mnist_exp.tracking.store import meant
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+logger = logging.getLogger(__name__)
+
+HOST, FOLDER, PARENT_RUN = "host", "folder", "mlflow.parentRunId"  # tags
+RECORD, OUTCOME = "record", "outcome"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # or the page shows GenAI's tabs
+SERVING = ("mlflow", "tensorflow", "keras", "numpy")  # what a served model needs
+
+
+class MlflowRun:
+    """One MLflow run, open until `close`; to say the same twice leaves it as it is."""
+
+    def __init__(
+        self, client: "MlflowClient", uri: str, opening: Opening, folder: Path, run_id: str
+    ) -> None:
+        """A new run for what is in `folder`, or the one of this id where the store has it."""
+        self.client, self.uri, self.folder = client, uri, folder
+        self.experiment_id = self._experiment_id(opening.experiment)
+        self.run_id = run_id if is_there(client, run_id) else self._new(opening)
+
+    def _new(self, opening: Opening) -> str:
+        """The id of a new run, or of one that was made when the answer did not come back."""
+        query = f"tags.{RECORD} = '{opening.tags[RECORD]}'"
+        for run in self.client.search_runs([self.experiment_id], query):
+            return str(run.info.run_id)
+        run = self.client.create_run(
+            self.experiment_id, opening.start_time, run_name=opening.name, tags=dict(opening.tags)
+        )
+        return str(run.info.run_id)
+
+    def go_on(self) -> None:
+        """The run is RUNNING again, whatever it had come to."""
+        self.client.update_run(self.run_id, "RUNNING")
+        self._forget_outcome()
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Publishes config values as they would be typed."""
+        from mlflow.entities import Param
+
+        values = [Param(key, _text(value)) for key, value in params.items()]
+        self.client.log_batch(self.run_id, params=values)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int, at: float) -> None:
+        """Publishes figures of `step`, found `at` so many seconds since 1970."""
+        from mlflow.entities import Metric
+
+        values = [Metric(key, value, int(1000 * at), step) for key, value in metrics.items()]
+        self.client.log_batch(self.run_id, metrics=values)
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Sets tags."""
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(self.run_id, tags=[RunTag(k, str(v)) for k, v in tags.items()])
+
+    def log_data(self, name: str, digest: str, source: str, images: Mapping[str, int]) -> None:
+        """Names the data set as the run's input; `images` counts those of each split."""
+        from mlflow.entities import Dataset as MlflowDataset
+        from mlflow.entities import DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
+
+        dataset = MlflowDataset(
+            name=name,
+            digest=digest,
+            source_type="local",
+            source=json.dumps({"uri": source}),
+            profile=json.dumps(images),
+        )
+        context = [InputTag("mlflow.data.context", "training")]
+        inputs = [DatasetInput(dataset, context)]
+        try:
+            self.client.log_inputs(self.run_id, inputs)
+        except MlflowException:  # another run was first to name this data set: now it is there
+            self.client.log_inputs(self.run_id, inputs)
+
+    def log_model(self, name: str, example: Sequence[Any]) -> None:
+        """Publishes the Keras model of this name with its signature: uint8 pixels of 0-255 in."""
+        import keras
+        import mlflow
+        from mlflow.models import ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        from mnist_exp.core.provenance import versions
+
+        if self._has_model():
+            return
+        installed = versions()
+        with _fluent(self.uri, self.experiment_id):
+            mlflow.tensorflow.log_model(
+                keras.models.load_model(self.folder / name, compile=False, safe_mode=True),
+                name="model",
+                run_id=self.run_id,
+                signature=ModelSignature(
+                    Schema([TensorSpec(np.dtype(np.uint8), (-1, 28, 28))]),
+                    Schema([TensorSpec(np.dtype(np.float32), (-1, 10))]),
+                ),
+                input_example=np.array(example, np.uint8),
+                pip_requirements=[f"{name}=={installed[name]}" for name in SERVING],
+            )
+
+    def _has_model(self) -> bool:
+        """Whether it has a model with all its files, which MLflow links before it has them.
+
+        Others are deleted.
+        """
+        from mlflow.exceptions import MlflowException
+
+        for output in self.client.get_run(self.run_id).outputs.model_outputs:
+            with suppress(MlflowException):  # deleted before; the link stays
+                if self.client.get_logged_model(output.model_id).status == "READY":
+                    return True
+                self.client.delete_logged_model(output.model_id)
+        return False
+
+    def log_files(self, names: Sequence[str]) -> None:
+        """Publishes the files and folders of these names, as far as they are there."""
+        for path in (self.folder / name for name in names):
+            if path.is_dir():
+                self.client.log_artifacts(self.run_id, str(path), path.name)
+            elif path.exists():
+                self.client.log_artifact(self.run_id, str(path))
+
+    def close_children(self) -> None:
+        """Ends as KILLED the runs below this one, on any machine, that are still RUNNING."""
+        for run in _running(self.client, [self.experiment_id], PARENT_RUN, self.run_id):
+            bury(self.client, run.info.run_id)
+
+    def close(self, status: str, at: float, *, is_whole: bool = True) -> None:
+        """Ends the run; one that finished is FINISHED only if its record `is_whole`."""
+        if status == "FINISHED" and is_whole:
+            self._forget_outcome()
+        elif status == "FINISHED":
+            self.client.set_tag(self.run_id, OUTCOME, "unpublished")
+            status = "FAILED"
+        self.client.set_terminated(self.run_id, status, end_time=int(1000 * at))
+
+    def _forget_outcome(self) -> None:
+        if OUTCOME in self.client.get_run(self.run_id).data.tags:
+            self.client.delete_tag(self.run_id, OUTCOME)
+
+    def _experiment_id(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(self.client.create_experiment(name, tags=KIND))
+            except MlflowException:  # another process was first
+                found = self.client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        return str(found.experiment_id)
+
+
+def is_there(client: "MlflowClient", run_id: str) -> bool:
+    """Whether the store has this run; it may be a new one, or another."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(run_id and client.get_run(run_id))
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+
+
+def the_dead(
+    client: "MlflowClient", experiment_ids: Sequence[str], *, homeless: bool = False
+) -> list[tuple[str, Path]]:
+    """The RUNNING runs of this machine that no process holds: ids and folders.
+
+    The `homeless` are those whose folder is gone: they may have been moved while they live.
+    """
+    running = _running(client, experiment_ids, HOST, platform.node())
+    found = [(run.info.run_id, Path(run.data.tags[FOLDER])) for run in running]
+    is_dead = (lambda folder: not folder.exists()) if homeless else is_abandoned
+    return [(run_id, folder) for run_id, folder in found if is_dead(folder)]
+
+
+def bury(client: "MlflowClient", run_id: str) -> bool:
+    """Ends a run as KILLED whose process died; whether it was RUNNING still."""
+    if client.get_run(run_id).info.status != "RUNNING":
+        return False  # it ended, and gave its lock back, while we looked
+    client.set_tag(run_id, OUTCOME, "interrupted")
+    client.set_terminated(run_id, "KILLED")
+    return True
+
+
+def _running(
+    client: "MlflowClient", experiment_ids: Sequence[str], tag: str, value: str
+) -> list["Run"]:
+    query = f"attributes.status = 'RUNNING' and tags.`{tag}` = '{value}'"
+    return list(client.search_runs(list(experiment_ids), query))
+
+
+@contextmanager
+def _fluent(uri: str, experiment_id: str) -> Iterator[None]:
+    """Within: what MLflow keeps for the whole process points at our run, and it stays silent."""
+    import keras
+
+    chatty = keras.config.is_interactive_logging_enabled()
+    experiment_before = os.environ.get("MLFLOW_EXPERIMENT_ID")
+    os.environ["MLFLOW_EXPERIMENT_ID"] = experiment_id  # where the model is listed
+    # MLflow loads the model and tries the example: no progress bar, no hint about its tracing.
+    keras.config.disable_interactive_logging()
+    hints = logging.getLogger("tensorflow")
+    hints_before = hints.level
+    hints.setLevel(logging.ERROR)
+    try:
+        with meant(uri):
+            yield
+    finally:
+        hints.setLevel(hints_before)
+        if chatty:
+            keras.config.enable_interactive_logging()
+        del os.environ["MLFLOW_EXPERIMENT_ID"]
+        if experiment_before is not None:
+            os.environ["MLFLOW_EXPERIMENT_ID"] = experiment_before
+
+
+def _text(value: Any) -> str:
+    """A param as it would be typed on the command line."""
+    return value if isinstance(value, str) else json.dumps(value)

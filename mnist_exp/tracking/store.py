@@ -1,0 +1,235 @@
+"""The tracking store: where it is, and a client of it or a sentence saying why there is none."""
+
+import logging
+import os
+import re
+import sqlite3
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from mnist_exp.config.compose import without_password
+from mnist_exp.config.schema import Tracking
+from mnist_exp.core.errors import InputError
+from mnist_exp.core.locks import alone
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ENVIRONMENT = "MLFLOW_TRACKING_URI"
+SQLITE = "sqlite:///"
+CONNECT_SECONDS, ANSWER_SECONDS = 3, 10
+PORTS = {"http": 80, "https": 443}
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # else minutes at a closed port
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds without a byte; 120 of its own
+}
+
+TO_WRITE = "name another with tracking.uri=..., or run without one: tracking.enabled=false"
+TO_READ = "name the one you mean with --tracking-uri or MLFLOW_TRACKING_URI"
+
+
+@contextmanager
+def opened_to_read(config: Tracking) -> Iterator["MlflowClient"]:
+    """Within: a client of the store that is there already.
+
+    Raises `InputError` when the store cannot be used, or was never written.
+    """
+    where = uri(config)
+    if where.startswith(SQLITE) and not Path(where.removeprefix(SQLITE)).exists():
+        raise InputError(
+            f"there are no recorded runs here: {where.removeprefix(SQLITE)} does not exist; "
+            f"go to the folder where python -m mnist_exp.run was used, or {TO_READ}"
+        )
+    with opened(config, to_write=False) as client:
+        yield client
+
+
+@contextmanager
+def opened(config: Tracking, *, to_write: bool = True) -> Iterator["MlflowClient"]:
+    """Within: a client of the store; the first to come makes its schema while the others wait.
+
+    Raises `InputError` when the store cannot be used.
+    """
+    where = uri(config)
+    knock(config, to_write=to_write)  # before MLflow's import of seconds, and minutes of waiting
+    from mlflow import MlflowClient
+
+    try:
+        with schema_lock(where):
+            if where.startswith(SQLITE):
+                _make_whole(_sqlite_file(where))
+            yield MlflowClient(where)
+    except _errors() as error:
+        raise _unusable(where, error, to_write) from error
+
+
+@contextmanager
+def meant(where: str) -> Iterator[None]:
+    """Within: what MLflow looks up in the store of the process, such as models, is found there."""
+    import mlflow
+
+    environment = os.environ.get(ENVIRONMENT)
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    mlflow.set_tracking_uri(where)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None if before == environment else before)
+        if environment is not None:  # it follows what is set, and would be forgotten with it
+            os.environ[ENVIRONMENT] = environment
+
+
+@contextmanager
+def schema_lock(where: str) -> Iterator[None]:
+    """Within: no other process makes the schema of this SQLite file; servers see to it themselves.
+
+    Raises `FileNotFoundError` when the file has no folder.
+    """
+    if not where.startswith(SQLITE):
+        yield
+        return
+    file = _sqlite_file(where)
+    with alone(file.with_name(f"{file.name}.lock")):
+        yield
+
+
+def uri(config: Tracking) -> str:
+    """The absolute URI: as configured, MLFLOW_TRACKING_URI, or mlflow.db in this folder."""
+    return absolute(config.uri or os.environ.get(ENVIRONMENT) or f"{SQLITE}mlflow.db")
+
+
+def shown(config: Tracking) -> str:
+    """The URI as it may be printed."""
+    return without_password(uri(config))
+
+
+def absolute(where: str) -> str:
+    """The URI as it can be used from any folder."""
+    if where.startswith(SQLITE):
+        return f"{SQLITE}{Path(where.removeprefix(SQLITE)).absolute()}"
+    return where
+
+
+def knock(config: Tracking, *, to_write: bool = True) -> None:
+    """Raises `InputError` when nobody answers or the file is no database, without MLflow's help.
+
+    Sets MLflow's environment, where the user has not: before a thread imports it, since other
+    threads may be reading the environment then.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    # What it retries ends well, or in an error that is told.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    where = uri(config)
+    try:
+        if where.startswith(SQLITE):
+            _try_database(_sqlite_file(where), to_write)
+        else:
+            _try_server(where)
+    except (OSError, sqlite3.Error, HTTPException) as error:
+        raise _unusable(where, error, to_write) from error
+
+
+def _try_server(where: str) -> None:
+    """Raises an error when no server answers; behind a proxy only MLflow can tell."""
+    parts = urlsplit(where)
+    if parts.scheme not in PORTS or not parts.hostname or parts.scheme in getproxies():
+        return
+    port = parts.port or PORTS[parts.scheme]
+    with closing(HTTPConnection(parts.hostname, port, timeout=CONNECT_SECONDS)) as server:
+        server.connect()
+        if parts.scheme == "https":
+            return  # whom to trust is MLflow's to know
+        server.sock.settimeout(ANSWER_SECONDS)
+        server.request("GET", "/health")
+        server.getresponse().read()  # whatever it says
+
+
+def _try_database(file: Path, to_write: bool) -> None:
+    """Raises an error when this is no database, or none that can be written."""
+    if not file.exists():
+        return
+    place = f"{file.absolute().as_uri()}?mode={'rw' if to_write else 'ro'}"
+    with closing(sqlite3.connect(place, timeout=0, uri=True)) as database:
+        try:
+            database.execute("select name from sqlite_master")
+            if to_write:
+                database.execute("begin immediate")
+                database.execute("create table may_write (id)")  # and never committed
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):  # then it is in use
+                raise
+
+
+def _make_whole(file: Path) -> None:
+    """Makes the database, if there is none: beside its place, since MLflow takes a second.
+
+    A process killed meanwhile would leave tables that no MLflow could use or complete.
+    """
+    if file.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    for left in file.parent.glob(f"{file.name}.*.part"):
+        left.unlink()
+    part = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")  # MLflow remembers names
+    SqlAlchemyStore(f"{SQLITE}{part}", "./mlruns").engine.dispose()
+    with suppress(FileExistsError):  # an mlflow ui was quicker
+        os.link(part, file)
+    part.unlink()
+
+
+def _sqlite_file(where: str) -> Path:
+    file = Path(where.removeprefix(SQLITE))
+    if not file.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {file.parent}")
+    return file
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What MLflow raises, and what it lets through of the libraries that it came to use."""
+    from mlflow.exceptions import MlflowException
+
+    found: list[type[Exception]] = [MlflowException, OSError]
+    if "sqlalchemy" in sys.modules:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        found.append(SQLAlchemyError)
+    if "alembic" in sys.modules:
+        from alembic.util import CommandError
+
+        found.append(CommandError)
+    return tuple(found)
+
+
+def _unusable(where: str, error: Exception, to_write: bool) -> InputError:
+    advice = TO_WRITE if to_write else TO_READ
+    start = "start it, " if urlsplit(where).scheme in PORTS else ""
+    return InputError(
+        f"{without_password(where)}: this tracking store cannot be used ({reason(error)}); "
+        f"{start}{advice}"
+    )
+
+
+def reason(error: BaseException) -> str:
+    """What a store raised, in one line without passwords."""
+    if isinstance(error, InputError) and error.__cause__:
+        return reason(error.__cause__)
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if lines[0].startswith("(raised as a result of") and lines[1:]:  # SQLAlchemy's advice to MLflow
+        del lines[0]
+    first = re.sub(r"^\((\w+\.)+\w+\) ", "", lines[0])  # the library's name of it
+    return shorten(without_password(first), 160, placeholder=" ...")

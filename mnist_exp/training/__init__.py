@@ -1,0 +1,1 @@
+"""The training engine: epochs, optimizers, augmentation, checkpoints, callbacks."""

@@ -1,0 +1,193 @@
+"""Training as a sequence of epochs: fit, validate, keep the best, stop in time."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+
+import keras
+import numpy as np
+
+from mnist_exp.config.model import ModelConfig
+from mnist_exp.config.schema import Config, NoAugment, OptimizerConfig, Train
+from mnist_exp.core import hardware
+from mnist_exp.core.errors import DivergedError
+from mnist_exp.data.dataset import Dataset
+from mnist_exp.models import families as models
+from mnist_exp.training import augmentation, optimizers
+from mnist_exp.training.checkpoints import Checkpoint, Checkpoints
+from mnist_exp.training.epoch import EpochLoop
+from mnist_exp.training.optimizers import learning_rates
+
+NOT_COMPILED = {"epochs": 1, "clean_epochs": 0, "checkpoint_every": 1, "patience": None}
+NO_AUGMENT = NoAugment(name="none")
+# Keras' callbacks monitor its own names, so they hear of both.
+KERAS = {
+    "train/loss": "loss",
+    "train/accuracy": "accuracy",
+    "val/loss": "val_loss",
+    "val/accuracy": "val_accuracy",
+    "train/learning_rate": "learning_rate",
+}
+
+
+@dataclass
+class History:
+    """What training left behind: a row of figures per epoch, and where the time went."""
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0  # in training steps: no compiling, no validation
+    compile_seconds: float = 0.0
+    best_epoch: int | None = None  # counted from 1; None without early stopping: the last is kept
+
+    def metrics(self) -> dict[str, float]:
+        """The kept weights' validation figures, and the seconds training and compiling took."""
+        kept = self.best_epoch or len(self.epochs)
+        row = self.epochs[kept - 1]
+        return {name: value for name, value in row.items() if name.startswith("val/")} | {
+            "train/kept_epoch": kept,
+            "train/seconds": self.seconds,
+            "train/compile_seconds": self.compile_seconds,
+        }
+
+
+def prepare(config: Config, data: Dataset) -> EpochLoop:
+    """The config's untrained model, its optimizer and its data, to be trained by `fit`.
+
+    It is the loop of the call before wherever nothing compiled would differ: a compilation takes
+    0.8 s and memory that never comes back. So that call's model is not to be used any more.
+    """
+    train = hardware.settled(config)
+    loop = _compiled(
+        config.model,
+        config.optimizer.model_copy(update={"learning_rate": 1.0}),
+        train.model_copy(update=NOT_COMPILED),
+        len(data.train_labels),
+    )
+    keras.utils.set_random_seed(config.seed)
+    model = models.build(config.model, precision=train.precision)
+    loop.start(model, optimizers.build(config.optimizer), data)
+    return loop
+
+
+def fit(
+    loop: EpochLoop,
+    config: Config,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    checkpoints: Checkpoints | None = None,
+    start: Checkpoint | None = None,
+) -> History:
+    """Trains the loop's model; its weights end as the last, the best or the averaged ones.
+
+    Callbacks hear of epochs, by our names of the figures and by Keras', and of batches once per
+    stretch of them. From the checkpoint `start` training goes on to the end it would have come to.
+    Raises `DivergedError` when an epoch's loss is not finite.
+    """
+    model, optimizer, train = loop.model, loop.optimizer, config.train
+    model.optimizer, model.stop_training = optimizer, False  # where callbacks look
+    peak = float(optimizer.learning_rate)
+    hooks = keras.callbacks.CallbackList(
+        list(callbacks), model=model, epochs=train.epochs, steps=loop.steps
+    )
+    history, best = History(compile_seconds=loop.compile()), BestWeights(train.patience)
+    if start:
+        _restore(start, loop, history, best)
+    hooks.on_train_begin()
+    for epoch in range(len(history.epochs), train.epochs):
+        if best.is_stale or model.stop_training:
+            break
+        hooks.on_epoch_begin(epoch)
+        order = np.random.default_rng([config.seed, epoch]).permutation(len(loop.labels))
+        if config.schedule.name != "constant" or config.schedule.warmup:
+            steps = range(epoch * loop.steps, (epoch + 1) * loop.steps)
+            rates = learning_rates(config.schedule, peak, train.epochs * loop.steps, steps)
+        else:  # as it stands: a callback such as ReduceLROnPlateau may have changed it
+            rates = np.full(loop.steps, optimizer.learning_rate, np.float32)
+        is_clean = epoch >= train.epochs - train.clean_epochs
+        augment = NO_AUGMENT if is_clean else config.augment
+        change = partial(augmentation.change, augment, [config.seed, epoch, 1])
+        row = loop.run(order, rates, hooks.on_train_batch_end, change)
+        _refuse_divergence(row["train/loss"], epoch, peak)
+        is_due = checkpoints is not None and checkpoints.is_due(epoch + 1)
+        state = loop.state() if is_due else []
+        with loop.averaged_weights():
+            row |= loop.validate()
+            _refuse_divergence(row.get("val/loss", 0.0), epoch, peak)
+            history.epochs.append(row)
+            history.seconds += row["train/epoch_seconds"]
+            best.see(model, row)
+            if checkpoints and state:
+                checkpoints.save(epoch + 1, _checkpoint(state, history, best))
+            hooks.on_epoch_end(epoch, row | {KERAS[k]: v for k, v in row.items() if k in KERAS})
+    loop.keep_averaged_weights()
+    history.best_epoch = best.restore(model)
+    if not loop.is_finite():  # the last step is in no epoch's loss
+        _refuse_divergence(math.nan, len(history.epochs) - 1, peak)
+    hooks.on_train_end(history.epochs[-1])
+    return history
+
+
+def _checkpoint(state: Sequence[np.ndarray], history: History, best: "BestWeights") -> Checkpoint:
+    facts = {
+        "seconds": history.seconds,
+        "compile_seconds": history.compile_seconds,
+        "best_loss": best.loss,
+        "best_epoch": best.epoch,
+    }
+    return Checkpoint(list(history.epochs), facts, {"state": state, "best": best.weights})
+
+
+def _restore(
+    checkpoint: Checkpoint, loop: EpochLoop, history: History, best: "BestWeights"
+) -> None:
+    loop.restore(checkpoint.arrays["state"])
+    facts = checkpoint.facts
+    history.epochs = list(checkpoint.epochs)
+    history.seconds = facts["seconds"]
+    history.compile_seconds += facts["compile_seconds"]
+    best.seen = len(history.epochs)
+    best.loss, best.epoch = facts["best_loss"], int(facts["best_epoch"])
+    best.weights = list(checkpoint.arrays.get("best", []))
+
+
+class BestWeights:
+    """Early stopping on val/loss: the best weights seen, and whether patience has run out."""
+
+    def __init__(self, patience: int | None) -> None:
+        self.patience = patience
+        self.loss = math.inf
+        self.epoch = self.seen = 0
+        self.weights: list[np.ndarray] = []
+
+    def see(self, model: keras.Model, row: dict[str, float]) -> None:
+        """Keeps a copy of the weights when `row` is the best so far."""
+        self.seen += 1
+        if self.patience and row["val/loss"] < self.loss:
+            self.loss, self.epoch, self.weights = row["val/loss"], self.seen, model.get_weights()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether `patience` epochs went by without a better one."""
+        return self.patience is not None and self.seen - self.epoch >= self.patience
+
+    def restore(self, model: keras.Model) -> int | None:
+        """Puts the best weights back; the epoch they are from, None without patience."""
+        if not self.weights:
+            return None
+        model.set_weights(self.weights)
+        return self.epoch
+
+
+@lru_cache(maxsize=1)
+def _compiled(model: ModelConfig, optimizer: OptimizerConfig, train: Train, n: int) -> EpochLoop:
+    """A loop that all trainings share which differ in none of these."""
+    built = models.build(model, precision=train.precision)
+    return EpochLoop(built, optimizers.build(optimizer), train, n=n)
+
+
+def _refuse_divergence(loss: float, epoch: int, rate: float) -> None:
+    if not math.isfinite(loss):
+        raise DivergedError(
+            f"the loss became {loss} in epoch {epoch + 1}: lower optimizer.learning_rate "
+            f"(now {rate:g}) and run again"
+        )

@@ -1,0 +1,93 @@
+"""Optimizers as configured, and the learning rate of every step."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mnist_exp.config.schema import OptimizerConfig, Schedule
+
+
+class FusedUpdate:
+    """Keras' formula for Adam's update of a weight, as one operation instead of twenty.
+
+    An epoch takes as long; compiling it takes a fifth to a third less.
+    """
+
+    def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Moves the variable and both of its moments."""
+        index = self._get_variable_index(variable)
+        step = tf.cast(self.iterations.value + 1, variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=self.beta_1**step,
+            beta2_power=self.beta_2**step,
+            lr=learning_rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
+
+
+class Adam(FusedUpdate, keras.optimizers.Adam):
+    """Keras' Adam, updated at once."""
+
+
+class AdamW(FusedUpdate, keras.optimizers.AdamW):
+    """Keras' AdamW, updated at once."""
+
+
+OPTIMIZERS = {
+    "adam": Adam,
+    "adamw": AdamW,
+    "sgd": keras.optimizers.SGD,
+    "rmsprop": keras.optimizers.RMSprop,
+}
+
+
+def build(config: OptimizerConfig) -> keras.optimizers.Optimizer:
+    """The Keras optimizer; AdamW leaves biases and normalisation weights undecayed."""
+    settings: dict[str, Any] = config.model_dump(exclude={"name"})
+    return _undecayed(OPTIMIZERS[config.name](**settings))
+
+
+def stock(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The same optimizer, not yet built, of Keras' own class: it loads without this package."""
+    kind = getattr(keras.optimizers, type(optimizer).__name__)
+    return _undecayed(kind.from_config(optimizer.get_config()))
+
+
+def _undecayed(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer, kept from decaying biases and normalisation weights."""
+    if optimizer.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def learning_rates(schedule: Schedule, peak: float, steps: int, which: range) -> np.ndarray:
+    """The learning rates, float32, of the steps `which`, counted from 0, of `steps` in all.
+
+    onecycle follows Smith and Topin (2018) with the factors of fastai: from peak/25 up to peak and
+    down to peak/250,000, both on half cosines.
+    """
+    warm = round(schedule.warmup * steps)
+    step = np.arange(which.start, which.stop, dtype=np.float64)
+    down = (step - warm) / max(steps - warm - 1, 1)
+    match schedule.name:
+        case "constant":
+            up, fall = (step + 1) / max(warm, 1), np.ones_like(step)
+        case "cosine":
+            up, fall = (step + 1) / max(warm, 1), _half_cosine(down, 1, 0)
+        case "onecycle":
+            up = _half_cosine(step / max(warm, 1), 1 / 25, 1)
+            fall = _half_cosine(down, 1, 1 / 250_000)
+    return (peak * np.where(step < warm, up, fall)).astype(np.float32)
+
+
+def _half_cosine(progress: np.ndarray, start: float, end: float) -> np.ndarray:
+    return end + (start - end) * (1 + np.cos(math.pi * progress)) / 2

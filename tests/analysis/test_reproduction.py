@@ -1,0 +1,120 @@
+"""A run made again: bit-equal, or the difference and why it could be."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import Command
+
+from mnist_exp.analysis import reproduction
+from mnist_exp.config.compose import from_yaml
+from mnist_exp.core import provenance
+from mnist_exp.core.errors import InputError
+from mnist_exp.core.provenance import Commit, rebuild
+from mnist_exp.experiment import run_experiment
+from mnist_exp.runs.result import Outcome
+
+Recorded = dict[str, Outcome]
+NAME = "dense128-seed0"
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Trains without another import of TensorFlow; what is in it is changed in the config."""
+    changes: dict[str, Any] = {}
+
+    def train(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        config = from_yaml(Path(command[-2]).read_text()).model_copy(update=changes)
+        assert not config.tracking.enabled
+        run_experiment(config, folder=Path(command[-1]))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(reproduction.subprocess, "run", train)
+    return changes
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_the_same_config_data_and_code_are_bit_equal(
+    recorded: Recorded, command: Command, workplace: Path
+) -> None:
+    code, out, err = command("reproduce", "--run", NAME)
+    assert (code, err) == (0, "")
+    assert recorded[NAME].title in out
+    assert "bit-equal: all weights, all probabilities and all epochs' figures" in out
+    (folder,) = (workplace / "outputs/reproductions").iterdir()
+    assert (folder / "figures/confusion_matrix.png").exists()
+
+
+def test_what_came_out_otherwise_is_told_with_its_reasons(
+    recorded: Recorded,
+    command: Command,
+    workplace: Path,
+    in_this_process: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    in_this_process["seed"] = 5
+    older = provenance.versions() | {"keras": "3.1"}
+    monkeypatch.setattr(provenance, "versions", lambda: older)
+    code, out, _ = command("reproduce", "--run", NAME, "--output", "again")
+    assert code == 1
+    assert "not bit-equal: a weight differs by up to 0." in out
+    assert "the first other figures are those of epoch 1" in out
+    assert "\n  keras is 3.1, it was 3." in out
+
+
+def test_a_folder_that_is_not_empty_is_refused(
+    recorded: Recorded, command: Command, workplace: Path
+) -> None:
+    (workplace / "notes.txt").touch()
+    code, _, err = command("reproduce", "--run", NAME, "--output", ".")
+    assert code == 2
+    assert "expected an empty folder; give another" in err
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with one commit, where the package is thought to be."""
+    place = tmp_path / "checkout"
+    (place / "mnist_exp").mkdir(parents=True)
+    (place / "mnist_exp/code.py").write_text("first = 1\n")
+    (place / "logo.png").write_bytes(b"\0\1")
+    _git(place, "init", "-q")
+    _commit(place)
+    monkeypatch.setattr(provenance, "ROOT", place)
+    return place
+
+
+def test_code_is_rebuilt_from_its_commit_and_its_changes(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "mnist_exp/code.py").write_text("first = 2\n")
+    (checkout / "logo.png").write_bytes(b"\0\2")
+    (checkout / "new.txt").touch()
+    then = provenance.commit()
+    (checkout / "mnist_exp/code.py").write_text("later = 3\n")
+    _commit(checkout)
+    assert provenance.commit().sha != then.sha
+    (tmp_path / "then").mkdir()
+    rebuild(then, tmp_path / "then")
+    assert (tmp_path / "then/mnist_exp/code.py").read_text() == "first = 2\n"
+
+
+def test_code_that_cannot_be_rebuilt_says_why(checkout: Path, tmp_path: Path) -> None:
+    sha = provenance.commit().sha
+    (checkout / "mnist_exp/new.py").touch()
+    for code, reason in [
+        (Commit(), "the run names no commit"),
+        (Commit("0" * 40), "its commit 00000000 is not in this checkout"),
+        (provenance.commit(), f"its code had files that were never in git, after {sha[:8]}"),
+        (Commit(sha, "--- a/mnist_exp/code.py\n+++ b/\n"), f"its changes to commit {sha[:8]} cann"),
+    ]:
+        with pytest.raises(InputError, match=reason):
+            rebuild(code, tmp_path)
+
+
+def _commit(place: Path) -> None:
+    _git(place, "add", "-A")
+    _git(place, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a")
+
+
+def _git(place: Path, *command: str) -> None:
+    subprocess.run(["git", "-C", str(place), *command], check=True)

@@ -1,0 +1,92 @@
+"""The commands that use one recorded run, as typed."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import Command
+
+from mnist_exp.runs import find as runs
+from mnist_exp.runs.result import Outcome
+from mnist_exp.runs.run import Run
+
+Recorded = dict[str, Outcome]
+NAME = "dense128-seed0"
+
+
+def test_evaluate_gives_the_recorded_figures_exactly(recorded: Recorded, command: Command) -> None:
+    code, out, err = command("evaluate", "--run", NAME)
+    assert (code, err) == (0, "")
+    accuracy = recorded[NAME].metrics["test/accuracy"]
+    assert f"{100 * accuracy:.2f} % of 1,000 test images" in out
+    assert "all figures and every probability are exactly those recorded" in out
+
+
+def test_evaluate_says_when_figures_are_not_those_recorded(
+    recorded: Recorded, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = runs.find("dense128-seed1", runs.tracking())
+    monkeypatch.setattr(Run, "model", lambda run, of=Run.model: of(other))
+    code, out, _ = command("evaluate", "--run", NAME)
+    assert code == 1
+    assert "not exactly as recorded: a probability differs by up to" in out
+
+
+def test_evaluate_under_corruptions(recorded: Recorded, command: Command, workplace: Path) -> None:
+    code, out, _ = command("evaluate", "--run", NAME, "--corruptions", "--output", "worse")
+    assert code == 0
+    rows = list(csv.DictReader((workplace / "worse/corruptions.csv").open()))
+    assert [row["corruption"] for row in rows][::8] == ["gaussian_noise", "mean"]
+    assert float(rows[-1]["accuracy %"]) == pytest.approx(
+        np.mean([float(row["accuracy %"]) for row in rows[:-1]]), abs=0.01
+    )
+    assert (workplace / "worse/corruptions.png").stat().st_size > 10_000
+    assert "translate" in out
+
+
+def test_a_model_of_full_mnist_is_not_scored_on_its_own_training_images(
+    recorded: Recorded, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = runs.find(NAME, runs.tracking())
+    monkeypatch.setitem(full.tags, "data.name", "mnist")  # type: ignore[arg-type]
+    monkeypatch.setattr(runs, "find_run", lambda *_: full)
+    code, _, err = command("evaluate", "--data", "mnist5k")
+    assert code == 2
+    assert "was trained on full MNIST, and the bundled digits are among its training" in err
+
+
+def test_visualize_draws_every_figure_from_the_record(
+    recorded: Recorded, command: Command, workplace: Path
+) -> None:
+    folder = recorded[NAME].folder
+    shutil.move(folder, workplace / "moved")
+    try:
+        code, out, _ = command("visualize", "--run", NAME, "--output", "drawn")
+        assert code == 0
+        assert recorded[NAME].title in out
+        drawn = {path.name: path.read_bytes() for path in (workplace / "drawn").iterdir()}
+        first = {path.name: path.read_bytes() for path in (workplace / "moved/figures").iterdir()}
+        assert len(drawn) == 6
+        assert drawn == first  # to the last pixel
+    finally:
+        shutil.move(workplace / "moved", folder)
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "visualize"])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--run", "nobody"], "no run of experiment mnist has this id or name"),
+        (["--run", "models:/none@champion"], "there is no such registered model"),
+        (["--experiment", "other"], "has no experiment other; choose with --experiment"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence(
+    recorded: Recorded, command: Command, verb: str, arguments: list[str], sentence: str
+) -> None:
+    code, _, err = command(verb, *arguments)
+    assert code == 2
+    assert sentence in err
+    assert err.count("\n") == 1

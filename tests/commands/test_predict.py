@@ -1,0 +1,131 @@
+"""predict, as typed: tables and JSON for pictures, folders and stdin."""
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import Command
+
+from mnist_exp.data.dataset import Dataset
+from mnist_exp.runs import find as runs
+from mnist_exp.runs.result import Outcome
+
+Recorded = dict[str, Outcome]
+RUN = ("--run", "dense128-seed0")
+
+
+@pytest.fixture
+def pictures(workplace: Path, digits: Dataset) -> Path:
+    """A folder of three digits, a blank page and a text file."""
+    folder = workplace / "pictures"
+    folder.mkdir()
+    for number in range(3):
+        Image.fromarray(digits.test_images[number]).save(folder / f"{number}.PNG")
+    Image.new("L", (100, 100), 255).save(folder / "blank.gif")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_pictures_are_answered_as_the_model_answers_their_pixels(
+    recorded: Recorded, command: Command, pictures: Path
+) -> None:
+    code, out, err = command("predict", *RUN, "--json", "pictures")
+    assert (code, err) == (0, "")
+    said = json.loads(out)
+    assert [answer["image"] for answer in said] == [
+        "pictures/0.PNG",
+        "pictures/1.PNG",
+        "pictures/2.PNG",
+        "pictures/blank.gif",
+    ]
+    expected = runs.find(RUN[1], runs.tracking()).evaluation().probabilities[:3]
+    for answer, shares in zip(said, expected, strict=False):
+        assert answer["probability"] == pytest.approx(shares.max(), abs=1e-6)
+        assert [answer["second"], answer["digit"]] == list(shares.argsort()[-2:])
+        assert answer["note"] == ""
+    assert said[3] == {
+        "image": "pictures/blank.gif",
+        "digit": None,
+        "probability": None,
+        "second": None,
+        "note": "no digit found: the picture is blank, too faint or too noisy; "
+        "write larger or darker",
+    }
+
+
+def test_the_table_has_notes_below_and_the_picture_what_was_seen(
+    recorded: Recorded, command: Command, pictures: Path
+) -> None:
+    code, out, _ = command("predict", *RUN, "pictures", "--show", "new/seen.png")
+    assert code == 0
+    assert "second choice" in out
+    assert "\npictures/blank.gif: no digit found" in out
+    assert Image.open(pictures.parent / "new/seen.png").size[0] == 1110
+
+
+def test_stdin_is_read(
+    recorded: Recorded, command: Command, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = (pictures / "0.PNG").read_bytes()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    code, out, _ = command("predict", *RUN, "--json", "-")
+    assert code == 0
+    assert json.loads(out)[0]["digit"] in range(10)
+
+
+def test_what_is_no_picture_does_not_keep_the_others_from_being_read(
+    recorded: Recorded, command: Command, pictures: Path
+) -> None:
+    (pictures / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    code, out, err = command("predict", *RUN, "pictures")
+    assert code == 2
+    assert " pictures/2.PNG" in out
+    assert "\npictures/broken.jpg: expected a " in out
+    assert err == "1 of 5 could not be read as pictures\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["no.png"], "no.png: No such file or directory; give the path of a picture"),
+        (["pictures/notes.txt"], "pictures/notes.txt: expected a picture (PNG, JPEG, BMP, WebP"),
+        (["empty"], "empty: expected pictures in this folder (.png, .jpg, .jpeg, .bmp, .webp, .g"),
+        (["pictures", "--show", "seen.doc"], "--show seen.doc: expected the name of a file, endi"),
+        (["pictures", "--show", "/proc/a.png"], "--show /proc/a.png: No such file or directory;"),
+        (["pipe.png"], "pipe.png: expected a file; send what it gives to predict -"),
+        (["/dev/zero"], "/dev/zero: expected a file; send what it gives to predict -"),
+        (["a" * 300], f"{'a' * 300}: File name too long; give the path of a picture"),
+        (["pictures", "--run", "nobody"], "--run nobody: no run of experiment mnist has this id"),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence(
+    recorded: Recorded, command: Command, pictures: Path, arguments: list[str], sentence: str
+) -> None:
+    (pictures.parent / "empty").mkdir()
+    os.mkfifo(pictures.parent / "pipe.png")
+    code, _, err = command("predict", *RUN, *arguments)
+    assert code == 2
+    assert err.startswith(sentence)
+    assert err.count("\n") == 1
+
+
+def test_programs_get_a_list_also_when_nothing_can_be_read(
+    recorded: Recorded, command: Command, pictures: Path
+) -> None:
+    code, out, err = command("predict", *RUN, "--json", "pictures/notes.txt")
+    assert code == 2
+    assert json.loads(out)[0]["note"].startswith("expected a picture")
+    assert err == "1 of 1 could not be read as pictures\n"
+
+
+def test_a_blank_page_alone_is_told(recorded: Recorded, command: Command, workplace: Path) -> None:
+    Image.fromarray(np.zeros((28, 28), np.uint8)).save("blank.png")
+    code, out, _ = command("predict", *RUN, "blank.png")
+    assert code == 0
+    assert "blank.png: no digit found" in out

@@ -1,0 +1,168 @@
+"""Every YAML composes, and every wrong value is refused with its key, itself and what is right."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hydra.errors import MissingConfigException
+
+from mnist_exp.config.compose import CONF, compose, flatten, parse, public, to_yaml
+from mnist_exp.config.messages import explain
+from mnist_exp.config.schema import keys
+from mnist_exp.core.errors import InputError
+
+GROUPS = [
+    "augment",
+    "data",
+    "debug",
+    "experiment",
+    "model",
+    "optimizer",
+    "schedule",
+    "sweep",
+    "tracking",
+    "train",
+]
+OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in (CONF / group).glob("*.yaml")]
+
+
+def test_every_group_is_tried() -> None:
+    assert sorted(path.name for path in CONF.iterdir() if path.is_dir()) == sorted(
+        [*GROUPS, "hydra"]
+    )
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_yaml_composes_and_is_valid(option: str) -> None:
+    group, name = option.split("=")
+    config = compose([option])
+    if group in ("augment", "model", "optimizer", "schedule", "data"):
+        assert getattr(config, group).name == name
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (CONF / "sweep").glob("*.yaml")])
+def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        found = hydra_compose("config", [f"sweep={name}"], return_hydra_config=True)
+    assert found.hydra.mode.name == "MULTIRUN"
+    for key, values in found.hydra.sweeper.params.items():
+        assert key in keys()
+        assert re.search(r",|range", values)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ("model=dens128", "model=dens128: no such option (did you mean dense128?); there are cnn,"),
+        ("modle=cnn", "modle: no such key (did you mean model?)"),
+        ("train.epoch=3", "train.epoch: no such key (did you mean train.epochs?)"),
+        ("+train.foo=3", "train.foo: no such key"),
+        ("optimizer.momentum=0.9", "optimizer.momentum: the chosen optimizer has no such key"),
+        ("optimizer.lr=0.1", "optimizer.lr: no such key (did you mean optimizer.learning_rate?)"),
+        ("+model=cnn", "+model=...: model has its option already; write model=... without +"),
+        ("hydra.swep.dir=x", "hydra.swep.dir: Hydra has no such key; see --hydra-help"),
+        (
+            "model=[dense128,cnn]",
+            "model: expected one option, neither a list nor none; write model=a,b with -m",
+        ),
+        ("+model.filters=[8]", "model.filters: no such key; there are model.activation, model.dr"),
+        ("~model", "model: expected one option, neither a list nor none"),
+        ("train.epochs=???", "train.epochs: missing; give it a value"),
+        ("seed=range(0,3)", "seed=range(0,3): the key does not take such a value; add -m to run"),
+        ("model.name=a/b", "model.name: expected letters, digits, dots, dashes and underscores"),
+        ("train.epochs=ten", "train.epochs: expected a whole number, got 'ten'"),
+        ("train.epochs=0", "train.epochs: expected a number of at least 1, got 0"),
+        ("train.epochs=true", "train.epochs: expected a whole number, got True"),
+        ("optimizer.learning_rate=-1", "optimizer.learning_rate: expected a number above 0.0"),
+        ("optimizer.learning_rate=nan", "optimizer.learning_rate: expected a finite number"),
+        ("model.dropout=1.0", "model.dropout: expected a number below 1.0, got 1.0"),
+        ("data.validation_split=1", "data.validation_split: expected a number below 1.0, got 1"),
+        ("model.units=[0]", "model.units.0: expected a number of at least 1, got 0"),
+        ("model.units=128", "model.units: expected a list, written [128], got 128"),
+        ("model.activation=rel", "got 'rel' (did you mean relu?)"),
+        ("model.family=convolution", "model.family: expected one of 'dense', 'conv'"),
+        ("train.jit=maybe", "train.jit: expected one of 'auto', true, false, got 'maybe'"),
+        ("train=5", "train=5: a group takes the name of an option, such as train=quick"),
+        ("optimizer=null", "optimizer=null: a group takes the name of an option"),
+        ("seed=-1", "seed: expected a number of at least 0, got -1"),
+        ("seed=${nothing}", "Interpolation key 'nothing' not found"),
+        ("save_as=[a/b.keras]", "save_as: expected plain file names such as [model.keras]"),
+        ("save_as=[model.pt]", "save_as: expected names ending in .keras or .h5"),
+        ("save_as=[tables]", "save_as: expected plain file names"),
+        ("save_as=[]", "save_as: expected at least one file name, each once, got []"),
+        (
+            "train.patience=3 data.validation_split=0",
+            "train.patience=3 needs validation images, but data.validation_split=0: set "
+            "data.validation_split=0.1 or train.patience=null",
+        ),
+        (
+            "augment=affine train.epochs=2 train.clean_epochs=2",
+            "train.clean_epochs=2 leaves none of train.epochs=2 to augment: lower it or set "
+            "augment=none",
+        ),
+        ("train.epochs=null", "train.epochs: expected a whole number, got null"),
+    ],
+)
+def test_wrong_input_is_answered_in_one_sentence(overrides: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)) as error:
+        compose(overrides.split())
+    assert "\n" not in str(error.value)
+
+
+def test_a_launcher_that_is_not_installed_names_its_extra() -> None:
+    missing = MissingConfigException(
+        "", missing_cfg_file="hydra/launcher/submitit_slurm", options=["basic", "joblib"]
+    )
+    assert explain(missing, []) == (
+        "hydra/launcher=submitit_slurm: not installed; pip install 'mnist-exp[slurm]' brings it"
+    )
+
+
+def test_two_mistakes_are_told_together() -> None:
+    with pytest.raises(InputError) as error:
+        compose(["train.epochs=0", "model.dropout=2"])
+    assert str(error.value).splitlines() == [
+        "model.dropout: expected a number below 1.0, got 2",
+        "train.epochs: expected a number of at least 1, got 0",
+    ]
+
+
+def test_values_arrive_typed() -> None:
+    config = compose(["model.units=[64,32]", "optimizer.learning_rate=2e-3", "train.jit=false"])
+    assert config.model.units == (64, 32)
+    assert config.optimizer.learning_rate == 0.002
+    assert config.train.jit is False
+
+
+def test_a_config_is_the_same_after_a_round_trip() -> None:
+    config = compose(["experiment=dense128_split20", "seed=7"])
+    assert parse(public(config)) == config
+
+
+def test_the_public_config_hides_a_password() -> None:
+    config = compose(["tracking.uri=https://me:secret@tracking.example/"])
+    assert "secret" not in to_yaml(config)
+    assert public(config)["tracking"]["uri"] == "https://***@tracking.example/"
+
+
+def test_flat_keys_are_those_of_the_command_line() -> None:
+    flat = flatten(public(compose([])))
+    assert flat["optimizer.learning_rate"] == 0.001
+    assert set(flat) <= set(keys())
+
+
+def test_a_variant_needs_one_yaml_file(tmp_path: Path) -> None:
+    """What the README says: copy a file, change it, name it."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    (tmp_path / "model").mkdir()
+    wide = (CONF / "model" / "dense128.yaml").read_text().replace("128, 128", "2000")
+    (tmp_path / "model" / "wide.yaml").write_text(wide.replace("name: dense128", "name: wide"))
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        found = hydra_compose("config", ["model=wide", f"hydra.searchpath=[file://{tmp_path}]"])
+    config = parse(found)
+    assert (config.model.name, config.model.units) == ("wide", (2000,))

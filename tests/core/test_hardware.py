@@ -1,0 +1,60 @@
+"""What `auto` becomes, whatever machine the tests run on."""
+
+import pytest
+from support import tiny
+
+from mnist_exp.config.compose import CONF, compose
+from mnist_exp.core import hardware
+from mnist_exp.core.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("model", "flags", "gpu", "precision", "jit"),
+    [
+        ("dense128", {"avx512_bf16"}, False, "float32", True),
+        ("cnn", {"avx512_bf16"}, False, "mixed_bfloat16", False),
+        ("cnn", {"avx512f"}, False, "float32", False),
+        ("cnn", set(), True, "float32", True),  # a GPU of no known capability
+    ],
+)
+def test_auto_is_what_is_best_here(
+    model: str,
+    flags: set[str],
+    gpu: bool,
+    precision: str,
+    jit: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: flags)
+    monkeypatch.setattr(hardware, "has_gpu", lambda: gpu)
+    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda _: ["a GPU"])
+    monkeypatch.setattr("tensorflow.config.experimental.get_device_details", lambda _: {})
+    train = hardware.settled(tiny(f"model={model}", "train.precision=auto"))
+    assert (train.precision, train.jit) == (precision, jit)
+
+
+def test_what_was_chosen_stays() -> None:
+    config = tiny("model=cnn", "train.precision=float32", "train.jit=true")
+    assert hardware.settled(config) == config.train
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["model.units=[1000000,1000000]", "model=cnn model.filters=[100000,100000]",
+     "train.batch_size=1000000 model.units=[10000000]"],
+)  # fmt: skip
+def test_what_no_memory_can_hold_is_refused(override: str) -> None:
+    with pytest.raises(InputError, match=r"need at least .* GiB of memory, and there"):
+        hardware.refuse_what_cannot_fit(compose(override.split()), 54_000)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (CONF / "model").glob("*.yaml")])
+def test_the_size_of_a_model_is_that_of_its_weights(name: str) -> None:
+    from mnist_exp.models import families as models
+
+    config = compose([f"model={name}"])
+    hardware.refuse_what_cannot_fit(config, 54_000)
+    model = models.build(config.model)
+    normalised = [x for x in model.layers if "normalization" in x.name]
+    others = sum(layer.count_params() for layer in normalised)
+    assert config.model.size().weights == pytest.approx(model.count_params() - others, rel=0.01)

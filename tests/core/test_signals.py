@@ -1,0 +1,29 @@
+"""SIGTERM as an exception, and writes that no signal breaks off."""
+
+import signal
+
+import pytest
+
+from mnist_exp.core.signals import Terminated, sigterm_interrupts, uninterrupted
+
+
+def test_sigterm_is_an_interrupt_within_and_as_before_afterwards() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated), sigterm_interrupts():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_a_signal_waits_for_the_end_of_a_write(number: int, error: type[BaseException]) -> None:
+    written = []
+    with pytest.raises(error), sigterm_interrupts():
+        with uninterrupted():
+            signal.raise_signal(number)
+            written.append("first half")
+            signal.raise_signal(number)
+            written.append("second half")
+        written.append("never")
+    assert written == ["first half", "second half"]

@@ -1,0 +1,99 @@
+"""Other formats of a model: whether they say what the original says."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from support import Command, tiny
+
+from mnist_exp.core.errors import InputError
+from mnist_exp.data.dataset import Dataset
+from mnist_exp.evaluation.metrics import probabilities
+from mnist_exp.runs.result import Outcome
+
+Recorded = dict[str, Outcome]
+
+
+@pytest.fixture(scope="module")
+def convolutional() -> Any:
+    """A classifier with every layer that the conv family has, half of them in bfloat16."""
+    from mnist_exp.models import families as models
+
+    config = tiny("model=cnn").model
+    model = models.stock(models.build(config, precision="mixed_bfloat16"))
+    scores = models.forward(model)
+    return SimpleNamespace(
+        model=model,
+        output=config.output,
+        probabilities=lambda pixels: probabilities(models.scores(scores, pixels), config.output),
+    )
+
+
+@pytest.mark.parametrize("kind", ["keras", "h5", "saved_model", "tflite", "onnx"])
+def test_an_export_read_by_its_own_runtime_agrees(
+    convolutional: Any, digits: Dataset, tmp_path: Path, kind: str
+) -> None:
+    from mnist_exp.deployment import export as exports
+
+    done = exports.export(convolutional, kind, tmp_path, digits.test_images)
+    assert [path.name for path in tmp_path.iterdir()] == [done.name]
+    assert done.bytes > 140_000  # 70,714 weights, two or four bytes each
+    assert done.furthest == 0 if kind in ("keras", "h5", "saved_model") else done.furthest < 0.02
+
+
+@pytest.mark.parametrize("wrong", [np.nan, 1.0])
+def test_an_export_that_answers_otherwise_is_not_kept(
+    convolutional: Any,
+    digits: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: float,
+) -> None:
+    from mnist_exp.deployment import export as exports
+
+    scores = np.full((len(digits.test_images), 10), 0.0)
+    scores[:, 3] = wrong
+    form = exports.FORMATS["keras"]
+    other = form._replace(read=lambda path: lambda pixels: scores[: len(pixels)])
+    monkeypatch.setitem(exports.FORMATS, "keras", other)
+    with pytest.raises(InputError, match="--format keras: the export does not agree"):
+        exports.export(convolutional, "keras", tmp_path, digits.test_images)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_the_formats_it_is_given_over_earlier_ones(
+    recorded: Recorded, command: Command, workplace: Path
+) -> None:
+    arguments = ("--run", "sigmoid100-seed0", "--format", "saved_model", "--format", "h5")
+    for _ in range(2):
+        code, out, err = command("export", *arguments, "--output", "to")
+        assert (code, err) == (0, "")
+    assert {path.name for path in (workplace / "to").iterdir()} == {"saved_model", "model.h5"}
+    assert "furthest probability" in out
+
+
+def test_only_an_earlier_export_is_replaced(
+    recorded: Recorded, command: Command, workplace: Path
+) -> None:
+    (workplace / "to/saved_model").mkdir(parents=True)
+    (workplace / "to/saved_model/thesis.txt").touch()
+    arguments = ("--run", "sigmoid100-seed0", "--format", "saved_model", "--output", "to")
+    code, _, err = command("export", *arguments)
+    assert code == 2
+    assert err == "to/saved_model: this is no earlier export; move it, or give another --output\n"
+    assert (workplace / "to/saved_model/thesis.txt").exists()
+
+
+def test_a_missing_tool_says_what_to_install(
+    recorded: Recorded, command: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mnist_exp.deployment import export as exports
+
+    monkeypatch.setitem(exports.NEEDS, "onnx", ("no_such_tool",))
+    code, _, err = command("export", "--run", "dense128-seed0", "--format", "onnx")
+    assert code == 2
+    assert err == (
+        "--format onnx needs no_such_tool: install them with pip install 'mnist-exp[onnx]'\n"
+    )

@@ -1,0 +1,122 @@
+"""An alias moves to a model that is not worse and predicts the same once registered."""
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import mlflow
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
+from support import Command
+
+from mnist_exp.core.errors import InputError
+from mnist_exp.deployment import promotion, registry
+from mnist_exp.runs import find as runs
+from mnist_exp.runs.result import Outcome
+
+Recorded = dict[str, Outcome]
+
+
+@pytest.fixture
+def ranked(recorded: Recorded) -> tuple[str, str]:
+    """The names of the run with the highest val/accuracy, and of that with the lowest."""
+    names = sorted(recorded, key=lambda name: recorded[name].metrics["val/accuracy"])
+    assert float(recorded[names[0]]) < float(recorded[names[-1]])
+    return names[-1], names[0]
+
+
+def test_the_alias_stays_with_the_better_one_unless_forced(
+    ranked: tuple[str, str], command: Command
+) -> None:
+    better, worse = ranked
+    code, out, err = command("promote", "--run", better, "--name", "ranked")
+    assert (code, err) == (0, "")
+    assert "models:/ranked@champion is version 1" in out
+    assert "predicts the same on all 1,000 images" in out
+    code, _, err = command("promote", "--run", worse, "--name", "ranked")
+    assert code == 2
+    assert "less than the" in err
+    assert versions("ranked") == 1
+    code, out, _ = command("promote", "--run", worse, "--name", "ranked", "--force")
+    assert code == 0
+    assert f"before: run {runs.find(better, runs.tracking()).run_id[:8]} ({better})" in out
+    assert runs.find("models:/ranked@champion", runs.tracking()).name == worse
+
+
+def test_what_cannot_be_compared_is_refused(
+    ranked: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    better, worse = (runs.find(name, runs.tracking()) for name in ranked)
+    promotion.promote(worse, "mixed", "champion")
+    for part, key, value, reason in [
+        ("tags", "data.digest", "0", "one is on the bundled"),
+        ("params", "data.validation_split", "0.2", "their data.validation_split differ"),
+        ("metrics", "val/accuracy", None, "was trained without validation"),
+    ]:
+        with monkeypatch.context() as patch:
+            values: Any = getattr(better, part)
+            patch.setitem(values, key, value) if value else patch.delitem(values, key)
+            with pytest.raises(InputError, match=f"cannot be compared with .*{reason}.*--force"):
+                promotion.promote(better, "mixed", "champion")
+    assert promotion.promote(better, "mixed", "champion").version == "2"
+
+
+def test_a_version_that_predicts_otherwise_is_withdrawn(
+    ranked: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    better, worse = (runs.find(name, runs.tracking()) for name in ranked)
+    monkeypatch.setattr(registry, "load", lambda *_: worse.model())
+    with pytest.raises(InputError, match="does not predict what that of run"):
+        promotion.promote(better, "damaged", "champion")
+    assert versions("damaged") == 0
+    names = {model.name for model in mlflow.MlflowClient().search_registered_models()}
+    assert "damaged" not in names
+
+
+def test_a_version_that_is_of_no_run_is_told(ranked: tuple[str, str], command: Command) -> None:
+    client = mlflow.MlflowClient()
+    client.create_registered_model("by_hand")
+    client.create_model_version("by_hand", "file:///nowhere")
+    client.set_registered_model_alias("by_hand", "champion", "1")
+    code, _, err = command("predict", "x.png", "--run", "models:/by_hand@champion")
+    assert code == 2
+    assert err.startswith("--run models:/by_hand@champion: this version names no run")
+    code, _, err = command("promote", "--name", "by_hand")
+    assert code == 2
+    assert "was registered by hand and names no run; --force" in err
+    assert command("promote", "--name", "by_hand", "--force")[0] == 0
+
+
+def test_a_store_in_trouble_is_not_taken_for_an_alias_without_holder(
+    ranked: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    better, _ = (runs.find(name, runs.tracking()) for name in ranked)
+    trouble = MlflowException("the server is tired", error_code=INTERNAL_ERROR)
+    monkeypatch.setattr(
+        mlflow.MlflowClient, "get_model_version_by_alias", Mock(side_effect=trouble)
+    )
+    with pytest.raises(InputError, match="the server is tired"):
+        promotion.promote(better, "tired", "champion")
+    assert versions("tired") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--alias", "a b"], "--alias a b: Invalid alias name: 'a b'."),
+        (["--name", "a/b"], "--name a/b --alias champion: Invalid model name 'a/b'."),
+        (["--alias", "latest"], "--alias latest: 'latest' alias name (case insensitive) is rese"),
+    ],
+)
+def test_names_that_mlflow_refuses_leave_nothing(
+    recorded: Recorded, command: Command, workplace: Path, arguments: list[str], sentence: str
+) -> None:
+    code, _, err = command("promote", *arguments)
+    assert code == 2
+    assert sentence in err
+    assert versions("mnist") == 0
+
+
+def versions(name: str) -> int:
+    return len(mlflow.MlflowClient().search_model_versions(f"name = '{name}'"))

@@ -1,0 +1,190 @@
+"""Every figure of an `Evaluation`, against values worked out by hand or by scikit-learn."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from mnist_exp.evaluation.metrics import Evaluation, from_scores, probabilities
+
+
+def rows(*said):
+    """One row (10,) per (digit, probability), the rest on the next digit."""
+    made = np.zeros((len(said), 10), np.float32)
+    for row, (digit, share) in zip(made, said, strict=True):
+        row[digit], row[(digit + 1) % 10] = share, 1 - share
+    return made
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    """400 images of which about two thirds are right; no image shows a 9."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 9, 400)
+    return from_scores(
+        labels, (random.random((400, 10)) ** 3 + 0.9 * np.eye(10)[labels]) / 2, "softmax"
+    )
+
+
+@pytest.fixture
+def small():
+    """Four images: right, right, right second choice, wholly wrong."""
+    return Evaluation(np.array([3, 4, 6, 8]), rows((3, 0.9), (4, 0.9), (5, 0.6), (0, 1.0)))
+
+
+def test_a_hand_made_case(small):
+    assert small.n == 4
+    assert small.predictions.tolist() == [3, 4, 5, 0]
+    assert small.hits.tolist() == [True, True, False, False]
+    assert small.accuracy == 0.5
+    assert small.top2_accuracy == 0.75
+    assert small.accuracy_interval == pytest.approx((0.1500, 0.8500), abs=1e-4)
+    # A probability of zero counts as 1e-30.
+    nats = -np.log([0.9, 0.9, 0.4, 1e-30]).mean()
+    assert small.loss == pytest.approx(nats, rel=1e-5)
+    # Brier (1950): 0.1² + 0.1², twice; 0.6² + 0.6²; 1² + 1².
+    assert small.brier == pytest.approx((0.02 + 0.02 + 0.72 + 2) / 4, rel=1e-5)
+
+
+def test_calibration_error_by_hand(small):
+    # Bins of 1/15: 0.6 ends bin 8, 0.9 lies in bin 13, 1.0 ends bin 14.
+    bins = small.reliability
+    assert np.flatnonzero(bins.counts).tolist() == [8, 13, 14]
+    assert bins.counts[[8, 13, 14]].tolist() == [1, 2, 1]
+    assert bins.confidence[[8, 13, 14]] == pytest.approx([0.6, 0.9, 1.0])
+    assert bins.accuracy[[8, 13, 14]].tolist() == [0, 1, 0]
+    assert np.isnan(bins.accuracy[0])
+    assert small.ece == pytest.approx((1 * 0.6 + 2 * 0.1 + 1 * 1.0) / 4, rel=1e-5)
+
+
+def test_agrees_with_scikit_learn(noisy):
+    labels, said = noisy.labels, noisy.predictions
+    assert 0.5 < noisy.accuracy < 0.9  # else the comparison says little
+    assert noisy.accuracy == sk.accuracy_score(labels, said)
+    assert noisy.loss == pytest.approx(
+        sk.log_loss(labels, noisy.probabilities, labels=range(10)), rel=1e-5
+    )
+    assert noisy.top2_accuracy == pytest.approx(
+        sk.top_k_accuracy_score(labels, noisy.probabilities, k=2, labels=range(10))
+    )
+    expected = sk.confusion_matrix(labels, said, labels=range(10))
+    np.testing.assert_array_equal(noisy.confusion, expected)
+
+
+def test_scores_of_each_digit(noisy, small):
+    assert [score.support for score in small.per_class()] == [0, 0, 0, 1, 1, 0, 1, 0, 1, 0]
+    scores = noisy.per_class()
+    assert [score.digit for score in scores] == list(range(10))
+    hits = noisy.confusion[4, 4]
+    assert scores[4].precision == pytest.approx(hits / noisy.confusion[:, 4].sum())
+    assert scores[4].recall == pytest.approx(hits / noisy.confusion[4].sum())
+    assert scores[4].f1 == pytest.approx(
+        2 * hits / (noisy.confusion[4].sum() + noisy.confusion[:, 4].sum())
+    )
+    assert (scores[9].recall, scores[9].support) == (0, 0)  # no 9 shown: nothing, and no warning
+    assert sum(score.support for score in scores) == 400
+
+
+def test_most_confused_pairs_come_first():
+    truth = np.array([4, 4, 4, 7, 7, 1, 2])
+    said = np.array([9, 9, 9, 2, 2, 1, 8])
+    found = from_scores(truth, np.eye(10)[said], "softmax").most_confused(2)
+    assert found == [(4, 9, 3), (7, 2, 2)]
+    assert (
+        len(from_scores(truth, np.eye(10)[said], "softmax").most_confused()) == 3
+    )  # right ones are no pair
+
+
+def test_worst_mistakes_are_the_surest_wrong_ones(small, noisy):
+    assert small.worst_mistakes(5).tolist() == [3, 2]
+    worst = noisy.worst_mistakes(7)
+    assert len(worst) == 7
+    assert not noisy.hits[worst].any()
+    assert (np.diff(noisy.confidence[worst]) <= 0).all()
+    assert noisy.confidence[worst[0]] == noisy.confidence[~noisy.hits].max()
+
+
+def test_a_perfect_model():
+    labels = np.arange(10)
+    perfect = from_scores(labels, np.eye(10), "softmax")
+    assert perfect.metrics() == pytest.approx(
+        {
+            "test/loss": 0,
+            "test/accuracy": 1,
+            "test/accuracy_low": 10 / (10 + 1.959964**2),
+            "test/accuracy_high": 1,
+            "test/top2_accuracy": 1,
+            "test/ece": 0,
+            "test/brier": 0,
+        }
+    )
+    assert perfect.most_confused() == []
+    assert perfect.worst_mistakes().tolist() == []
+
+
+def test_metrics_are_plain_floats_under_their_mlflow_names(noisy):
+    metrics = noisy.metrics()
+    assert list(metrics) == [
+        "test/loss", "test/accuracy", "test/accuracy_low", "test/accuracy_high",
+        "test/top2_accuracy", "test/ece", "test/brier",
+    ]  # fmt: skip
+    assert {type(value) for value in metrics.values()} == {float}
+
+
+def test_sigmoid_scores_become_the_softmax_of_their_logits():
+    logits = np.random.default_rng(0).normal(scale=4, size=(50, 10))
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    made = probabilities(1 / (1 + np.exp(-logits)), "sigmoid")
+    assert made.dtype == np.float32
+    assert made == pytest.approx(softmax, abs=1e-6)
+    assert probabilities(softmax, "softmax") == pytest.approx(softmax, abs=1e-6)
+
+
+def test_sigmoids_that_say_all_or_nothing_are_shared_evenly():
+    scores = np.zeros((2, 10), np.float32)
+    scores[0, [2, 5]] = 1
+    made = probabilities(scores, "sigmoid")
+    assert made[0, [2, 5]] == pytest.approx([0.5, 0.5])
+    assert made[1] == pytest.approx(np.full(10, 0.1))  # it said nothing about any digit
+
+
+def test_a_row_that_favours_nothing_earns_no_free_second_guess():
+    blank = from_scores(np.arange(10), np.zeros((10, 10)), "softmax")
+    assert blank.accuracy == 0.1
+    assert blank.top2_accuracy == 0.2
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "words"),
+    [
+        ([1, 2], np.ones((3, 10)), "labels"),
+        ([[1, 2]], np.ones((2, 10)), "labels"),
+        ([], np.ones((0, 10)), "n >= 1"),
+        ([1], np.ones((1, 9)), "shape"),
+        ([1], np.ones(10), "shape"),
+        ([10], np.ones((1, 10)), "integers 0-9"),
+        ([-1], np.ones((1, 10)), "integers 0-9"),
+        ([1.0], np.ones((1, 10)), "integers 0-9"),
+        ([1], np.full((1, 10), -2.0), "logits"),
+        ([1], np.full((1, 10), np.nan), "logits"),
+    ],
+)
+def test_wrong_shapes_and_values_are_refused(labels, scores, words):
+    with pytest.raises(ValueError, match=words):
+        from_scores(np.array(labels, dtype=int if labels == [] else None), scores, "softmax")
+
+
+def test_rows_must_sum_to_one_and_be_probabilities():
+    with pytest.raises(ValueError, match="sum to 1"):
+        Evaluation(np.array([1]), np.full((1, 10), 0.5, np.float32))
+    with pytest.raises(ValueError, match="not negative"):
+        Evaluation(np.array([1]), np.array([[2, -1] + [0] * 8], np.float32))
+
+
+def test_importing_it_is_cheap():
+    heavy = "{'tensorflow', 'sklearn', 'matplotlib', 'scipy'}"
+    code = f"import sys, mnist_exp.evaluation.metrics; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

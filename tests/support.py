@@ -1,0 +1,37 @@
+"""What tests use by name: small configs, a trained model, a run's figures."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mnist_exp.config.compose import compose
+from mnist_exp.config.schema import Config
+from mnist_exp.data.dataset import Dataset
+
+Command = Callable[..., tuple[int, str, str]]  # the fixture `command`
+
+
+def tiny(*overrides: str) -> Config:
+    """A config that trains in a moment on bundled digits, with the same figures everywhere."""
+    few = ["data=mnist5k", "data.limit=200", "train.epochs=1", "train.precision=float32"]
+    return compose([*few, *overrides])
+
+
+def figures(folder: Path) -> list[dict[str, str]]:
+    """The rows of the run's history.csv, without what differs from run to run."""
+    with (folder / "history.csv").open(newline="") as file:
+        rows = csv.DictReader(file)
+        return [{k: v for k, v in row.items() if "seconds" not in k} for row in rows]
+
+
+def fit(config: Config, data: Dataset, callbacks: Any = ()) -> tuple[Any, Any]:
+    """The model of the config, trained as it says, and its history."""
+    from mnist_exp.models import families as models
+    from mnist_exp.training import fit as training
+
+    loop = training.prepare(config, data)
+    history = training.fit(loop, config, callbacks)
+    model = models.stock(loop.model)  # the loop's own is the next call's
+    model.optimizer = loop.optimizer
+    return model, history

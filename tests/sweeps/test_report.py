@@ -1,0 +1,121 @@
+"""A sweep's results as rankings, files and figures."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mnist_exp.runs.result import Outcome
+from mnist_exp.sweeps import report as summary
+from mnist_exp.sweeps.results import Result, best, groups
+
+SWEPT = ["model", "seed"]
+METRICS = {
+    "test/accuracy": 0.97785,
+    "test/accuracy_low": 0.97,
+    "test/accuracy_high": 0.98,
+    "test/loss": 0.1,
+    "train/seconds": 12.34,
+}
+
+
+def result(
+    number: int, validation: float | None, error: str = "", seed: int = 0, data: str = "MNIST"
+) -> Result:
+    metrics = METRICS | ({} if validation is None else {"val/accuracy": validation})
+    job = [f"model=m{number // 2}", f"seed={seed}", "train.epochs=2"]
+    outcome = None if error else Outcome("", Path("outputs/run"), "0123456789", metrics, data)
+    return Result(number, job, SWEPT, outcome, error)
+
+
+def printed(results: list[Result], swept: list[str] = SWEPT) -> list[str]:
+    console = Console(file=io.StringIO(), width=80)
+    for table in summary.tables(results, swept):
+        console.print(table)
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+def test_without_validation_there_is_no_ranking() -> None:
+    lines = printed([result(0, None), result(2, None)])
+    assert lines[0].strip() == "not ranked, without validation images, on MNIST"
+    assert printed([result(0, None, "oh no")])[0].strip() == "ranked by validation accuracy"
+
+
+def test_the_ranking_goes_by_validation_and_failures_come_last() -> None:
+    lines = printed([result(0, 0.5), result(2, None, "oh no"), result(4, 0.75)])
+    jobs = [line.split()[0] for line in lines if line.split() and line.split()[0].isdigit()]
+    assert jobs == ["4", "0", "2"]
+    assert "on MNIST" in lines[0]
+    best = next(line for line in lines if line.split()[:1] == ["4"])
+    assert best.split() == ["4", "m2", "0", "75.00", "97.78", "97.00-98.00", "12.3", "01234567"]
+    assert "failed" in lines[-2]
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_job_without_validation_is_shown_and_never_the_best() -> None:
+    assert any("none" in line for line in printed([result(0, None)]))
+    assert best([result(0, None), result(1, None, "oh no")]) is None
+    assert best([result(0, None), result(1, 0.1)]).number == 1
+
+
+def test_scores_of_different_data_are_marked() -> None:
+    text = "\n".join(printed([result(0, 0.5), result(2, 0.6, data="the bundled 5,000 digits")]))
+    assert "data" in text
+    assert text.count("bundled") >= 2  # in the title and in the row
+
+
+def test_seeds_are_brought_together() -> None:
+    results = [result(0, 0.50), result(1, 0.60, seed=1), result(2, 0.3), result(3, None, "oh no")]
+    first, second = groups(results)
+    assert (first.choices, first.n) == ({"model": "m0"}, 2)
+    assert first.spread("val/accuracy") == pytest.approx((0.55, 0.0707107))
+    assert second.n == 1
+    rows = [" ".join(line.split()) for line in printed(results)]
+    assert "m0 2 55.00 ± 7.07 97.78 ± 0.00" in rows
+    assert "m1 1 30.00 97.78" in rows
+
+
+def test_the_files_and_figures(tmp_path: Path) -> None:
+    results = [result(0, 0.5), result(1, 0.6, seed=1), result(2, None, "oh no")]
+    summary.write(tmp_path, results, SWEPT, "sweep of model, seed")
+    first, _, last = csv.DictReader((tmp_path / "sweep.csv").open())
+    assert first["model"] == "m0"
+    assert first["val/accuracy"] == "0.5"
+    assert first["run_id"] == "0123456789"
+    assert first["command"] == "python -m mnist_exp.run model=m0 seed=0 train.epochs=2"
+    assert (last["state"], last["error"], last["run_id"]) == ("failed", "oh no", "")
+    (group,) = csv.DictReader((tmp_path / "over_seeds.csv").open())
+    assert (group["model"], group["n"]) == ("m0", "2")
+    assert float(group["val/accuracy mean"]) == pytest.approx(0.55)
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["by_value.png"]
+
+
+def test_the_command_of_a_job_runs_that_job_alone() -> None:
+    job = ["sweep=seeds", "seed=1", "model.units=[8,8]", "tracking.uri=http://me:pass@host"]
+    command = Result(0, job, ["seed"]).command
+    alone = "python -m mnist_exp.run seed=1 'model.units=[8,8]' tracking.uri=http://***@host"
+    assert command == alone
+
+
+def test_a_sweep_of_seeds_alone_has_a_figure(tmp_path: Path) -> None:
+    metrics = METRICS | {"val/accuracy": 0.5}
+    results = [
+        Result(seed, [f"seed={seed}"], ["seed"], Outcome("", Path("x"), "id", metrics, "MNIST"))
+        for seed in range(3)
+    ]
+    summary.write(tmp_path, results, ["seed"], "sweep of seed")
+    assert (tmp_path / "figures" / "by_value.png").exists()
+
+
+def test_a_sweep_of_one_job_has_a_file_and_no_figure(tmp_path: Path) -> None:
+    metrics = METRICS | {"val/accuracy": 0.5}
+    only = Result(0, ["model=cnn"], [], Outcome("", Path("x"), "id", metrics, "MNIST"))
+    summary.write(tmp_path, [only], [], "sweep of one job")
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.csv"]
+
+
+def test_a_sweep_of_failures_has_a_file_and_no_figure(tmp_path: Path) -> None:
+    summary.write(tmp_path, [result(0, None, "oh no")], SWEPT, "sweep")
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.csv"]

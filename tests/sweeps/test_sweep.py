@@ -1,0 +1,114 @@
+"""A sweep's jobs become configs quickly, and exactly as Hydra would have them."""
+
+from collections.abc import Iterator
+
+import pytest
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
+from omegaconf import OmegaConf
+
+from hydra_plugins.mnist_exp.ray_launcher import RayLauncher
+from mnist_exp.config.compose import CONF, from_hydra, in_our_words
+from mnist_exp.core.errors import InputError
+from mnist_exp.sweeps.launch import is_far
+from mnist_exp.sweeps.sweep import Parser
+
+
+@pytest.fixture
+def parser() -> Iterator[Parser]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        composed = hydra.compose_config("config", [], RunMode.MULTIRUN, from_shell=False)
+        yield Parser(composed, hydra.config_loader)
+
+
+JOBS = [
+    (),
+    ("model=cnn", "seed=3"),
+    ("model.units=[64,32]", "model.units=[16]"),
+    ("optimizer=sgd", "optimizer.learning_rate=0.1", "optimizer.momentum=0"),
+    ("experiment=sigmoid100", "train.epochs=2", "train.patience=null"),
+    ("train.epochs=2", "experiment=sigmoid100"),
+    ("train=long", "data.path='/a folder/with spaces'", "seed=${train.epochs}"),
+    ("save_as=[a.keras,b.h5]", "optimizer={learning_rate:0.2}"),
+    ("++seed=4", "train.jit=true"),
+]
+
+
+@pytest.mark.parametrize("job", JOBS, ids=" ".join)
+def test_a_job_is_what_hydra_composes(parser: Parser, job: tuple[str, ...]) -> None:
+    whole = parser.loader.load_sweep_config(parser.config, list(job))
+    assert parser.one(job) == from_hydra(whole)
+
+
+@pytest.mark.parametrize(
+    "job", [("train.epoch=3",), ("model=cnn", "train.epochs=0"), ("model=foo",), ("seed=${no}",)]
+)
+def test_a_bad_job_is_refused_in_the_same_words(parser: Parser, job: tuple[str, ...]) -> None:
+    with pytest.raises(InputError) as expected, in_our_words():
+        from_hydra(parser.loader.load_sweep_config(parser.config, list(job)))
+    with pytest.raises(InputError) as refused:
+        parser.one(job)
+    assert str(refused.value) == str(expected.value)
+
+
+def test_a_job_runs_once_and_its_keys_have_no_prefix(
+    parser: Parser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    monkeypatch.setattr(
+        "mnist_exp.sweeps.sweep.run_sweep", lambda grid, **_: drawn.extend(grid.draw())
+    )
+    context = HydraContext(config_loader=parser.loader, callbacks=Callbacks())
+    sweeper = Plugins.instance().instantiate_sweeper(
+        hydra_context=context, task_function=lambda _: None, config=parser.config
+    )
+    sweeper.sweep(["++seed=1,2,1", "model=cnn"])
+    assert [result.job for result in drawn] == [
+        ("++seed=1", "model=cnn"),
+        ("++seed=2", "model=cnn"),
+    ]
+    assert [result.choices for result in drawn] == [{"seed": "1"}, {"seed": "2"}]
+
+
+def test_jobs_that_choose_the_same_are_composed_once(
+    parser: Parser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composed = []
+    real = parser.loader.load_sweep_config
+
+    def count(config: object, overrides: list[str]) -> object:
+        composed.append(overrides)
+        return real(config, overrides)
+
+    monkeypatch.setattr(parser.loader, "load_sweep_config", count)
+    jobs = [(f"model={m}", f"seed={s}") for m in ("cnn", "dropout") for s in range(5)]
+    configs = parser.all(jobs)
+    assert [(c.model.name, c.seed) for c in configs] == [
+        (m, s) for m in ("cnn", "dropout") for s in range(5)
+    ]
+    assert composed == [["model=cnn"], ["model=dropout"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "expected"),
+    [
+        ("basic", None, False),
+        ("joblib", None, False),
+        ("submitit_local", None, False),
+        ("submitit_slurm", None, True),
+        ("ray", None, False),
+        ("ray", "local", False),
+        ("ray", "10.0.0.1:6379", True),
+    ],
+)
+def test_which_launchers_may_leave_this_machine(
+    name: str, address: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    launcher = RayLauncher(OmegaConf.create({"init": {"address": address}, "remote": {}}))
+    assert is_far(launcher, name) is expected

@@ -1,0 +1,274 @@
+"""Runs as MLflow sees them, in a real store: how they end, what they carry, that they load."""
+
+import os
+import platform
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from support import tiny
+
+from mnist_exp.config.schema import Tracking
+from mnist_exp.core.errors import InputError
+from mnist_exp.data.dataset import Dataset
+from mnist_exp.experiment import run_experiment
+from mnist_exp.models import families as models
+from mnist_exp.tracking import mlflow_backend as mlflow_run
+from mnist_exp.tracking import open_run as tracking
+from mnist_exp.tracking import tracker as records
+from mnist_exp.tracking.store import uri as store_uri
+
+
+@pytest.fixture
+def client(store: str) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(store)
+
+
+@pytest.fixture
+def config(store: str) -> Tracking:
+    return Tracking(enabled=True, uri=store, experiment="rooms", skip_finished=False)
+
+
+@pytest.fixture
+def opened(config: Tracking, tmp_path: Path) -> Callable[..., object]:
+    def open_record(**more: object) -> object:
+        settings = {"name": "a run", "folder": tmp_path, "params": {}, "tags": {}} | more
+        return tracking.record(config, **settings)  # type: ignore[arg-type]
+
+    return open_record
+
+
+def test_a_run_carries_what_was_said(
+    opened: Callable, client: mlflow.MlflowClient, tmp_path: Path, digits: Dataset
+) -> None:
+    (tmp_path / "figures").mkdir()
+    for name in ("history.csv", "figures/curve.png", "model.keras"):
+        (tmp_path / name).write_text(name)
+    params = {"train.patience": None, "model.units": [128, 10], "data.name": "mnist"}
+    with opened(
+        params=params, tags={"x": "y", "none": ""}, files=("history.csv", "figures", "absent")
+    ) as record:
+        assert client.get_run(record.run_id).info.status == "RUNNING"
+        record.log_metrics({"val/accuracy": 0.5}, step=1)
+        record._thread.submit(lambda: None).result()
+        live = client.get_metric_history(record.run_id, "val/accuracy")
+        record.log_metrics({"val/accuracy": 0.75}, step=2)
+        record.log_data(digits)
+    assert [(m.step, m.value) for m in live] == [(1, 0.5)]
+    run = client.get_run(record.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "a run"
+    assert run.data.metrics == {"val/accuracy": 0.75}
+    assert run.data.params == {
+        "train.patience": "null",
+        "model.units": "[128, 10]",
+        "data.name": "mnist",
+    }
+    assert run.data.tags["x"] == "y"
+    assert "none" not in run.data.tags
+    assert [a.path for a in client.list_artifacts(record.run_id)] == ["figures", "history.csv"]
+    assert [a.path for a in client.list_artifacts(record.run_id, "figures")] == [
+        "figures/curve.png"
+    ]
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("mnist5k", digits.digest)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("oh no"), "FAILED"), (KeyboardInterrupt(), "KILLED")]
+)
+def test_a_run_is_closed_whatever_happens(
+    opened: Callable,
+    client: mlflow.MlflowClient,
+    tmp_path: Path,
+    error: BaseException,
+    status: str,
+) -> None:
+    (tmp_path / "history.csv").write_text("so far")
+    with pytest.raises(type(error)), opened(files=["history.csv"]) as record:
+        raise error
+    run = client.get_run(record.run_id)
+    assert run.info.status == status
+    assert run.data.tags.get("outcome") == ("interrupted" if status == "KILLED" else None)
+    kept = [artifact.path for artifact in client.list_artifacts(record.run_id)]
+    assert kept == (["history.csv", "traceback.txt"] if status == "FAILED" else ["history.csv"])
+    if status == "FAILED":
+        assert "ValueError: oh no" in (tmp_path / "traceback.txt").read_text()
+
+
+def test_a_job_lies_below_its_sweep(
+    opened: Callable, client: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)  # must not be opened instead
+    (tmp_path / "job").mkdir()
+    with opened() as parent:
+        monkeypatch.setenv(tracking.PARENT, parent.run_id)
+        with opened(folder=tmp_path / "job") as child:
+            pass
+    assert client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
+
+
+def test_a_logged_model_takes_raw_pixels(
+    opened: Callable, client: mlflow.MlflowClient, store: str, digits: Dataset, tmp_path: Path
+) -> None:
+    model = models.build(tiny("model=dropout").model)
+    images = digits.test_images[:20]
+    models.save(models.stock(model), tmp_path / "model.keras")
+    with opened() as record:
+        record.log_model("model.keras", images[:2])
+    assert not mlflow.is_tracking_uri_set()  # what log_model needs is put back
+    mlflow.set_tracking_uri(store)
+    loaded = mlflow.pyfunc.load_model(f"runs:/{record.run_id}/model")
+    requirements = mlflow.pyfunc.get_model_dependencies(f"runs:/{record.run_id}/model")
+    assert "tensorflow==" in Path(requirements).read_text()
+    assert loaded.metadata.signature.inputs.inputs[0].type == np.uint8
+    assert loaded.input_example.dtype == np.uint8
+    expected, _ = models.timed_scores(model, images)
+    mlflow.set_tracking_uri(None)
+    assert loaded.predict(images) == pytest.approx(expected, abs=1e-6)
+    experiment = client.get_run(record.run_id).info.experiment_id
+    assert [m.name for m in client.search_logged_models([experiment])] == ["model"]
+
+
+def test_tracking_can_be_off(tmp_path: Path) -> None:
+    off = Tracking(enabled=False, uri="http://127.0.0.1:9", experiment="x", skip_finished=False)
+    with tracking.record(off, name="", folder=tmp_path, params={}, tags={}) as record:
+        record.log_metrics({"val/accuracy": 1.0}, step=1)
+    assert record.run_id == ""
+
+
+def test_the_store_is_the_one_configured(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Tracking(enabled=True, uri=None, experiment="x", skip_finished=False)
+    assert store_uri(plain) == f"sqlite:///{workplace}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert store_uri(plain) == "http://127.0.0.1:5000"
+    relative = plain.model_copy(update={"uri": "sqlite:///a.db"})
+    assert store_uri(relative) == f"sqlite:///{workplace}/a.db"
+
+
+def test_telemetry_is_off() -> None:
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_an_interrupt_during_a_write_leaves_it_whole(
+    opened: Callable, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Broken off in the middle, it would leave the store locked and the run RUNNING."""
+    real = mlflow.MlflowClient.log_batch
+
+    def interrupted(*arguments: object, **more: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        real(*arguments, **more)  # type: ignore[arg-type]
+
+    with pytest.raises(KeyboardInterrupt), opened() as record:
+        monkeypatch.setattr(mlflow.MlflowClient, "log_batch", interrupted)
+        record.log_metrics({"val/accuracy": 0.5}, step=1)
+        record._thread.submit(monkeypatch.undo).result()
+    run = client.get_run(record.run_id)
+    assert run.info.status == "KILLED"
+    assert run.data.metrics == {"val/accuracy": 0.5}
+
+
+def test_an_interrupt_while_the_run_is_opened_leaves_it_killed(
+    opened: Callable, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def strike(*_: object) -> list[object]:
+        signal.raise_signal(signal.SIGINT)
+        return []
+
+    monkeypatch.setattr(records, "the_dead", strike)
+    with pytest.raises(KeyboardInterrupt), opened(name="struck"):
+        pass
+    experiment = client.get_experiment_by_name("rooms").experiment_id
+    (run,) = client.search_runs([experiment], "attributes.run_name = 'struck'")
+    assert run.info.status == "KILLED"
+
+
+def test_a_dead_run_is_closed_and_a_living_one_is_not(
+    opened: Callable, client: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    for name in ("dead", "elsewhere", "next"):
+        (tmp_path / name).mkdir()
+    with opened(name="living") as living:
+        experiment = client.get_run(living.run_id).info.experiment_id
+        here = {"host": platform.node(), "folder": str(tmp_path / "dead")}
+        dead = client.create_run(experiment, tags=here).info.run_id
+        other = client.create_run(experiment, tags=here | {"host": "another"}).info.run_id
+        with opened(name="next", folder=tmp_path / "next"):
+            pass
+        assert client.get_run(living.run_id).info.status == "RUNNING"
+        assert client.get_run(other).info.status == "RUNNING"
+        found = client.get_run(dead)
+        assert (found.info.status, found.data.tags["outcome"]) == ("KILLED", "interrupted")
+
+
+def test_a_run_that_ends_while_its_lock_is_looked_at_stays_finished(
+    opened: Callable, client: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened() as record:
+        experiment = client.get_run(record.run_id).info.experiment_id
+        here = {"host": platform.node(), "folder": str(tmp_path)}
+        ending = client.create_run(experiment, tags=here).info.run_id
+
+        def ends_now(_: Path) -> bool:
+            client.set_terminated(ending, "FINISHED")
+            return True
+
+        monkeypatch.setattr(mlflow_run, "is_abandoned", ends_now)
+        assert mlflow_run.the_dead(client, [experiment])
+        mlflow_run.bury(client, ending)
+    assert client.get_run(ending).info.status == "FINISHED"
+
+
+def test_two_runs_may_name_the_same_new_data_set_at_once(
+    opened: Callable, digits: Dataset, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow's stores insert it twice, and refuse the second."""
+    with opened() as record:
+        assert record.run_id
+        real = record._run.client.log_inputs
+        calls = []
+
+        def too_late(*arguments: object) -> None:
+            calls.append(arguments)
+            if len(calls) == 1:
+                raise mlflow.MlflowException("duplicate key")
+            real(*arguments)
+
+        monkeypatch.setattr(record._run.client, "log_inputs", too_late)
+        record.log_data(digits)
+    run = client.get_run(record.run_id)
+    assert [named.dataset.name for named in run.inputs.dataset_inputs] == ["mnist5k"]
+
+
+def test_a_sweep_closes_what_its_dead_workers_left_on_any_machine(
+    opened: Callable, client: mlflow.MlflowClient
+) -> None:
+    with opened() as parent:
+        experiment = client.get_run(parent.run_id).info.experiment_id
+        tags = {"host": "another", "mlflow.parentRunId": parent.run_id}
+        lost = client.create_run(experiment, tags=tags).info.run_id
+        other = client.create_run(experiment, tags=tags | {"mlflow.parentRunId": "x"}).info.run_id
+        parent.close_children()
+    assert client.get_run(lost).info.status == "KILLED"
+    assert client.get_run(other).info.status == "RUNNING"
+
+
+def test_a_closed_port_is_answered_in_a_sentence_without_the_password(tmp_path: Path) -> None:
+    closed = tiny("tracking.uri='http://me:s3c@ret@127.0.0.1:9'")
+    with pytest.raises(InputError, match=r"^http://\*\*\*@127.0.0.1:9: this tracking") as error:
+        run_experiment(closed, folder=tmp_path / "run")
+    assert "s3c" not in str(error.value)
+    assert "tracking.enabled=false" in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr(tracking.getpass, "getuser", nobody)
+    assert tracking._user() == str(os.getuid())

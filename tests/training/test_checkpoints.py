@@ -1,0 +1,143 @@
+"""Checkpoints: whole or not there, the newest that can be read, whatever happened to the file."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_exp.training import checkpoints as room
+from mnist_exp.training.checkpoints import Checkpoint, Checkpoints, write_whole
+
+
+def made(epoch: int) -> Checkpoint:
+    rows = [{"train/loss": 0.1 + 0.2 * n} for n in range(epoch)]
+    arrays = {"state": [np.full((3, 2), epoch, np.float32), np.array(epoch)], "best": []}
+    return Checkpoint(rows, {"seconds": 0.1, "best_loss": float("inf")}, arrays)
+
+
+def saved(folder: Path, epochs: int, every: int = 1) -> Checkpoints:
+    checkpoints = Checkpoints(folder, every)
+    for epoch in range(1, epochs + 1):
+        if checkpoints.is_due(epoch):
+            checkpoints.save(epoch, made(epoch))
+    checkpoints.wait()
+    return checkpoints
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / room.FOLDER).iterdir())
+
+
+def test_the_newest_comes_back_as_it_was(tmp_path: Path) -> None:
+    found = saved(tmp_path, 3).newest()
+    assert found
+    assert found.epochs == made(3).epochs
+    assert found.facts == made(3).facts
+    assert list(found.arrays) == ["state"]
+    for ours, theirs in zip(found.arrays["state"], made(3).arrays["state"], strict=True):
+        assert ours.dtype == theirs.dtype
+        assert np.array_equal(ours, theirs)
+
+
+def test_two_are_kept(tmp_path: Path) -> None:
+    saved(tmp_path, 5)
+    assert names(tmp_path) == ["epoch-000004.npz", "epoch-000005.npz"]
+
+
+def test_every_third_epoch_has_one(tmp_path: Path) -> None:
+    saved(tmp_path, 7, every=3)
+    assert names(tmp_path) == ["epoch-000003.npz", "epoch-000006.npz"]
+
+
+def test_the_newest_is_that_of_the_last_epoch(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for epoch in (999_999, 1_000_000):
+        checkpoints.save(epoch, made(epoch % 10))
+    checkpoints.close()
+    found = checkpoints.newest()
+    assert found
+    assert found.epochs == []
+
+
+def test_a_folder_without_any_has_none(tmp_path: Path) -> None:
+    assert Checkpoints(tmp_path).newest() is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_damaged_one_is_told_of_and_the_one_before_it_taken(
+    seed: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints = saved(tmp_path, 2)
+    path = tmp_path / room.FOLDER / "epoch-000002.npz"
+    content = bytearray(path.read_bytes())
+    random = np.random.default_rng(seed)
+    if seed % 4 == 0:
+        content = content[: random.integers(len(content))]
+    else:
+        content[random.integers(len(content))] ^= 1 << random.integers(8)
+    path.write_bytes(content)
+    found = checkpoints.newest()
+    assert found
+    if len(found.epochs) == 2:  # the bit was one of a date, say
+        assert np.array_equal(found.arrays["state"][0], made(2).arrays["state"][0])
+        assert found.epochs == made(2).epochs
+    else:
+        assert len(found.epochs) == 1
+        assert "damaged" in caplog.text
+        assert str(path) in caplog.text
+
+
+def test_pickled_objects_are_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    checkpoints = saved(tmp_path, 1)
+    with (tmp_path / room.FOLDER / "epoch-000002.npz").open("wb") as file:
+        np.savez(file, text=np.array([object()], dtype=object))
+    found = checkpoints.newest()
+    assert found
+    assert len(found.epochs) == 1
+    assert "allow_pickle" in caplog.text
+
+
+def test_a_whole_archive_of_something_else_is_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints = saved(tmp_path, 1)
+    np.savez(tmp_path / room.FOLDER / "epoch-000002.npz", text=np.frombuffer(b"{}", np.uint8))
+    found = checkpoints.newest()
+    assert found
+    assert len(found.epochs) == 1
+    assert "damaged ('epochs')" in caplog.text
+
+
+def test_one_that_cannot_be_written_is_a_warning_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    checkpoints = saved(tmp_path, 1)
+    monkeypatch.setattr(room.os, "fsync", full)
+    for epoch in (2, 3):
+        checkpoints.save(epoch, made(epoch))
+    checkpoints.wait()
+    assert names(tmp_path) == ["epoch-000001.npz"]
+    assert [m for m in caplog.messages if "No space left on device; training goes on" in m] == (
+        caplog.messages
+    )
+    assert len(caplog.messages) == 1
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+
+    def half(file: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, half)
+    assert path.read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["file"]
+    write_whole(path, lambda file: file.write(b"after"))
+    assert path.read_bytes() == b"after"

@@ -1,0 +1,321 @@
+"""The compiled epoch against Keras' own, bit by bit where it must be."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from support import fit, tiny
+
+from mnist_exp.core.errors import DivergedError
+from mnist_exp.data.dataset import Dataset
+from mnist_exp.evaluation import metrics as evaluation
+from mnist_exp.models import families as models
+from mnist_exp.training import fit as training
+from mnist_exp.training import optimizers
+from mnist_exp.training.epoch import EpochLoop, loss_function
+from mnist_exp.training.fit import prepare
+
+NORMALISED = ["model=cnn", "model.filters=[4,8]", "model.units=[]", "model.batch_norm=true"]
+
+
+class Stop(keras.callbacks.Callback):
+    """Ends training after two epochs."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.model.stop_training = epoch == 1
+
+
+def same(a: keras.Model, b: keras.Model) -> bool:
+    return all((x == y).all() for x, y in zip(a.get_weights(), b.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.parametrize("name", ["dense128", "sigmoid100"])
+@pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", "categorical_crossentropy"])
+def test_an_epoch_is_that_of_keras(few_digits: Dataset, jit: bool, name: str, loss: str) -> None:
+    """In file order, the last partial batch included: 180 images in batches of 32."""
+    config = tiny(f"model={name}", f"train.loss={loss}", f"train.jit={jit}")
+    loop = prepare(config, few_digits)
+    ours, theirs = loop.model, models.stock(loop.model)
+    row = loop.run(np.arange(180), np.full(loop.steps, 1e-3, np.float32), lambda *_: None)
+    theirs.compile(optimizers.build(config.optimizer), loss=loss, metrics=["accuracy"])
+    labels = few_digits.train_labels
+    if loss == "categorical_crossentropy":
+        labels = keras.utils.to_categorical(labels, 10)
+    history = theirs.fit(few_digits.train_images, labels, shuffle=False, verbose=0)
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        assert a == pytest.approx(b, abs=2e-5)
+    assert row["train/loss"] == pytest.approx(history.history["loss"][0], rel=1e-4)
+    assert row["train/accuracy"] == pytest.approx(history.history["accuracy"][0], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["dense128", "dropout", "cnn"])
+def test_the_same_seed_gives_the_same_bits(few_digits: Dataset, name: str) -> None:
+    config = tiny(f"model={name}", "train.epochs=2")
+    assert same(fit(config, few_digits)[0], fit(config, few_digits)[0])
+
+
+def test_another_seed_is_another_batch_order(few_digits: Dataset) -> None:
+    """From the same starting weights: only the order of the images differs."""
+    ends = []
+    for seed in (0, 1):
+        loop = prepare(tiny(), few_digits)
+        training.fit(loop, tiny(f"seed={seed}"))
+        ends.append(models.stock(loop.model))
+    assert not same(*ends)
+
+
+def test_a_step_in_bfloat16_is_nearly_that_in_float32(few_digits: Dataset) -> None:
+    """With all that the records use: fused normalisation, products for gradients, AdamW."""
+    overrides = [
+        "model=cnn_wide", "model.filters=[4,[4,4],[128,128]]", "optimizer=adamw", "model.dropout=0",
+        "train.ema=0.9", "train.jit=false",
+    ]  # fmt: skip
+    rows = []
+    for precision in ("float32", "mixed_bfloat16"):
+        _, history = fit(tiny(*overrides, f"train.precision={precision}"), few_digits)
+        rows.append(history.epochs[0])
+    assert rows[0]["train/loss"] != rows[1]["train/loss"]
+    assert rows[0]["train/loss"] == pytest.approx(rows[1]["train/loss"], rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["dropout", "cnn"])
+def test_a_loop_used_again_is_as_good_as_new(few_digits: Dataset, name: str) -> None:
+    """Only what is compiled is shared: weights, masks, averages and optimizer begin anew."""
+    one = [f"model={name}", "train.ema=0.9", "train.epochs=2", "optimizer=adamw"]
+    other = [*one, "seed=1", "optimizer.learning_rate=0.01", "train.patience=1"]
+    first, _ = fit(tiny(*one), few_digits)
+    loop = prepare(tiny(*other), few_digits)
+    assert prepare(tiny(*one), few_digits) is loop
+    second, _ = fit(tiny(*other), few_digits)
+    assert not same(first, second)
+    assert same(first, fit(tiny(*one), few_digits)[0])
+    training._compiled.cache_clear()
+    assert same(second, fit(tiny(*other), few_digits)[0])
+
+
+def test_a_loop_is_not_shared_by_what_is_compiled_differently(few_digits: Dataset) -> None:
+    loop = prepare(tiny(), few_digits)
+    for other in (
+        "optimizer.beta_1=0.8",
+        "train.batch_size=16",
+        "model.dropout=0.1",
+        "optimizer=sgd",
+    ):
+        assert prepare(tiny(other), few_digits) is not loop
+
+
+@pytest.mark.parametrize(
+    ("overrides", "losses"),
+    [
+        (["model=dense128"], [2.2269755, 1.7897605]),
+        (["model=cnn"], [2.4001434, 0.7440289]),
+    ],
+)
+def test_a_fixed_seed_has_a_fixed_loss(
+    few_digits: Dataset, overrides: list[str], losses: list[float]
+) -> None:
+    """So that a refactoring proves itself neutral."""
+    _, history = fit(tiny(*overrides, "train.epochs=2"), few_digits)
+    assert [row["train/loss"] for row in history.epochs] == pytest.approx(losses, rel=1e-4)
+
+
+def test_stretches_do_not_change_the_result(
+    few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny("train.batch_size=4")
+    whole, history = fit(config, few_digits)
+    monkeypatch.setattr(EpochLoop, "_pace", lambda *_: None)  # one step at a time
+    again, in_pieces = fit(config, few_digits)
+    assert same(whole, again)
+    assert in_pieces.epochs[0]["train/loss"] == history.epochs[0]["train/loss"]
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_is_that_of_keras(name: str, smoothing: float) -> None:
+    activation = keras.activations.get(name)
+    labels = np.arange(10) % 4
+    logits = np.random.default_rng(0).normal(scale=3, size=(10, 10)).astype(np.float32)
+    keras_loss = keras.losses.CategoricalCrossentropy(label_smoothing=smoothing, reduction="sum")
+
+    @tf.function
+    def both() -> Any:
+        scores = activation(tf.constant(logits))
+        one_hot = tf.one_hot(labels, 10)
+        return loss_function(activation, smoothing)(labels, scores), keras_loss(one_hot, scores)
+
+    ours, theirs = (float(value) for value in both())
+    assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+def test_a_share_of_nothing_keeps_the_loss_and_its_gradient_finite() -> None:
+    scores = tf.Variable([[0.0] * 10, [1.0] + [0.0] * 9])
+    with tf.GradientTape() as tape:
+        loss = loss_function(keras.activations.softmax)(tf.constant([3, 3]), scores)
+    assert float(loss) == pytest.approx(np.log(10) - np.log(1e-30), rel=1e-5)
+    assert np.isfinite(tape.gradient(loss, scores)).all()
+
+
+@pytest.mark.parametrize("name", ["dense128", "sigmoid100"])
+def test_validation_loss_is_that_of_the_probabilities_whatever_the_smoothing(
+    few_digits: Dataset, name: str
+) -> None:
+    config = tiny("train.label_smoothing=0.3", f"model={name}")
+    model, history = fit(config, few_digits)
+    scores, _ = models.timed_scores(model, few_digits.validation_images)
+    found = evaluation.from_scores(few_digits.validation_labels, scores, config.model.output)
+    assert history.epochs[-1]["val/loss"] == pytest.approx(found.loss, rel=1e-4)
+
+
+def test_averaged_weights_follow_the_formula(
+    few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The average of the weights after each step, which the first step starts."""
+    monkeypatch.setattr(EpochLoop, "_pace", lambda *_: None)  # hear of every step
+    config = tiny("train.batch_size=90", "train.ema=0.9", "train.epochs=3", "optimizer=sgd")
+    averaged, _ = fit(config, few_digits)
+    trail: list[list[np.ndarray]] = []
+
+    class Trail(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            trail.append(self.model.get_weights())
+
+    plain = tiny("train.batch_size=90", "train.epochs=3", "optimizer=sgd")
+    fit(plain, few_digits, callbacks=[Trail()])
+    expected = trail[0]
+    for weights in trail[1:]:
+        expected = [0.9 * a + 0.1 * w for a, w in zip(expected, weights, strict=True)]
+    assert len(trail) == 6
+    for a, b in zip(averaged.get_weights(), expected, strict=True):
+        assert a == pytest.approx(b, abs=1e-5)
+
+
+def test_normalisation_has_the_statistics_of_the_averaged_weights(few_digits: Dataset) -> None:
+    """Those that the training images have in a network of these weights, layer by layer."""
+    config = tiny(*NORMALISED, "train.ema=0.9", "train.epochs=2", "optimizer.learning_rate=0.01")
+    model, history = fit(config, few_digits)
+    hidden = few_digits.train_images.astype(np.float32)
+    seen = 0
+    for layer in model.layers[1:]:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            seen += 1
+            values = np.asarray(hidden)
+            n = values.size // values.shape[-1]
+            assert layer.moving_mean.numpy() == pytest.approx(values.mean((0, 1, 2)), abs=1e-4)
+            unbiased = values.var((0, 1, 2)) * n / (n - 1)
+            assert layer.moving_variance.numpy() == pytest.approx(unbiased, rel=1e-3)
+        hidden = layer(hidden)
+    assert seen == 2
+    scores, _ = models.timed_scores(model, few_digits.validation_images)
+    accuracy = (scores.argmax(1) == few_digits.validation_labels).mean()
+    assert history.epochs[-1]["val/accuracy"] == pytest.approx(accuracy)
+
+
+def test_averaging_leaves_the_trained_weights_as_they_were(few_digits: Dataset) -> None:
+    overrides = [*NORMALISED, "train.epochs=2", "model.dropout=0.1"]
+    _, without = fit(tiny(*overrides), few_digits)
+    _, averaged = fit(tiny(*overrides, "train.ema=0.9"), few_digits)
+    assert [r["train/loss"] for r in averaged.epochs] == [r["train/loss"] for r in without.epochs]
+
+
+def test_every_epoch_and_seed_has_maps_of_its_own_and_the_last_epochs_none(
+    few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    for seed in (0, 1):
+        overrides = ["augment=affine", "train.epochs=3", "train.clean_epochs=1", f"seed={seed}"]
+        loop = prepare(tiny(*overrides), few_digits)
+        run = loop.run
+
+        def look(
+            order: Any, rates: Any, progress: Any, augment: Any, loop: Any = loop, run: Any = run
+        ) -> Any:
+            seen.append(augment(loop.images).numpy())
+            return run(order, rates, progress, augment)
+
+        monkeypatch.setattr(loop, "run", look)
+        training.fit(loop, tiny(*overrides))
+        monkeypatch.undo()
+    assert (seen[2] == few_digits.train_images).all()
+    assert (seen[5] == few_digits.train_images).all()
+    changed = [few_digits.train_images, *seen[:2], *seen[3:5]]
+    assert len({images.tobytes() for images in changed}) == 5
+
+
+@pytest.mark.parametrize("name", ["dense128", "cnn"])
+def test_augmented_training_is_another_and_the_same_again(few_digits: Dataset, name: str) -> None:
+    config = tiny(f"model={name}", "augment=affine", "train.epochs=2")
+    first, history = fit(config, few_digits)
+    again, same_history = fit(config, few_digits)
+    plain, _ = fit(tiny(f"model={name}", "train.epochs=2"), few_digits)
+    assert same(first, again)
+    assert not same(first, plain)
+    assert history.epochs[1]["train/loss"] == same_history.epochs[1]["train/loss"]
+
+
+def test_validation_scores_the_averaged_weights(few_digits: Dataset) -> None:
+    model, history = fit(tiny("train.ema=0.5", "train.epochs=2"), few_digits)
+    scores, _ = models.timed_scores(model, few_digits.validation_images)
+    accuracy = (scores.argmax(1) == few_digits.validation_labels).mean()
+    assert history.epochs[-1]["val/accuracy"] == pytest.approx(accuracy)
+
+
+def test_patience_stops_and_restores_the_best_weights(few_digits: Dataset) -> None:
+    config = tiny("train.patience=2", "train.epochs=60", "optimizer.learning_rate=0.02")
+    model, history = fit(config, few_digits)
+    losses = [row["val/loss"] for row in history.epochs]
+    assert len(losses) < 60
+    assert history.best_epoch == int(np.argmin(losses)) + 1 == len(losses) - 2
+    labels, images = few_digits.validation_labels, few_digits.validation_images
+    scores, _ = models.timed_scores(model, images)
+    loss = -np.log(scores[np.arange(len(labels)), labels]).mean()
+    assert loss == pytest.approx(min(losses), rel=1e-4)
+    assert history.metrics()["val/loss"] == min(losses)
+    assert history.metrics()["train/kept_epoch"] == history.best_epoch
+
+
+def test_a_loss_that_is_no_number_is_an_error(few_digits: Dataset) -> None:
+    config = tiny("optimizer=sgd", "optimizer.learning_rate=1e30")
+    with pytest.raises(DivergedError, match=r"became (nan|inf) in epoch 1: lower optimizer\.learn"):
+        fit(config, few_digits)
+
+
+def test_a_schedule_moves_the_rate(few_digits: Dataset) -> None:
+    _, history = fit(tiny("schedule=cosine", "train.epochs=2"), few_digits)
+    assert history.epochs[0]["train/learning_rate"] == pytest.approx(6.545e-4, rel=1e-3)
+    assert history.epochs[1]["train/learning_rate"] == 0
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine"])
+def test_as_many_epochs_as_it_takes_cost_nothing_beforehand(few_digits: Dataset, name: str) -> None:
+    config = tiny(f"schedule={name}", "train.epochs=1000000000000", "train.patience=1")
+    _, history = fit(config, few_digits, callbacks=[Stop()])
+    assert len(history.epochs) == 2
+
+
+def test_keras_callbacks_are_heard(few_digits: Dataset) -> None:
+    slower = keras.callbacks.ReduceLROnPlateau(monitor="val_loss", min_delta=100, patience=1)
+    _, history = fit(tiny("train.epochs=9"), few_digits, callbacks=[slower, Stop()])
+    assert len(history.epochs) == 2
+    assert history.epochs[0]["train/learning_rate"] == pytest.approx(1e-3)
+    _, history = fit(tiny("train.epochs=3"), few_digits, callbacks=[slower])
+    assert history.epochs[2]["train/learning_rate"] == pytest.approx(1e-4)
+
+
+def test_it_learns(digits: Dataset) -> None:
+    _, history = fit(tiny("train.epochs=4"), digits)
+    assert history.epochs[-1]["val/accuracy"] > 0.9
+    assert history.epochs[-1]["train/loss"] < 0.3 < history.epochs[0]["train/loss"]
+    assert history.compile_seconds > 0
+    assert history.seconds == pytest.approx(
+        sum(row["train/epoch_seconds"] for row in history.epochs)
+    )
+
+
+@pytest.mark.parametrize("size", [1, 200, 500])
+def test_batches_larger_than_the_data_and_of_one_image(few_digits: Dataset, size: int) -> None:
+    _, history = fit(tiny(f"train.batch_size={size}"), few_digits)
+    assert 0 < history.epochs[0]["train/loss"] < 5
