@@ -13,10 +13,10 @@ import keras
 import numpy as np
 
 from benchmarks import figure, machine
-from benchmarks.epochs import CNN, DENSE, keras_fit
+from benchmarks.epochs import CNN, DENSE, keras_fit, prepare, train
 from mnist_exp.config.compose import CONF, compose
 from mnist_exp.data.dataset import Dataset
-from mnist_exp.models import families as models
+from mnist_exp.models.forward import batched_scores, forward_function
 from mnist_exp.training import fit as training
 
 TITLE = "Seconds to an accuracy"
@@ -65,7 +65,7 @@ def watched(data: Dataset, preset: str) -> Curve:
     images, labels = data.validation_images, data.validation_labels
     # Nothing to validate by itself, which would be in the seconds.
     unseen = replace(data, validation_images=images[:0], validation_labels=labels[:0])
-    loop = training.prepare(config, unseen)
+    loop = prepare(config, unseen)
     score = scoring(loop.model, images, labels)
 
     def score_averaged() -> float:
@@ -73,14 +73,14 @@ def watched(data: Dataset, preset: str) -> Curve:
             return score()
 
     watch = Watch(score_averaged)
-    training.fit(loop, config, [watch])
+    train(loop, config, callbacks=[watch])
     return watch.curve
 
 
 def scoring(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> Callable[[], float]:
     """What finds the model's accuracy, as a fraction."""
-    forward = models.forward(model)
-    return lambda: float((models.scores(forward, images).argmax(1) == labels).mean())
+    forward = forward_function(model)
+    return lambda: float((batched_scores(forward, images).argmax(1) == labels).mean())
 
 
 def watched_fit(
@@ -132,9 +132,9 @@ def cold_epoch(contender: str) -> float:
         _, epoch = keras_fit(data, DENSE)
         return epoch()
     config = compose([f"experiment={contender}"])
-    loop = training.prepare(config, data)
+    loop = prepare(config, data)
     started = time.perf_counter()
-    training.fit(loop, config)
+    train(loop, config)
     return time.perf_counter() - started
 
 

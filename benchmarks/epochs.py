@@ -6,18 +6,23 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from benchmarks import machine
 from mnist_exp.config.compose import compose
-from mnist_exp.core import hardware
+from mnist_exp.config.schema import Config
 from mnist_exp.data.dataset import Dataset
-from mnist_exp.models import families as models
+from mnist_exp.models.convert import to_stock_keras
+from mnist_exp.models.families import build_model
+from mnist_exp.models.forward import timed_scores
 from mnist_exp.training import augmentation, optimizers
 from mnist_exp.training import fit as training
+from mnist_exp.training.auto import resolve_auto
 from mnist_exp.training.checkpoints import Checkpoints
+from mnist_exp.training.epoch import EpochLoop
 
 TITLE = "One epoch against `model.fit`"
 Epoch = Callable[[], float]  # -> its seconds
@@ -30,19 +35,29 @@ FITS = {
 }
 
 
+def prepare(config: Config, data: Dataset) -> EpochLoop:
+    train = resolve_auto(config.train, config.model)
+    return training.prepare(config.model, config.optimizer, train, data, seed=config.seed)
+
+
+def train(loop: EpochLoop, config: Config, **more: Any) -> training.History:
+    parts = config.train, config.schedule, config.augment
+    return training.fit(loop, *parts, seed=config.seed, **more)
+
+
 def ours(data: Dataset, overrides: list[str]) -> tuple[keras.Model, Epoch]:
     config = compose(overrides)
-    loop = training.prepare(config, data)
+    loop = prepare(config, data)
     loop.compile()
-    rates = np.full(loop.steps, config.optimizer.learning_rate, np.float32)
+    learning_rates = np.full(loop.steps, config.optimizer.learning_rate, np.float32)
     random = np.random.default_rng(config.seed)
 
     def epoch() -> float:
-        order = random.permutation(len(data.train_labels))
+        permutation = random.permutation(len(data.train_labels))
         change = partial(
-            augmentation.change, config.augment, random.integers(2**32, size=2).tolist()
+            augmentation.augment, config.augment, random.integers(2**32, size=2).tolist()
         )
-        return loop.run(order, rates, lambda *_: None, change)["train/epoch_seconds"]
+        return loop.run(permutation, learning_rates, lambda *_: None, change)["train/epoch_seconds"]
 
     return loop.model, epoch
 
@@ -51,9 +66,9 @@ def keras_fit(data: Dataset, overrides: list[str], **settings: object) -> tuple[
     """Keras' own training of the same model in its own layers, in the precision of ours."""
     config = compose(overrides)
     keras.utils.set_random_seed(config.seed)
-    precision = hardware.settled(config).precision
-    model = models.stock(models.build(config.model, precision=precision))
-    optimizer = optimizers.stock(optimizers.build(config.optimizer))
+    precision = resolve_auto(config.train, config.model).precision
+    model = to_stock_keras(build_model(config.model, precision=precision))
+    optimizer = optimizers.to_stock_keras(optimizers.build(config.optimizer))
     model.compile(optimizer, config.train.loss, metrics=["accuracy"], **settings)
 
     def epoch() -> float:
@@ -93,7 +108,7 @@ def accuracy(data: Dataset, overrides: list[str], seeds: int, epochs: int) -> st
             model, epoch = build(data, [*overrides, f"seed={seed}"])
             for _ in range(epochs):
                 epoch()
-            answers, _ = models.timed_scores(model, data.validation_images)
+            answers, _ = timed_scores(model, data.validation_images)
             scores[name].append(100 * (answers.argmax(1) == data.validation_labels).mean())
     told = [
         f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} % {name}"
@@ -120,10 +135,10 @@ def checkpointed(data: Dataset, overrides: list[str], n: int) -> str:
     config = compose(overrides)
 
     def seconds(folder: Path | None) -> float:
-        loop = training.prepare(config, data)
+        loop = prepare(config, data)
         checkpoints = Checkpoints(folder) if folder else None
         started = time.perf_counter()
-        history = training.fit(loop, config, checkpoints=checkpoints)
+        history = train(loop, config, checkpoints=checkpoints)
         if checkpoints:
             checkpoints.wait()
         return time.perf_counter() - started - history.compile_seconds

@@ -9,7 +9,7 @@ from pathlib import Path
 from mnist_exp.config.compose import compose
 from mnist_exp.core import hardware
 from mnist_exp.core.provenance import versions
-from mnist_exp.data.dataset import Dataset, load
+from mnist_exp.data.dataset import Dataset, load_dataset
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,7 +26,7 @@ def describe() -> str:
 def mnist(training: int = 48_000) -> Dataset:
     """Full MNIST with `training` images to train on and the rest of the 60,000 to validate."""
     split = 1 - training / 60_000
-    return load(compose([f"data.validation_split={split}", "data.fallback=error"]).data)
+    return load_dataset(compose([f"data.validation_split={split}", "data.fallback=error"]).data)
 
 
 def environment() -> dict[str, str]:

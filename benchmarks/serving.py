@@ -43,10 +43,10 @@ def served(folder: Path) -> Iterator[str]:
 def drawings() -> list[bytes]:
     """Digits as the page sends them: 420x420, dark on white."""
     from mnist_exp import compose
-    from mnist_exp.data.dataset import load
+    from mnist_exp.data.dataset import load_dataset
 
     files = []
-    for pixels in load(compose(["data=mnist5k"]).data).test_images[:50]:
+    for pixels in load_dataset(compose(["data=mnist5k"]).data).test_images[:50]:
         image = Image.fromarray(255 - pixels).resize((420, 420), Image.Resampling.BICUBIC)
         image.save(file := BytesIO(), "PNG")
         files.append(file.getvalue())

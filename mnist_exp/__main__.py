@@ -12,7 +12,7 @@ from mnist_exp.commands.reproduce import reproduce
 from mnist_exp.commands.serve import serve
 from mnist_exp.commands.sync import sync
 from mnist_exp.commands.visualize import visualize
-from mnist_exp.core.console import leave, prepare_process
+from mnist_exp.core.console import exit_with, prepare_process
 from mnist_exp.core.errors import InputError
 
 app = typer.Typer(
@@ -39,9 +39,9 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        leave(2, str(error), error)
+        exit_with(2, str(error), error)
     except KeyboardInterrupt as error:
-        leave(130, "interrupted", error)
+        exit_with(130, "interrupted", error)
 
 
 if __name__ == "__main__":

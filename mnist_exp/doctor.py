@@ -16,14 +16,14 @@ from mnist_exp.config.compose import compose
 from mnist_exp.config.schema import Tracking
 from mnist_exp.core import hardware
 from mnist_exp.core.errors import InputError
-from mnist_exp.core.locks import is_abandoned
+from mnist_exp.core.layout import CONFIG, JOURNAL
+from mnist_exp.core.locks import is_orphaned
 from mnist_exp.core.provenance import ROOT
-from mnist_exp.data import dataset as datasets
-from mnist_exp.runs.folder import CONFIG
+from mnist_exp.data.dataset import on_this_machine
 from mnist_exp.tracking import store
-from mnist_exp.tracking import tracker as records
-from mnist_exp.tracking.journal import JOURNAL, Journal
-from mnist_exp.tracking.mlflow_backend import the_dead
+from mnist_exp.tracking.journal import Journal
+from mnist_exp.tracking.recovery import find_orphans, recover_run
+from mnist_exp.training.auto import resolve_auto
 
 DISTRIBUTION = "mnist-exp"
 ROOM = 2 * 2**30  # bytes: a sweep of a hundred runs, and MNIST
@@ -100,7 +100,7 @@ def _pins() -> dict[str, str]:
 
 def _data() -> Finding:
     try:
-        source = datasets.on_this_machine(compose().data)
+        source = on_this_machine(compose().data)
     except InputError as error:
         return Finding("data", str(error), True)
     if source:
@@ -118,20 +118,21 @@ def _store(where: Tracking, close: bool) -> Iterator[Finding]:
     """The store, and the runs in it that nobody goes on with."""
     uri = store.uri(where)
     if uri.startswith(store.SQLITE) and not Path(uri.removeprefix(store.SQLITE)).exists():
-        yield Finding("store", f"{store.shown(where)}: not there yet, the first run makes it")
+        yield Finding("store", f"{store.display_uri(where)}: not there yet, the first run makes it")
         return
     try:
-        with store.opened(where) as client:
+        with store.connect(where) as client:
             experiments = client.search_experiments()
             ids = [each.experiment_id for each in experiments]
-            dead, homeless = the_dead(client, ids), the_dead(client, ids, homeless=True)
+            dead = find_orphans(client, ids)
+            lost = find_orphans(client, ids, with_missing_folder=True)
         if close:
-            for run_id, folder in [*dead, *homeless]:
-                records.see_to(client, run_id, folder, where)
+            for run_id, folder in [*dead, *lost]:
+                recover_run(client, run_id, folder, where)
     except InputError as error:
         yield Finding("store", str(error), True)
         return
-    yield Finding("store", f"{store.shown(where)}: answers, schema current")
+    yield Finding("store", f"{store.display_uri(where)}: answers, schema current")
     for run_id, folder in dead:
         text = f"{run_id[:8]} died"
         go_on = f"go on: python -m mnist_exp.run resume={folder}"
@@ -141,7 +142,7 @@ def _store(where: Tracking, close: bool) -> Iterator[Finding]:
             "closed now" if close else f"{go_on}, or close it: python -m mnist_exp doctor --close"
         )
         yield Finding("run", f"{text}; {advice}", not close)
-    for run_id, folder in homeless:
+    for run_id, folder in lost:
         advice = "closed now" if close else "unless it lives: python -m mnist_exp doctor --close"
         yield Finding("run", f"{run_id[:8]} is RUNNING, but {folder} is gone; {advice}", not close)
 
@@ -152,11 +153,11 @@ def _unpublished() -> Iterator[Finding]:
     for path in OUTPUTS.rglob(JOURNAL):
         try:
             journal = Journal(path.parent)
-        except (OSError, ValueError) as error:
+        except (InputError, OSError, ValueError) as error:
             yield Finding("record", f"{path}: cannot be read ({error})", True)
             continue
         wanted = journal.opening is not None and bool(journal.opening.uri)
-        if wanted and not journal.is_published and is_abandoned(path.parent):
+        if wanted and not journal.is_published and is_orphaned(path.parent):
             found.append(path.parent)
     if found:
         first = f"{len(found)} not published whole, such as {found[0]}"
@@ -167,7 +168,8 @@ def _unpublished() -> Iterator[Finding]:
 
 def _hardware() -> Finding:
     facts = hardware.describe()
-    dense, conv = (hardware.settled(compose([f"model={name}"])) for name in ("dense128", "cnn"))
+    configs = compose(["model=dense128"]), compose(["model=cnn"])
+    dense, conv = (resolve_auto(config.train, config.model) for config in configs)
     told = [
         f"{name} in {train.precision}{', XLA' if train.jit else ''}"
         for name, train in (("dense", dense), ("convolutions", conv))

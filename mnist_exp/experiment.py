@@ -2,37 +2,46 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_exp.config.compose import flatten, public, scientific, without_password
 from mnist_exp.config.schema import Config
-from mnist_exp.core import hardware, provenance
-from mnist_exp.core.console import quiet_stderr
+from mnist_exp.config.serialize import flatten, public, scientific
+from mnist_exp.core import hardware, layout, provenance
+from mnist_exp.core.console import quiet_stderr, redact
 from mnist_exp.core.errors import DivergedError, PrunedError
-from mnist_exp.core.signals import sigterm_interrupts, uninterrupted
-from mnist_exp.data import dataset as datasets
-from mnist_exp.data.dataset import Dataset
-from mnist_exp.runs import find as runs
-from mnist_exp.runs import folder as folders
-from mnist_exp.runs import run as recorded
-from mnist_exp.runs.result import OUTCOME, Outcome
-from mnist_exp.sweeps.pruning import Trial
-from mnist_exp.tracking import open_run as tracking
+from mnist_exp.core.files import storage_errors
+from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
+from mnist_exp.data.dataset import Dataset, load_dataset
+from mnist_exp.runs.find import finished_runs
+from mnist_exp.runs.folder import RunFolder
+from mnist_exp.runs.result import RunResult
+from mnist_exp.runs.run import DATA_LABEL_TAG, FINGERPRINT_TAG, TITLE_TAG
 from mnist_exp.tracking import store
-from mnist_exp.tracking.tracker import Record
+from mnist_exp.tracking.open_run import is_sweep_job, track_run
+from mnist_exp.tracking.tracker import RunTracker
+from mnist_exp.training.auto import check_memory, resolve_auto
 from mnist_exp.training.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
+    from keras.callbacks import Callback
+
     from mnist_exp.training.epoch import EpochLoop
     from mnist_exp.training.fit import History
 
 logger = logging.getLogger(__name__)
 
-OVERRIDES = "overrides.txt"
-INTERRUPTED, KERAS_MODEL = "interrupted.keras", "model.keras"
+
+@dataclass(frozen=True)
+class RunContext:
+    """What the steps of a run share beside its config and its data."""
+
+    folder: RunFolder
+    tracker: RunTracker
+    check_interrupt: Callable[[], None]
+    callbacks: Sequence["Callback"]
 
 
 def run_experiment(
@@ -40,192 +49,205 @@ def run_experiment(
     *,
     folder: Path | None = None,
     overrides: Sequence[str] = (),
-    trial: Trial | None = None,
-) -> Outcome:
-    """Trains, scores and records one experiment.
+    callbacks: Sequence["Callback"] = (),
+) -> RunResult:
+    """Train, score and record one experiment.
 
     `folder` is the run folder wanted (default: outputs/<date>/<time>); a taken one gets a number.
-    `overrides` are recorded as the way this config was asked for; `trial` hears of every epoch.
-    Raises `InputError` for unusable data, `DivergedError` when the loss stops being a number and
-    `PrunedError` when the trial's study has seen enough.
+    `overrides` are recorded as the way this config was asked for; `callbacks` are Keras' own, and
+    may raise `PrunedError` to end the run. Raises `InputError` for unusable data and
+    `DivergedError` when the loss stops being a number.
     """
-    overrides = [without_password(override) for override in overrides]
-    with sigterm_interrupts() as check:
-        data = datasets.load(config.data)
-        hardware.refuse_what_cannot_fit(config, len(data.train_labels))
+    with sigterm_interrupts() as check_interrupt:
+        data = load_dataset(config.data)
+        check_memory(config.model, config.train.batch_size, len(data.train_labels))
         fingerprint = provenance.fingerprint(scientific(config), data.digest)
-        alone = config.tracking.enabled and not tracking.is_below_another()  # else that has asked
-        if alone and config.tracking.skip_finished:
-            for run in runs.finished(config.tracking, [fingerprint]).values():
-                logger.info(f"run {run.run_id[:8]} has done this already: {run.title}")
-                return Outcome.of_run(run)
-        if alone:
-            store.knock(config.tracking)  # before anything is left anywhere
+        if config.tracking.enabled and not is_sweep_job():  # the sweep has done this already
+            if config.tracking.skip_finished:
+                for run in finished_runs(config.tracking, [fingerprint]).values():
+                    logger.info(f"run {run.run_id[:8]} has done this already: {run.title}")
+                    return run.result()
+            store.check_reachable(config.tracking)  # before anything is left anywhere
         code = provenance.commit()
-        now = datetime.now().strftime("outputs/%Y-%m-%d/%H-%M-%S")
-        with folders.that_may_fill_up(folder or Path(now)):
-            folder = folders.claim(folder or Path(now), config)
-            (folder / OVERRIDES).write_text("".join(f"{line}\n" for line in overrides))
+        path = folder or Path(datetime.now().strftime("outputs/%Y-%m-%d/%H-%M-%S"))
+        overrides = [redact(override) for override in overrides]
+        with storage_errors(path):
+            run_folder = RunFolder.claim(path, config)
+            run_folder.write_overrides(overrides)
             if code.is_dirty:
-                (folder / "code.diff").write_text(code.diff)
-        tags = tags_of(data, code, overrides) | {recorded.FINGERPRINT: fingerprint}
-        return run_in(folder, config, data, tags, check, trial)
+                run_folder.write_code_diff(code.diff)
+        tags = run_tags(data, code, overrides, fingerprint)
+        return run_in(run_folder, config, data, tags, check_interrupt, callbacks)
 
 
 def run_in(
-    folder: Path,
+    folder: RunFolder,
     config: Config,
     data: Dataset,
     tags: Mapping[str, str],
-    check: Callable[[], None],
-    trial: Trial | None,
-) -> Outcome:
-    """The outcome of the run in `folder`, begun or gone on with there."""
+    check_interrupt: Callable[[], None],
+    callbacks: Sequence["Callback"] = (),
+) -> RunResult:
+    """The result of the run in `folder`, begun or resumed there."""
     with (
-        folders.that_may_fill_up(folder),
-        folders.log_file(folder / "run.log"),
-        tracking.record(
+        storage_errors(folder.path),
+        folder.log(),
+        track_run(
             config.tracking,
             name=f"{config.model.name}-seed{config.seed}",
-            folder=folder,
+            folder=folder.path,
             params=flatten(public(config)),
             tags=tags,
-            files=folders.FILES,
-            late=True,
-        ) as record,
+            files=layout.RUN_ARTIFACTS,
+            deferred=True,
+        ) as tracker,
     ):
-        if (folder / OUTCOME).exists():
-            return Outcome.load(folder)
+        if folder.has_result():
+            return folder.result()
         try:
-            outcome = _train_and_score(config, data, folder, record, check, trial)
+            context = RunContext(folder, tracker, check_interrupt, callbacks)
+            result = _train_and_score(config, data, context)
         except Exception:
-            check()  # native code may have turned a SIGTERM into an error of its own
+            check_interrupt()  # native code may have turned a SIGTERM into an error of its own
             raise
-        outcome.save()
-        Checkpoints(folder).remove()
-    if outcome.run_id != record.run_id:  # its store could only be used at the end
-        outcome = replace(outcome, run_id=record.run_id)
-        outcome.save()
-    return outcome
+        folder.write_result(result)
+        Checkpoints(folder.path).remove()
+    if result.run_id != tracker.run_id:  # its store could only be used at the end
+        result = replace(result, run_id=tracker.run_id)
+        folder.write_result(result)
+    return result
 
 
-def _train_and_score(
-    config: Config,
-    data: Dataset,
-    folder: Path,
-    record: Record,
-    check: Callable[[], None],
-    trial: Trial | None,
-) -> Outcome:
-    with quiet_stderr():  # TensorFlow greets every import with a page of hints
-        from mnist_exp import plots
-        from mnist_exp.evaluation import metrics as evaluation
-        from mnist_exp.models import families as models
-        from mnist_exp.runs import report
-        from mnist_exp.training import fit as training
-
-        loop = training.prepare(config, data)
-    model = loop.model
-    chosen = {"auto.precision": loop.precision, "auto.jit": str(loop.jit).lower()}
-    record.log_tags(chosen | hardware.describe())
-    record.log_data(data)
-    logger.info(
-        f"{model.name}: {model.count_params():,} parameters in {loop.precision}"
-        f"{', compiled by XLA' if loop.jit else ''}; {len(data.train_labels):,} training and "
-        f"{len(data.validation_labels):,} validation images of {data.label}"
-    )
-    history = _fit(loop, config, folder, record, check, trial)
-    complete = models.compiled(models.stock(model), loop.optimizer, config.train.loss)
-    files = [*config.save_as]
-    if all(not Path(name).suffix for name in files):
-        files.append(KERAS_MODEL)  # what the record holds
-    for name in files:  # first: what cost most is kept first
-        models.save(complete, folder / name)
-
-    scores, images_per_second = models.timed_scores(model, data.test_images)
-    result = evaluation.from_scores(data.test_labels, scores, config.model.output)
-    metrics = history.metrics() | result.metrics()
-    metrics["model/parameters"] = model.count_params()
-    metrics["model/bytes"] = sum(weights.nbytes for weights in model.get_weights())
-    metrics["model/images_per_second"] = images_per_second
-
-    low, high = result.accuracy_interval
-    title = plots.score_title(model.name, data.label, result.accuracy, low, high, result.n)
-    summary = models.summary(model)
-    epochs, kept = history.epochs, history.best_epoch
-    report.write(folder, title, summary, data, epochs, result, metrics, kept)
-    last = history.epochs[-1]  # its figures are published, unless better weights were restored
-    news = {name: value for name, value in metrics.items() if last.get(name) != value}
-    record.log_metrics(news, step=len(history.epochs))
-    record.log_tags({recorded.TITLE: title})
-    record.log_model(next(name for name in files if Path(name).suffix), data.test_images[:2])
-    logger.info(title)
-    return Outcome(title, folder, record.run_id, metrics, data.label)
-
-
-def _fit(
-    loop: "EpochLoop",
-    config: Config,
-    folder: Path,
-    record: Record,
-    check: Callable[[], None],
-    trial: Trial | None,
-) -> "History":
-    """Trains in sight of everyone: the terminal, the folder, MLflow."""
-    from mnist_exp.training import fit as training
-    from mnist_exp.training.callbacks import (
-        EpochBar,
-        EpochFile,
-        LiveMetrics,
-        TrialReport,
-        write_history,
-    )
-
-    listeners = [TrialReport(trial)] if trial else []
-    live = LiveMetrics(record.log_metrics, check)
-    checkpoints = Checkpoints(folder, config.train.checkpoint_every)
-    start = checkpoints.newest()
-    rows = start.epochs if start else []
-    if start:
-        logger.info(f"going on after epoch {len(rows)} of {config.train.epochs}")
-    write_history(folder, rows)
-    for epoch, row in enumerate(rows, 1):
-        record.log_metrics(row, epoch)  # if it was not told before the run broke off
-    record.begin()
-    with EpochBar(len(loop.labels)) as bar:
-        try:
-            callbacks = [EpochFile(folder), live, bar, *listeners]
-            return training.fit(loop, config, callbacks, checkpoints, start)
-        except (DivergedError, PrunedError):
-            checkpoints.remove()  # to go on would come to the same
-            raise
-        except BaseException:
-            with uninterrupted():
-                _keep_weights(loop.model, folder / INTERRUPTED)
-            raise
-        finally:
-            checkpoints.close()
-
-
-def _keep_weights(model: Any, path: Path) -> None:
-    """Saves the weights so far; the error on its way is worth more than one of this."""
-    from mnist_exp.models import families as models
-
-    try:
-        models.save(models.stock(model), path)
-    except Exception as error:
-        logger.warning(f"{path}: the weights so far could not be saved ({error})")
-
-
-def tags_of(data: Dataset, code: provenance.Commit, overrides: Sequence[str]) -> dict[str, str]:
-    """What the record of a run is to carry beside its config."""
+def run_tags(
+    data: Dataset, code: provenance.Commit, overrides: Sequence[str], fingerprint: str
+) -> dict[str, str]:
+    """The tags of a run: data, code and versions, beside its config."""
     return {
         "data.name": data.name,
-        recorded.DATA_LABEL: data.label,
+        DATA_LABEL_TAG: data.label,
         "data.digest": data.digest,
         "data.source": data.source,
         "overrides": " ".join(overrides),
         "git.dirty": str(code.is_dirty).lower() if code.sha else "",
         "mlflow.source.git.commit": code.sha,
         **{f"version.{name}": number for name, number in provenance.versions().items()},
+        FINGERPRINT_TAG: fingerprint,
     }
+
+
+def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunResult:
+    with quiet_stderr():  # TensorFlow greets every import with a page of hints
+        from mnist_exp import plots
+        from mnist_exp.evaluation.metrics import from_scores
+        from mnist_exp.models.forward import timed_scores
+        from mnist_exp.models.io import summary
+        from mnist_exp.runs.report import write_report
+        from mnist_exp.training.fit import prepare
+
+        train = resolve_auto(config.train, config.model)
+        loop = prepare(config.model, config.optimizer, train, data, seed=config.seed)
+    model, folder, tracker = loop.model, context.folder, context.tracker
+    chosen = {"auto.precision": loop.precision, "auto.jit": str(loop.jit).lower()}
+    tracker.log_tags(chosen | hardware.describe())
+    tracker.log_dataset(data.name, data.digest, data.source, data.counts())
+    logger.info(
+        f"{model.name}: {model.count_params():,} parameters in {loop.precision}"
+        f"{', compiled by XLA' if loop.jit else ''}; {len(data.train_labels):,} training and "
+        f"{len(data.validation_labels):,} validation images of {data.label}"
+    )
+    history = _fit(loop, config, context)
+    model_file = _save_models(loop, config, folder)  # first: what cost most is kept first
+
+    scores, images_per_second = timed_scores(model, data.test_images)
+    evaluation = from_scores(data.test_labels, scores, config.model.output)
+    metrics = history.metrics() | evaluation.metrics()
+    metrics["model/parameters"] = model.count_params()
+    metrics["model/bytes"] = sum(weights.nbytes for weights in model.get_weights())
+    metrics["model/images_per_second"] = images_per_second
+
+    interval = evaluation.accuracy_interval
+    title = plots.score_title(model.name, data.label, evaluation.accuracy, *interval, evaluation.n)
+    epochs, kept = history.epochs, history.best_epoch
+    write_report(folder, title, summary(model), data, epochs, evaluation, metrics, kept)
+    last = epochs[-1]  # its metrics are logged, unless better weights were restored
+    new = {name: value for name, value in metrics.items() if last.get(name) != value}
+    tracker.log_metrics(new, step=len(epochs))
+    tracker.log_tags({TITLE_TAG: title})
+    tracker.log_model(model_file, data.test_images[:2])
+    logger.info(title)
+    return RunResult(title, folder.path, tracker.run_id, metrics, data.label)
+
+
+def _fit(loop: "EpochLoop", config: Config, context: RunContext) -> "History":
+    """Train in sight of everyone: the terminal, the folder, MLflow."""
+    from keras.callbacks import LambdaCallback
+
+    from mnist_exp.training.callbacks import EpochBar
+    from mnist_exp.training.fit import fit
+
+    folder, tracker = context.folder, context.tracker
+    checkpoints = Checkpoints(folder.path, config.train.checkpoint_every)
+    start = checkpoints.newest()
+    rows = start.epochs if start else []
+    if start:
+        logger.info(f"going on after epoch {len(rows)} of {config.train.epochs}")
+    folder.write_history(rows)
+    for epoch, row in enumerate(rows, 1):
+        tracker.log_metrics(row, epoch)  # if it was not logged before the run broke off
+
+    def record_epoch(epoch: int, logs: Mapping[str, float]) -> None:
+        folder.append_epoch(epoch, logs)
+        tracker.log_metrics({k: v for k, v in logs.items() if "/" in k}, epoch + 1)
+
+    recorder = LambdaCallback(
+        on_epoch_end=record_epoch,
+        on_train_batch_end=lambda batch, logs: context.check_interrupt(),
+    )
+    tracker.start()
+    with EpochBar(len(loop.labels)) as bar:
+        try:
+            return fit(
+                loop,
+                config.train,
+                config.schedule,
+                config.augment,
+                seed=config.seed,
+                callbacks=[recorder, bar, *context.callbacks],
+                checkpoints=checkpoints,
+                start=start,
+            )
+        except (DivergedError, PrunedError):
+            checkpoints.remove()  # to resume would come to the same
+            raise
+        except BaseException:
+            with defer_interrupts():
+                _save_interrupted(loop.model, folder.interrupted_model)
+            raise
+        finally:
+            checkpoints.close()
+
+
+def _save_models(loop: "EpochLoop", config: Config, folder: RunFolder) -> str:
+    """Save the trained model in every form asked for; the name of the one to log."""
+    from mnist_exp.models.convert import to_stock_keras
+    from mnist_exp.models.io import save_model
+    from mnist_exp.training.optimizers import with_optimizer_state
+
+    model = with_optimizer_state(to_stock_keras(loop.model), loop.optimizer, config.train.loss)
+    names = [*config.save_as]
+    if all(not Path(name).suffix for name in names):
+        names.append(layout.MODEL)
+    for name in names:
+        save_model(model, folder.path / name)
+    return next(name for name in names if Path(name).suffix)
+
+
+def _save_interrupted(model: Any, path: Path) -> None:
+    """Save the weights so far; the error on its way is worth more than one of this."""
+    from mnist_exp.models.convert import to_stock_keras
+    from mnist_exp.models.io import save_model
+
+    try:
+        save_model(to_stock_keras(model), path)
+    except Exception as error:
+        logger.warning(f"{path}: the weights so far could not be saved ({error})")

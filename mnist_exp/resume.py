@@ -4,99 +4,98 @@ import logging
 import os
 from pathlib import Path
 
-from mnist_exp import experiment
-from mnist_exp.config.compose import BLOTTED, flatten, public, scientific
 from mnist_exp.config.schema import Config
-from mnist_exp.core import provenance
+from mnist_exp.config.serialize import flatten, public, scientific
+from mnist_exp.core import layout, provenance
+from mnist_exp.core.console import REDACTED
 from mnist_exp.core.errors import InputError
-from mnist_exp.core.locks import is_abandoned
+from mnist_exp.core.locks import is_orphaned
 from mnist_exp.core.signals import sigterm_interrupts
-from mnist_exp.data import dataset as datasets
-from mnist_exp.data.dataset import Dataset
-from mnist_exp.runs import folder as folders
-from mnist_exp.runs import run as recorded
-from mnist_exp.runs.result import OUTCOME, Outcome
+from mnist_exp.data.dataset import Dataset, load_dataset
+from mnist_exp.experiment import run_in, run_tags
+from mnist_exp.runs.folder import RunFolder
+from mnist_exp.runs.result import RunResult
+from mnist_exp.runs.run import FINGERPRINT_TAG
 from mnist_exp.tracking import store
-from mnist_exp.tracking.journal import JOURNAL, Journal, Opening
+from mnist_exp.tracking.events import Opening
+from mnist_exp.tracking.journal import Journal
 
 logger = logging.getLogger(__name__)
 
 
-def resume_experiment(folder: Path) -> Outcome:
-    """Goes on with the run in `folder` from its newest checkpoint, in the same MLflow run.
+def resume_experiment(path: Path) -> RunResult:
+    """Go on with the run in this folder from its newest checkpoint, in the same MLflow run.
 
-    What comes out is what would have come out had it never stopped; a finished run's outcome comes
-    back as it is. Raises `InputError` when there is no run in the folder, it is still running, or
-    the data is not what it was.
+    The result is what it would have been without the break; a finished run's comes back as it is.
+    Raises `InputError` when there is no run in the folder, it is still running, or the data is not
+    what it was.
     """
-    with sigterm_interrupts() as check:
-        folder = folder.absolute()
-        config = folders.config_of(folder)
-        if not is_abandoned(folder):
-            raise InputError(f"resume={folder}: this run is still running; wait for it or end it")
-        began = _journal(folder)
-        if began.status == "FINISHED":
-            outcome = _outcome(folder)
-            logger.info(f"finished already: {outcome.title}")
-            return outcome
-        data = datasets.load(config.data)
+    with sigterm_interrupts() as check_interrupt:
+        path = path.absolute()
+        folder = RunFolder(path)
+        config = folder.config()
+        if not is_orphaned(path):
+            raise InputError(f"resume={path}: this run is still running; wait for it or end it")
+        journal = _journal(path)
+        if journal.status == "FINISHED":
+            result = _result(folder)
+            logger.info(f"finished already: {result.title}")
+            return result
+        data = load_dataset(config.data)
         fingerprint = provenance.fingerprint(scientific(config), data.digest)
-        if began.opening:
-            _refuse_changes(began, began.opening, config, data, folder)
-            if began.opening.tags.get(recorded.FINGERPRINT) != fingerprint:
+        if journal.opening:
+            _refuse_changes(journal, journal.opening, config, data, path)
+            if journal.opening.tags.get(FINGERPRINT_TAG) != fingerprint:
                 logger.warning("this package has changed since the run began; so may its result")
-        config = _with_password(config, folder)
+        config = _with_password(config, path)
         if config.tracking.enabled:
-            store.knock(config.tracking)
-        asked = folder / experiment.OVERRIDES
-        overrides = asked.read_text().splitlines() if asked.exists() else []
-        tags = experiment.tags_of(data, provenance.commit(), overrides)
-        tags[recorded.FINGERPRINT] = fingerprint
-        return experiment.run_in(folder, config, data, tags, check, None)
+            store.check_reachable(config.tracking)
+        tags = run_tags(data, provenance.commit(), folder.overrides(), fingerprint)
+        return run_in(folder, config, data, tags, check_interrupt)
 
 
 def _refuse_changes(
-    began: Journal, opening: Opening, config: Config, data: Dataset, folder: Path
+    journal: Journal, opening: Opening, config: Config, data: Dataset, path: Path
 ) -> None:
     if opening.tags.get("data.digest") != data.digest:
         raise InputError(
-            f"resume={folder}: the run began with other data than {data.source}; "
+            f"resume={path}: the run began with other data than {data.source}; "
             "put MNIST_PATH back to what it was"
         )
-    if began.params and began.params != flatten(public(config)):
+    if journal.params and journal.params != flatten(public(config)):
         raise InputError(
-            f"resume={folder}: {folders.CONFIG} is not what the run began with; "
+            f"resume={path}: {layout.CONFIG} is not what the run began with; "
             "put it back, or begin a new run"
         )
 
 
-def _with_password(config: Config, folder: Path) -> Config:
+def _with_password(config: Config, path: Path) -> Config:
     """The config with a store's URI that can be used: the recorded one has no password."""
     recorded_uri = config.tracking.uri
-    if not recorded_uri or BLOTTED not in recorded_uri:
+    if not recorded_uri or REDACTED not in recorded_uri:
         return config
     if store.ENVIRONMENT not in os.environ:
         raise InputError(
-            f"resume={folder}: the password of {recorded_uri} is not recorded; set "
+            f"resume={path}: the password of {recorded_uri} is not recorded; set "
             f"{store.ENVIRONMENT} to the whole URI"
         )
     return config.model_copy(update={"tracking": config.tracking.model_copy(update={"uri": None})})
 
 
-def _outcome(folder: Path) -> Outcome:
+def _result(folder: RunFolder) -> RunResult:
     try:
-        return Outcome.load(folder)
+        return folder.result()
     except (OSError, TypeError, ValueError) as error:
         raise InputError(
-            f"resume={folder}: this run is finished, but {OUTCOME} cannot be read ({error}); look "
-            "for the run in MLflow"
+            f"resume={folder.path}: this run is finished, but {layout.RESULT} cannot be read "
+            f"({error}); look for the run in MLflow"
         ) from error
 
 
-def _journal(folder: Path) -> Journal:
+def _journal(path: Path) -> Journal:
     try:
-        return Journal(folder)
+        return Journal(path)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"resume={folder}: {JOURNAL} cannot be read ({error}); begin a new run"
+            f"resume={path}: {layout.JOURNAL} cannot be read ({error}); begin a new run"
         ) from error

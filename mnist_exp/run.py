@@ -18,22 +18,24 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_exp.config.compose import CONF, parse, refuse_lists, refuse_typed_lists
 from mnist_exp.config.messages import explain, is_refusal, made_by_hydra
-from mnist_exp.config.schema import keys
-from mnist_exp.core.console import FULL_ERROR, leave, prepare_process
+from mnist_exp.config.schema import Config, keys
+from mnist_exp.core.console import FULL_ERROR, exit_with, prepare_process, quiet_stderr
 from mnist_exp.core.errors import DivergedError, InputError, PrunedError, StorageError, SweepError
+from mnist_exp.core.files import remove_empty, unusable
 from mnist_exp.core.signals import Terminated, ends_with_sweep
-from mnist_exp.runs.folder import remove_empty, unusable
-from mnist_exp.sweeps.pruning import Trial
+from mnist_exp.sweeps.pruning import PruningReporter
 
 if TYPE_CHECKING:
-    from mnist_exp.runs.result import Outcome
+    from keras.callbacks import Callback
+
+    from mnist_exp.runs.result import RunResult
 
 logger = logging.getLogger("mnist_exp.run")  # not __main__
-finished: "list[Outcome]" = []  # of this process, sweeps left out: they have workers to see to
+finished: "list[RunResult]" = []  # of this process, sweeps left out: they have workers to see to
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def job(values: DictConfig) -> "Outcome":
+def job(values: DictConfig) -> "RunResult":
     """One experiment from its composed config."""
     context = HydraConfig.get()
     os.chdir(context.runtime.cwd)  # hydra.job.chdir would take mlflow.db and relative paths along
@@ -70,32 +72,33 @@ def sentences(empty_folder: Path | None = None) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        leave(2, str(error), error)
+        exit_with(2, str(error), error)
     except (DivergedError, StorageError, SweepError) as error:
-        leave(1, str(error), error)
+        exit_with(1, str(error), error)
     except Terminated as error:
-        leave(143, "terminated; what was finished is kept", error)
+        exit_with(143, "terminated; what was finished is kept", error)
     except KeyboardInterrupt as error:
-        leave(130, "interrupted; what was finished is kept", error)
+        exit_with(130, "interrupted; what was finished is kept", error)
     except Exception as error:
         if is_refusal(error):
-            leave(2, explain(error, keys()), error)
+            exit_with(2, explain(error, keys()), error)
         if isinstance(error, OSError) and made_by_hydra(error):  # a run folder, before our part
-            leave(2, unusable(error, "hydra.run.dir=... or hydra.sweep.dir"), error)
+            exit_with(2, unusable(error, "hydra.run.dir=... or hydra.sweep.dir"), error)
         raise
     finally:
         if empty_folder is not None:
             remove_empty(empty_folder)
 
 
-def _run(values: DictConfig, folder: Path, overrides: list[str]) -> "Outcome":
+def _run(values: DictConfig, folder: Path, overrides: list[str]) -> "RunResult":
     config = parse(values)
     from mnist_exp.experiment import run_experiment  # heavy, so after the config proved valid
 
-    return run_experiment(config, folder=folder, overrides=overrides, trial=_trial())
+    callbacks = _callbacks(config)
+    return run_experiment(config, folder=folder, overrides=overrides, callbacks=callbacks)
 
 
-def _resume(values: DictConfig, overrides: list[str]) -> "Outcome":
+def _resume(values: DictConfig, overrides: list[str]) -> "RunResult":
     if len(overrides) > 1:
         raise InputError(
             "resume: the run goes on as its record says, so it stands alone; without "
@@ -108,22 +111,25 @@ def _resume(values: DictConfig, overrides: list[str]) -> "Outcome":
 
     if Path(reference).exists():
         return resume_experiment(Path(reference))
-    from mnist_exp.runs import find as runs
+    from mnist_exp.runs.find import find_resumable, store_config
 
-    where = runs.tracking(values.tracking.experiment, values.tracking.uri)
-    return resume_experiment(Path(runs.to_resume(reference, where).folder))
+    where = store_config(values.tracking.experiment, values.tracking.uri)
+    return resume_experiment(Path(find_resumable(reference, where).folder))
 
 
-def _trial() -> Trial | None:
-    """The trial that this job is, if a search launched it."""
+def _callbacks(config: Config) -> "list[Callback]":
+    """The callback that reports to the study, if a search launched this job."""
     sweeper = HydraConfig.get().sweeper
     if not sweeper.get("trial"):
-        return None
+        return []
+    with quiet_stderr():  # TensorFlow greets every import with a page of hints
+        from keras.callbacks import LambdaCallback
     study, _, number = sweeper.trial.rpartition("/")
-    return Trial(sweeper.storage, study, int(number))
+    reporter = PruningReporter(sweeper.storage, study, int(number), config.train.epochs)
+    return [LambdaCallback(on_epoch_end=reporter.report)]
 
 
-def _sweep_job(values: DictConfig, folder: Path, overrides: list[str]) -> "Outcome":
+def _sweep_job(values: DictConfig, folder: Path, overrides: list[str]) -> "RunResult":
     """As `_run`, in a sweep that hears of every error and goes on."""
     prepare_process()  # a worker has no console yet
     number = HydraConfig.get().sweep.subdir  # not job.num: finished jobs are not launched
@@ -141,7 +147,7 @@ def _sweep_job(values: DictConfig, folder: Path, overrides: list[str]) -> "Outco
         raise RuntimeError(f"the job called sys.exit({error.code})") from error
 
 
-def _say_where(outcome: "Outcome") -> None:
+def _say_where(outcome: "RunResult") -> None:
     folder = outcome.folder
     if folder.is_relative_to(Path.cwd()):
         folder = folder.relative_to(Path.cwd())

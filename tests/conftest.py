@@ -19,21 +19,21 @@ import pytest
 from support import Command, tiny
 
 from mnist_exp.config.compose import compose
-from mnist_exp.data.dataset import Dataset, load
+from mnist_exp.data.dataset import Dataset, load_dataset
 from mnist_exp.experiment import run_experiment
-from mnist_exp.runs.result import Outcome
+from mnist_exp.runs.result import RunResult
 
 
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
     """The 5,000 bundled digits: 3,600 to train on, 400 to validate, 1,000 to test."""
-    return load(compose(["data=mnist5k"]).data)
+    return load_dataset(compose(["data=mnist5k"]).data)
 
 
 @pytest.fixture(scope="session")
 def few_digits() -> Dataset:
     """200 of them, a tenth for validation: enough to take a step."""
-    return load(compose(["data=mnist5k", "data.limit=200"]).data)
+    return load_dataset(compose(["data=mnist5k", "data.limit=200"]).data)
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +43,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Outcome]]:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, RunResult]]:
     """The URI of a store with two models of two seeds each, tiny ones, and what they came to."""
     folder = tmp_path_factory.mktemp("recorded")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
@@ -58,8 +58,8 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, 
 
 @pytest.fixture
 def recorded(
-    made_once: tuple[str, dict[str, Outcome]], monkeypatch: pytest.MonkeyPatch
-) -> dict[str, Outcome]:
+    made_once: tuple[str, dict[str, RunResult]], monkeypatch: pytest.MonkeyPatch
+) -> dict[str, RunResult]:
     """These outcomes by the names of their runs; MLFLOW_TRACKING_URI points at the store."""
     uri, outcomes = made_once
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)

@@ -25,13 +25,29 @@ def figures(folder: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if "seconds" not in k} for row in rows]
 
 
+def prepare(config: Config, data: Dataset) -> Any:
+    """The loop that trains the config's model."""
+    from mnist_exp.training.auto import resolve_auto
+    from mnist_exp.training.fit import prepare
+
+    settings = resolve_auto(config.train, config.model)
+    return prepare(config.model, config.optimizer, settings, data, seed=config.seed)
+
+
+def train(loop: Any, config: Config, **more: Any) -> Any:
+    """The history of the loop's model, trained as the config says."""
+    from mnist_exp.training.fit import fit
+
+    parts = config.train, config.schedule, config.augment
+    return fit(loop, *parts, seed=config.seed, **more)
+
+
 def fit(config: Config, data: Dataset, callbacks: Any = ()) -> tuple[Any, Any]:
     """The model of the config, trained as it says, and its history."""
-    from mnist_exp.models import families as models
-    from mnist_exp.training import fit as training
+    from mnist_exp.models.convert import to_stock_keras
 
-    loop = training.prepare(config, data)
-    history = training.fit(loop, config, callbacks)
-    model = models.stock(loop.model)  # the loop's own is the next call's
+    loop = prepare(config, data)
+    history = train(loop, config, callbacks=callbacks)
+    model = to_stock_keras(loop.model)  # the loop's own is the next call's
     model.optimizer = loop.optimizer
     return model, history

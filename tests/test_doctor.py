@@ -9,10 +9,12 @@ from support import Command
 
 from mnist_exp import doctor as checkup
 from mnist_exp.core import hardware
+from mnist_exp.core.layout import JOURNAL
 from mnist_exp.data import dataset as data
-from mnist_exp.experiment import Outcome
-from mnist_exp.tracking.journal import JOURNAL, Journal, Opening
-from mnist_exp.tracking.mlflow_backend import RECORD
+from mnist_exp.experiment import RunResult
+from mnist_exp.tracking.events import Opening
+from mnist_exp.tracking.journal import Journal
+from mnist_exp.tracking.mlflow_backend import JOURNAL_TAG
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +87,7 @@ def test_what_is_wrong_is_told(
 
 
 def test_a_dead_run_is_told_of_and_closed_when_asked(
-    command: Command, recorded: dict[str, Outcome], here: Path
+    command: Command, recorded: dict[str, RunResult], here: Path
 ) -> None:
     client = mlflow.MlflowClient(mlflow.get_tracking_uri())
     experiment = client.get_experiment_by_name("mnist").experiment_id
@@ -109,7 +111,7 @@ def test_a_dead_run_is_told_of_and_closed_when_asked(
 
 
 def test_a_run_whose_folder_is_gone_is_closed_when_asked(
-    command: Command, recorded: dict[str, Outcome], here: Path
+    command: Command, recorded: dict[str, RunResult], here: Path
 ) -> None:
     client = mlflow.MlflowClient(mlflow.get_tracking_uri())
     experiment = client.get_experiment_by_name("mnist").experiment_id
@@ -125,7 +127,7 @@ def test_a_run_whose_folder_is_gone_is_closed_when_asked(
 def test_a_run_that_is_not_published_is_told_of(command: Command, here: Path) -> None:
     folder = here / "outputs/a"
     folder.mkdir(parents=True)
-    Journal(folder).begin(Opening("sqlite:///mlflow.db", "mnist", "a", {RECORD: "a"}, 1))
+    Journal(folder).begin(Opening("sqlite:///mlflow.db", "mnist", "a", {JOURNAL_TAG: "a"}, 1))
     code, out, _ = command("doctor")
     assert code == 1
     told = "1 not published whole, such as outputs/a: python -m mnist_exp sync outputs"
@@ -140,7 +142,7 @@ def test_sync_goes_on_after_a_damaged_record(command: Command, here: Path) -> No
     for name in ("a", "b"):
         (here / "outputs" / name).mkdir(parents=True)
     (here / "outputs/a" / JOURNAL).write_text("damaged\n")
-    opening = Opening(f"sqlite:///{here}/mlflow.db", "mnist", "b", {RECORD: "b"}, 1)
+    opening = Opening(f"sqlite:///{here}/mlflow.db", "mnist", "b", {JOURNAL_TAG: "b"}, 1)
     Journal(here / "outputs/b").begin(opening)
     code, out, _ = command("sync", "outputs", "outputs/b")
     assert code == 1

@@ -10,6 +10,7 @@ import keras
 import mlflow
 import numpy as np
 import pytest
+from keras.callbacks import LambdaCallback
 from matplotlib.figure import Figure
 from support import fit, tiny
 
@@ -17,11 +18,12 @@ from mnist_exp import experiment, plots, run_experiment
 from mnist_exp.core.errors import DivergedError, InputError
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation import metrics as evaluation
-from mnist_exp.models import families as models
-from mnist_exp.runs import report
-from mnist_exp.runs.result import Outcome
-from mnist_exp.tracking.mlflow_backend import MlflowRun
-from mnist_exp.training import callbacks as progress
+from mnist_exp.models.forward import timed_scores
+from mnist_exp.core.layout import INTERRUPTED_MODEL
+from mnist_exp.runs.folder import RunFolder
+from mnist_exp.runs.report import write_figures
+from mnist_exp.runs.result import RunResult
+from mnist_exp.tracking.mlflow_backend import MlflowBackend
 
 FIGURES = {
     "learning_curves",
@@ -47,7 +49,7 @@ MODEL_METRICS = {"model/parameters", "model/bytes", "model/images_per_second"}
 
 
 @pytest.fixture(scope="module")
-def outcome(store: str, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+def outcome(store: str, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     config = tiny(
         f"tracking.uri={store}",
         "train.epochs=2",
@@ -58,7 +60,7 @@ def outcome(store: str, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return run_experiment(config, folder=folder, overrides=["train.epochs=2", secret])
 
 
-def test_the_folder_tells_everything(outcome: Outcome) -> None:
+def test_the_folder_tells_everything(outcome: RunResult) -> None:
     assert {path.name for path in outcome.folder.iterdir()} - {"code.diff"} == {
         "config.yaml",
         "record.jsonl",
@@ -93,16 +95,16 @@ def test_the_curves_are_told_which_epoch_was_kept(
         plots, "learning_curves", lambda *arguments: told.append(arguments[-1]) or Figure()
     )
     model, history = fit(tiny("train.epochs=2", "train.patience=1"), few_digits)
-    answers, _ = models.timed_scores(model, few_digits.test_images)
+    answers, _ = timed_scores(model, few_digits.test_images)
     said = evaluation.from_scores(few_digits.test_labels, answers, "softmax")
-    report.write_figures(
+    write_figures(
         tmp_path / "figures", "title", few_digits, history.epochs, said, history.best_epoch
     )
     assert told == [history.best_epoch]
     assert told != [None]
 
 
-def test_the_score_is_that_of_the_stored_predictions(outcome: Outcome) -> None:
+def test_the_score_is_that_of_the_stored_predictions(outcome: RunResult) -> None:
     stored = np.load(outcome.folder / "predictions.npz")
     assert stored["probabilities"].shape == (1000, 10)
     accuracy = (stored["probabilities"].argmax(1) == stored["labels"]).mean()
@@ -120,13 +122,13 @@ def test_the_score_is_that_of_the_stored_predictions(outcome: Outcome) -> None:
     assert float(outcome) == metrics["val/accuracy"]
 
 
-def test_every_saved_model_says_the_same(outcome: Outcome) -> None:
+def test_every_saved_model_says_the_same(outcome: RunResult) -> None:
     import tensorflow as tf
 
     from mnist_exp.config.compose import compose
-    from mnist_exp.data.dataset import load
+    from mnist_exp.data.dataset import load_dataset
 
-    images = load(compose(["data=mnist5k"]).data).test_images
+    images = load_dataset(compose(["data=mnist5k"]).data).test_images
     expected = np.load(outcome.folder / "predictions.npz")["probabilities"]
     for name in ("model.keras", "model.h5"):
         loaded = keras.models.load_model(outcome.folder / name)
@@ -135,7 +137,7 @@ def test_every_saved_model_says_the_same(outcome: Outcome) -> None:
     assert served.serve(images).numpy() == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_record_says_what_the_folder_says(outcome: Outcome, store: str) -> None:
+def test_the_record_says_what_the_folder_says(outcome: RunResult, store: str) -> None:
     client = mlflow.MlflowClient(store)
     run = client.get_run(outcome.run_id)
     assert run.info.status == "FINISHED"
@@ -156,7 +158,7 @@ def test_the_record_says_what_the_folder_says(outcome: Outcome, store: str) -> N
     assert not {"model.keras", "model.h5", "saved_model"} & published
 
 
-def test_tables_count_every_test_image(outcome: Outcome) -> None:
+def test_tables_count_every_test_image(outcome: RunResult) -> None:
     confusion = list(csv.reader((outcome.folder / "tables" / "confusion.csv").open()))[1:]
     assert sum(int(cell) for row in confusion for cell in row[1:]) == 1000
     per_class = list(csv.DictReader((outcome.folder / "tables" / "per_class.csv").open()))
@@ -225,23 +227,21 @@ def test_a_diverged_run_is_failed_and_keeps_its_log(store: str, tmp_path: Path) 
 @pytest.mark.parametrize("name", ["dropout", "cnn"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_keeps_what_it_has(
-    store: str, tmp_path: Path, name: str, number: int, monkeypatch: pytest.MonkeyPatch
+    store: str, tmp_path: Path, name: str, number: int
 ) -> None:
     """The signal comes from within the third epoch, as it would from outside."""
-    real = progress.EpochFile.on_epoch_end
 
-    def strike(self: progress.EpochFile, epoch: int, logs: dict[str, float]) -> None:
-        real(self, epoch, logs)
+    def strike(epoch: int, logs: dict[str, float]) -> None:
         if epoch == 1:
             threading.Thread(target=lambda: signal.raise_signal(number)).start()
 
-    monkeypatch.setattr(progress.EpochFile, "on_epoch_end", strike)
     config = tiny(f"tracking.uri={store}", f"model={name}", "train.epochs=100000")
+    callbacks = [LambdaCallback(on_epoch_end=strike)]
     with pytest.raises(KeyboardInterrupt):
-        run_experiment(config, folder=tmp_path / "run")
+        run_experiment(config, folder=tmp_path / "run", callbacks=callbacks)
     rows = list(csv.DictReader((tmp_path / "run" / "history.csv").open()))
     assert len(rows) >= 2
-    keras.models.load_model(tmp_path / "run" / experiment.INTERRUPTED)
+    keras.models.load_model(tmp_path / "run" / INTERRUPTED_MODEL)
     client = mlflow.MlflowClient(store)
     (latest,) = client.search_runs(
         [client.get_experiment_by_name("mnist").experiment_id], max_results=1
@@ -250,7 +250,7 @@ def test_an_interrupted_run_keeps_what_it_has(
     assert latest.data.metrics["train/loss"] in [float(row["train/loss"]) for row in rows]
 
 
-@pytest.mark.parametrize("moment", ["models.timed_scores", "plots.confusion_matrix"])
+@pytest.mark.parametrize("moment", ["models.forward.timed_scores", "plots.confusion_matrix"])
 def test_a_signal_after_training_ends_the_run_too(
     store: str, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,16 +271,16 @@ def test_a_signal_after_training_ends_the_run_too(
 def test_a_signal_while_a_finished_run_is_published_comes_after_that(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = MlflowRun.close
+    real = MlflowBackend.close
 
-    def strike(self: MlflowRun, status: str, at: float) -> None:
+    def strike(self: MlflowBackend, status: str, at: float) -> None:
         signal.raise_signal(signal.SIGTERM)
         real(self, status, at)
 
-    monkeypatch.setattr(MlflowRun, "close", strike)
+    monkeypatch.setattr(MlflowBackend, "close", strike)
     with pytest.raises(KeyboardInterrupt):
         run_experiment(tiny(f"tracking.uri={store}"), folder=tmp_path / "run")
-    outcome = Outcome.load(tmp_path / "run")
+    outcome = RunFolder(tmp_path / "run").result()
     assert mlflow.MlflowClient(store).get_run(outcome.run_id).info.status == "FINISHED"
 
 
@@ -295,15 +295,15 @@ def test_an_epoch_that_mlflow_did_not_hear_of_is_told_later(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("WARNING", "mnist_exp")
-    real, calls = MlflowRun.log_metrics, []
+    real, calls = MlflowBackend.log_metrics, []
 
-    def out_of_order(self: MlflowRun, metrics: dict, step: int, at: float) -> None:
+    def out_of_order(self: MlflowBackend, metrics: dict, step: int, at: float) -> None:
         calls.append(step)
         if len(calls) == 2:
             raise OSError("no route to host")
         real(self, metrics, step, at)
 
-    monkeypatch.setattr(MlflowRun, "log_metrics", out_of_order)
+    monkeypatch.setattr(MlflowBackend, "log_metrics", out_of_order)
     outcome = run_experiment(
         tiny(f"tracking.uri={store}", "train.epochs=4"), folder=tmp_path / "run"
     )
@@ -350,7 +350,7 @@ def test_restored_weights_have_the_last_word(store: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_that_a_library_turned_into_an_error_is_still_one(
-    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    store: str, tmp_path: Path, number: int
 ) -> None:
     def strike(*_: object, **__: object) -> None:
         try:
@@ -358,12 +358,14 @@ def test_a_signal_that_a_library_turned_into_an_error_is_still_one(
         except KeyboardInterrupt:
             raise RuntimeError("something native was interrupted") from None
 
-    monkeypatch.setattr(progress.EpochFile, "on_epoch_end", strike)
+    callbacks = [LambdaCallback(on_epoch_end=strike)]
     with pytest.raises(KeyboardInterrupt):
-        run_experiment(tiny(f"tracking.uri={store}"), folder=tmp_path / "run")
+        run_experiment(
+            tiny(f"tracking.uri={store}"), folder=tmp_path / "run", callbacks=callbacks
+        )
     client = mlflow.MlflowClient(store)
     (latest,) = client.search_runs(
         [client.get_experiment_by_name("mnist").experiment_id], max_results=1
     )
     assert latest.info.status == "KILLED"
-    assert (tmp_path / "run" / experiment.INTERRUPTED).exists()
+    assert (tmp_path / "run" / INTERRUPTED_MODEL).exists()

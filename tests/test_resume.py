@@ -14,14 +14,16 @@ from support import figures, tiny
 from mnist_exp.config.schema import Config
 from mnist_exp.core import provenance
 from mnist_exp.core.errors import InputError
-from mnist_exp.core.locks import held
-from mnist_exp.data import dataset as datasets
+from mnist_exp.core.layout import JOURNAL
+from mnist_exp.core.locks import run_lock
+from mnist_exp import resume
+from mnist_exp.data.dataset import load_dataset
 from mnist_exp.experiment import run_experiment
 from mnist_exp.resume import resume_experiment
-from mnist_exp.runs import find as runs
-from mnist_exp.runs.result import Outcome
+from mnist_exp.runs.find import find_resumable, store_config
+from mnist_exp.runs.result import RunResult
 from mnist_exp.tracking import store as store_room
-from mnist_exp.tracking.journal import JOURNAL, Journal
+from mnist_exp.tracking.journal import Journal
 from mnist_exp.training import callbacks as progress
 from mnist_exp.training.checkpoints import dump, read
 
@@ -145,12 +147,12 @@ def test_a_run_is_found_by_the_beginning_of_its_id_and_after_a_move(
 ) -> None:
     run_id = Journal(broken).run_id
     broken.rename(tmp_path / "moved")
-    where = runs.tracking(uri=store)  # of another experiment
-    assert runs.to_resume(run_id[:12], where).folder == str(broken)
+    where = store_config(uri=store)  # of another experiment
+    assert find_resumable(run_id[:12], where).folder == str(broken)
     resume_experiment(tmp_path / "moved")
-    assert runs.to_resume(run_id, where).folder == str(tmp_path / "moved")
+    assert find_resumable(run_id, where).folder == str(tmp_path / "moved")
     with pytest.raises(InputError, match=r"resume=zzzz: expected the folder of a run or the id"):
-        runs.to_resume("zzzz", where)
+        find_resumable("zzzz", where)
 
 
 def test_what_is_not_needed_to_go_on_may_be_gone(broken: Path) -> None:
@@ -159,7 +161,7 @@ def test_what_is_not_needed_to_go_on_may_be_gone(broken: Path) -> None:
     assert resume_experiment(broken).run_id
 
 
-def test_a_finished_run_gives_its_outcome(recorded: dict[str, Outcome]) -> None:
+def test_a_finished_run_gives_its_outcome(recorded: dict[str, RunResult]) -> None:
     known = recorded["dense128-seed0"]
     outcome = resume_experiment(known.folder)
     assert outcome == known
@@ -168,7 +170,7 @@ def test_a_finished_run_gives_its_outcome(recorded: dict[str, Outcome]) -> None:
 def test_what_cannot_go_on_is_refused(tmp_path: Path, broken: Path) -> None:
     with pytest.raises(InputError, match=r"resume=.*: expected the folder of a run, with its conf"):
         resume_experiment(tmp_path)
-    with held(broken), pytest.raises(InputError, match="is still running"):
+    with run_lock(broken), pytest.raises(InputError, match="is still running"):
         resume_experiment(broken)
     text = (broken / "config.yaml").read_text()
     (broken / "config.yaml").write_text(text.replace("limit: 200", "limit: 210"))
@@ -183,7 +185,7 @@ def test_a_store_that_cannot_be_used_is_refused_before_anything_is_trained(
         raise InputError("no answer")
 
     before = (broken / JOURNAL).read_bytes()
-    monkeypatch.setattr(store_room, "knock", refuse)
+    monkeypatch.setattr(store_room, "check_reachable", refuse)
     with pytest.raises(InputError, match="no answer"):
         resume_experiment(broken)
     assert (broken / JOURNAL).read_bytes() == before
@@ -202,8 +204,8 @@ def test_checkpoints_of_another_model_are_refused(broken: Path) -> None:
 def test_a_run_does_not_go_on_with_other_data(
     broken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = datasets.load
-    monkeypatch.setattr(datasets, "load", lambda config: replace(real(config), digest="other"))
+    other = lambda config: replace(load_dataset(config), digest="other")
+    monkeypatch.setattr(resume, "load_dataset", other)
     with pytest.raises(InputError, match="began with other data than"):
         resume_experiment(broken)
 
@@ -254,4 +256,4 @@ def test_a_run_of_someone_else_is_refused(store: str) -> None:
     number = experiment.experiment_id if experiment else client.create_experiment(name)
     run_id = client.create_run(number).info.run_id
     with pytest.raises(InputError, match="was not made by"):
-        runs.to_resume(run_id, runs.tracking(uri=store))
+        find_resumable(run_id, store_config(uri=store))

@@ -22,7 +22,7 @@ sys.exit(code)
 """
 
 
-def knock(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def call_run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", SPY, *arguments],
         cwd=folder,
@@ -50,7 +50,7 @@ def knock(folder: Path, *arguments: str, **environment: str) -> subprocess.Compl
 def test_questions_are_answered_without_heavy_imports(
     tmp_path: Path, arguments: list[str], words: list[str]
 ) -> None:
-    done = knock(tmp_path, *arguments)
+    done = call_run(tmp_path, *arguments)
     assert done.returncode == 0
     assert all(word in done.stdout for word in words)
     assert "heavy: []" in done.stdout
@@ -103,7 +103,7 @@ def test_questions_are_answered_without_heavy_imports(
 def test_wrong_input_ends_with_a_sentence_and_code_2(
     tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
-    done = knock(tmp_path, *arguments)
+    done = call_run(tmp_path, *arguments)
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
@@ -112,7 +112,7 @@ def test_wrong_input_ends_with_a_sentence_and_code_2(
 
 
 def test_a_traceback_is_there_for_who_asks(tmp_path: Path) -> None:
-    done = knock(tmp_path, "train.epochs=0", HYDRA_FULL_ERROR="1")
+    done = call_run(tmp_path, "train.epochs=0", HYDRA_FULL_ERROR="1")
     assert "Traceback" in done.stderr
     assert "InputError: train.epochs: expected" in done.stderr
 
@@ -120,7 +120,7 @@ def test_a_traceback_is_there_for_who_asks(tmp_path: Path) -> None:
 def test_only_what_hydra_made_is_removed(tmp_path: Path) -> None:
     here = tmp_path / "a" / "b"
     here.mkdir(parents=True)
-    done = knock(here, "hydra.run.dir=x", "train.epochs=0")
+    done = call_run(here, "hydra.run.dir=x", "train.epochs=0")
     assert done.returncode == 2
     assert list(here.iterdir()) == []
     assert here.exists()

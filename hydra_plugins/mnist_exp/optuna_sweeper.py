@@ -55,11 +55,11 @@ class OptunaSweeper(Sweeper):
 
         settings = validate(SearchSettings, self.settings, "hydra.sweeper")
         from mnist_exp.sweeps import search_space as space  # Optuna, which takes a second
-        from mnist_exp.sweeps.optuna_strategy import Search
+        from mnist_exp.sweeps.optuna_strategy import OptunaStrategy
         from mnist_exp.sweeps.sweep import run_sweep
 
         given: Sequence[str] = [*(f"{k}={v}" for k, v in self.params.items()), *arguments]
         overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(list(given))
         assert self.config is not None
-        plan = Search(*space.read(overrides), settings)
+        plan = OptunaStrategy(*space.read(overrides), settings)
         return run_sweep(plan, config=self.config, loader=self.loader, launcher=self.launcher)

@@ -26,7 +26,7 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """The outcome of every job, in order."""
-        from mnist_exp.sweeps.strategy import Grid
+        from mnist_exp.sweeps.strategy import GridStrategy
         from mnist_exp.sweeps.sweep import run_sweep
 
         assert self.hydra_context is not None
@@ -41,7 +41,7 @@ class GridSweeper(BasicSweeper):
         jobs = [tuple(job) for batch in self.split_arguments(overrides, None) for job in batch]
         return run_sweep(
             # once each: a value may be given twice, and a preset's key on the command line, too
-            Grid(list(dict.fromkeys(jobs)), list(dict.fromkeys(keys))),
+            GridStrategy(list(dict.fromkeys(jobs)), list(dict.fromkeys(keys))),
             config=self.config,
             loader=self.hydra_context.config_loader,
             launcher=self.launcher,

@@ -12,7 +12,7 @@ import numpy as np
 from mnist_exp.core.errors import InputError
 from mnist_exp.evaluation import significance
 from mnist_exp.evaluation.metrics import Evaluation
-from mnist_exp.runs.run import RANKED, Run
+from mnist_exp.runs.run import OBJECTIVE, Run
 
 SCORE = "test/accuracy"
 NO_SETTING = ("seed", "save_as", "data.path", "data.fallback")  # nor `tracking.`: say how, not what
@@ -20,7 +20,7 @@ ALPHA = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
+class SeedGroup:
     """Runs of the same settings, which differ in their seed."""
 
     name: str
@@ -76,8 +76,8 @@ class Group:
 class Pair:
     """Two groups side by side, `a` the one with the higher test accuracy."""
 
-    a: Group
-    b: Group
+    a: SeedGroup
+    b: SeedGroup
     difference: float  # of the accuracy, over what both have in common; NaN when nothing is
     p: float  # corrected by Holm over all pairs of the table; NaN when nothing was tested
     n: str  # over how many seeds or images
@@ -105,7 +105,7 @@ class Comparison:
     """Groups with the same test images, the best validation accuracy first, and every pair."""
 
     data: str  # the data set's name
-    groups: Sequence[Group]
+    groups: Sequence[SeedGroup]
     pairs: Sequence[Pair]
     notes: Sequence[str]  # what a reader must know to read the figures rightly
 
@@ -163,7 +163,7 @@ def _compare(runs: Sequence[Run], by: Sequence[str]) -> Comparison:
         key = {k: run.params.get(k, "none") for k in by} if by else chosen
         members.setdefault(tuple(sorted(key.items())), []).append(run)
     names = _names([dict(key) for key in members])
-    groups = [Group(name, found) for name, found in zip(names, members.values(), strict=True)]
+    groups = [SeedGroup(name, found) for name, found in zip(names, members.values(), strict=True)]
     groups.sort(key=_rank)
     return Comparison(
         data=runs[0].tags["data.name"],
@@ -173,9 +173,9 @@ def _compare(runs: Sequence[Run], by: Sequence[str]) -> Comparison:
     )
 
 
-def _rank(group: Group) -> tuple[float, float]:
+def _rank(group: SeedGroup) -> tuple[float, float]:
     """Sorts the best mean validation accuracy first, then what was not validated."""
-    validation, test = group.mean(RANKED), group.mean(SCORE)
+    validation, test = group.mean(OBJECTIVE), group.mean(SCORE)
     return (inf if isnan(validation) else -validation, -test)
 
 
@@ -192,7 +192,7 @@ def _names(keys: Sequence[Mapping[str, str]]) -> list[str]:
     return names
 
 
-def _pair(a: Group, b: Group) -> Pair:
+def _pair(a: SeedGroup, b: SeedGroup) -> Pair:
     """The pair with its own p-value: seeds both have, else the images of two single runs."""
     a, b = sorted((a, b), key=lambda group: -group.mean(SCORE))
     of_a, of_b = a.by_seed(SCORE), b.by_seed(SCORE)
@@ -208,7 +208,10 @@ def _pair(a: Group, b: Group) -> Pair:
         return Pair(a, b, nan, nan, "", f"they share {few}: run both with the same ones")
     one, other = a.runs[0].evaluation(), b.runs[0].evaluation()
     difference = one.accuracy - other.accuracy
-    only_a, only_b = int((one.hits & ~other.hits).sum()), int((other.hits & ~one.hits).sum())
+    only_a, only_b = (
+        int((one.correct & ~other.correct).sum()),
+        int((other.correct & ~one.correct).sum()),
+    )
     p = significance.mcnemar(only_a, only_b)
     if difference < 0:
         a, b, difference = b, a, -difference
@@ -221,7 +224,7 @@ def _corrected(pairs: Sequence[Pair]) -> list[Pair]:
     return [pair if isnan(pair.p) else replace(pair, p=next(corrected)) for pair in pairs]
 
 
-def _notes(groups: Sequence[Group], repeats: int, by: Sequence[str]) -> Iterator[str]:
+def _notes(groups: Sequence[SeedGroup], repeats: int, by: Sequence[str]) -> Iterator[str]:
     runs = [run for group in groups for run in group.runs]
     if any(run.tags["data.name"] == "mnist5k" for run in runs):
         yield "These scores are of the 5,000 bundled digits and do not compare with full MNIST's."

@@ -13,9 +13,9 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from mnist_exp.analysis.comparison import SCORE, Comparison, Group
+from mnist_exp.analysis.comparison import SCORE, Comparison, SeedGroup
 from mnist_exp.data.dataset import LABELS
-from mnist_exp.runs.run import RANKED
+from mnist_exp.runs.run import OBJECTIVE
 
 HEADINGS = (
     "settings", "n", "test %", "best", "95 % range", "val %", "train s", "weights", "img/s",
@@ -184,7 +184,7 @@ def _csv(comparisons: Sequence[Comparison], title: str, pngs: Mapping[str, bytes
                 "best": group.best,
                 "low": low,
                 "high": high,
-                "val_mean": group.mean(RANKED),
+                "val_mean": group.mean(OBJECTIVE),
                 "seconds": group.mean("train/seconds"),
                 "parameters": group.mean("model/parameters"),
                 "images_per_second": group.mean("model/images_per_second"),
@@ -212,7 +212,7 @@ def _rows(found: Comparison) -> Iterator[list[str]]:
     for group in found.groups:
         low, high = group.interval
         spread = f" ± {100 * group.sd:.2f}" if isfinite(group.sd) else ""
-        validation = group.mean(RANKED)
+        validation = group.mean(OBJECTIVE)
         yield [
             group.name,
             str(group.n),
@@ -230,6 +230,6 @@ def _thousands(value: float) -> str:
     return f"{value / 1000:,.0f}k" if value >= 10_000 else f"{value:,.0f}"
 
 
-def _validation_curves(group: Group) -> list[list[float]]:
-    curves = ([epoch.get(RANKED) for epoch in run.history()] for run in group.runs)
+def _validation_curves(group: SeedGroup) -> list[list[float]]:
+    curves = ([epoch.get(OBJECTIVE) for epoch in run.history()] for run in group.runs)
     return [[value for value in curve if value is not None] for curve in curves if any(curve)]

@@ -1,6 +1,5 @@
 """A recorded run made again: its config, its data, its code; and whether it came out the same."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from mnist_exp.config.compose import pinned, scientific
+from mnist_exp.config.serialize import scientific, with_values
 from mnist_exp.core import provenance
 from mnist_exp.core.console import quiet_stderr
 from mnist_exp.core.errors import InputError
+from mnist_exp.core.files import make_folder
+from mnist_exp.core.layout import MODEL
 from mnist_exp.core.provenance import Commit
-from mnist_exp.runs import folder as folders
-from mnist_exp.runs import run as recorded
-from mnist_exp.runs.run import Run
+from mnist_exp.runs.folder import RunFolder
+from mnist_exp.runs.run import FINGERPRINT_TAG, Run
 
 # A process of its own: it may import other code, and threads are counted when TensorFlow starts.
 AGAIN = """
@@ -25,9 +25,14 @@ import sys
 from pathlib import Path
 from omegaconf import OmegaConf
 from mnist_exp import run_experiment
-from mnist_exp.config.compose import parse
-from mnist_exp.core.errors import InputError
-from mnist_exp.core.console import prepare_process
+try:
+    from mnist_exp.config.compose import parse
+    from mnist_exp.core.console import prepare_process
+    from mnist_exp.core.errors import InputError
+except ImportError:  # code from before these packages
+    from mnist_exp.config import parse
+    from mnist_exp.errors import InputError
+    from mnist_exp.terminal import prepare_process
 prepare_process()
 try:
     run_experiment(parse(OmegaConf.load(sys.argv[1])), folder=Path(sys.argv[2]))
@@ -36,7 +41,6 @@ except InputError as error:
 except KeyboardInterrupt:
     sys.exit(130)
 """
-MODEL = "model.keras"
 TIMINGS = ("train/seconds", "train/compile_seconds", "train/epoch_seconds")
 
 
@@ -62,7 +66,7 @@ def reproduce(run: Run, folder: Path) -> Reproduction:
     """Trains the run again, in the folder; raises `InputError` when it cannot be."""
     before = run.history(), run.evaluation(), run.model()  # there must be some
     run.dataset()
-    folder = folders.make(folder.absolute(), "--output")
+    folder = make_folder(folder.absolute(), "--output")
     if any(folder.iterdir()):
         raise InputError(f"--output {folder}: expected an empty folder; give another")
     with tempfile.TemporaryDirectory() as place:
@@ -71,19 +75,19 @@ def reproduce(run: Run, folder: Path) -> Reproduction:
     history, evaluation, model = before
     with quiet_stderr():
         from mnist_exp.core import hardware
-        from mnist_exp.models import families as models
+        from mnist_exp.models.io import load_model
 
-        again = models.load(folder / MODEL, MODEL).get_weights()
+        weights = load_model(folder / MODEL, MODEL).get_weights()
         machine = hardware.describe()
-    now = recorded.evaluation(folder / "predictions.npz")
-    metrics = json.loads((folder / "metrics.json").read_text())
+    again = RunFolder(folder)
+    now, metrics = again.evaluation(), again.metrics()
     scored = {name for name in metrics if name.startswith(("test/", "val/"))} & set(run.metrics)
     return Reproduction(
         folder,
-        weight=_furthest(model.get_weights(), again),
-        probability=_furthest([evaluation.probabilities], [now.probabilities]),
+        weight=_max_abs_difference(model.get_weights(), weights),
+        probability=_max_abs_difference([evaluation.probabilities], [now.probabilities]),
         answers=int((evaluation.predictions != now.predictions).sum()),
-        epoch=_first_other(history, recorded.history(folder / "history.csv")),
+        epoch=_first_other(history, again.history()),
         scores={name: (run.metrics[name], metrics[name]) for name in sorted(scored)},
         reasons=reasons + _changes(run, machine),
     )
@@ -94,7 +98,7 @@ def _code(run: Run, place: Path) -> tuple[Path, list[str]]:
     try:
         digest = run.tags["data.digest"]
         mark = provenance.fingerprint(scientific(run.config()), digest)
-        if run.tags[recorded.FINGERPRINT] == mark:
+        if run.tags[FINGERPRINT_TAG] == mark:
             return provenance.ROOT, []
     except InputError:  # of other code, that had other keys
         pass
@@ -119,7 +123,7 @@ def _train(run: Run, code: Path, config: Path, folder: Path) -> None:
         "train.precision": run.tags["auto.precision"],  # what auto was there
         "train.jit": run.tags["auto.jit"] == "true",
     }
-    config.write_text(pinned(run.file("config.yaml").read_text(encoding="utf-8"), values))
+    config.write_text(with_values(run.file("config.yaml").read_text(encoding="utf-8"), values))
     threads = {"TF_NUM_INTRAOP_THREADS": run.tags["threads"]}
     command = [sys.executable, "-c", AGAIN, str(config), str(folder)]
     done = subprocess.run(
@@ -131,16 +135,16 @@ def _train(run: Run, code: Path, config: Path, folder: Path) -> None:
         raise InputError(f"{run} could not be trained again: see above; choose another with --run")
 
 
-def _furthest(these: list[np.ndarray], those: list[np.ndarray]) -> float:
+def _max_abs_difference(these: list[np.ndarray], those: list[np.ndarray]) -> float:
     """The largest difference; inf for other shapes."""
     if [array.shape for array in these] != [array.shape for array in those]:
         return float("inf")
-    furthest = 0.0
+    max_abs_difference = 0.0
     for one, other in zip(these, those, strict=True):
         same = (one == other) | (np.isnan(one) & np.isnan(other))
         differences = np.nan_to_num(np.abs(one - other), nan=np.inf)
-        furthest = max(furthest, float(differences.max(initial=0, where=~same)))
-    return furthest
+        max_abs_difference = max(max_abs_difference, float(differences.max(initial=0, where=~same)))
+    return max_abs_difference
 
 
 def _first_other(recorded: list[dict[str, float]], now: list[dict[str, float]]) -> int | None:

@@ -10,7 +10,7 @@ from mnist_exp.commands.options import ExperimentOption, StoreOption
 from mnist_exp.core.console import console
 from mnist_exp.core.errors import InputError
 
-FOLDER = "outputs/comparisons/%Y-%m-%d_%H-%M-%S"
+COMPARISONS = "outputs/comparisons/%Y-%m-%d_%H-%M-%S"
 
 
 def compare(
@@ -39,16 +39,16 @@ def compare(
 ) -> None:
     """Say which settings are better, over their seeds, and whether the difference is real."""
     from mnist_exp.analysis import comparison, comparison_report
-    from mnist_exp.runs import find as runs
-    from mnist_exp.runs import folder as folders
-    from mnist_exp.runs import run as recorded
-    from mnist_exp.tracking import open_run as tracking
+    from mnist_exp.core.files import make_folder, write_file
+    from mnist_exp.runs.find import search_runs, store_config
+    from mnist_exp.runs.run import TITLE_TAG
+    from mnist_exp.tracking.open_run import track_run
 
     if output and output.suffix not in comparison_report.FORMATS:
         known = ", ".join(comparison_report.FORMATS)
         raise InputError(f"--output {output}: expected a name ending in {known}")
-    store = runs.tracking(experiment, tracking_uri)
-    found = runs.search(store, where)
+    store = store_config(experiment, tracking_uri)
+    found = search_runs(store, where)
     keys = [key.strip() for key in by.split(",") if key.strip()]
     comparisons = comparison.compare(found, keys)
     for part in comparison_report.tables(comparisons):
@@ -57,19 +57,19 @@ def compare(
         console.print("with figures: --output report.html")
         return
     title = f"{experiment}, compared"
-    folder = folders.make(Path(datetime.now().strftime(FOLDER)), "--output")
+    folder = make_folder(Path(datetime.now().strftime(COMPARISONS)), "--output")
     pngs = comparison_report.pictures(comparisons, title)
     (folder / "figures").mkdir()
     for name, png in pngs.items():
         (folder / "figures" / f"{name}.png").write_bytes(png)
     comparison_report.write(folder / output.name, comparisons, title, pngs)
-    folders.write(output, (folder / output.name).read_bytes(), "--output")
-    with tracking.record(
+    write_file(output, (folder / output.name).read_bytes(), "--output")
+    with track_run(
         store,
         name=title,
         folder=folder,
         params={"where": where, "by": by, "runs": len(found)},
-        tags={recorded.TITLE: comparison_report.verdicts(comparisons)},
+        tags={TITLE_TAG: comparison_report.verdicts(comparisons)},
         files=[output.name, "figures"],
     ):
         pass  # all is in the folder and only has to be published

@@ -17,10 +17,10 @@ def doctor(
     """Examine versions, data, disk, store and hardware; exit code 1 if something needs doing."""
     with quiet_stderr():
         from mnist_exp import doctor as checkup
-        from mnist_exp.runs import find as runs
+        from mnist_exp.runs.find import store_config
 
         needs_doing = False
-        for finding in checkup.examine(runs.tracking(uri=tracking_uri), close=close):
+        for finding in checkup.examine(store_config(uri=tracking_uri), close=close):
             mark = "!" if finding.needs_doing else " "
             console.print(f"{mark} {finding.subject:<11} {finding.text}", markup=False)
             needs_doing |= finding.needs_doing

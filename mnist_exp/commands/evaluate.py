@@ -13,7 +13,7 @@ from mnist_exp.core.errors import InputError
 if TYPE_CHECKING:
     from mnist_exp.data.dataset import Dataset
     from mnist_exp.evaluation.metrics import Evaluation
-    from mnist_exp.inference.predictor import Classifier
+    from mnist_exp.inference.predictor import Predictor
     from mnist_exp.runs.run import Run
 
 
@@ -40,17 +40,17 @@ def evaluate(
 
     The exit code is 1 when a figure is not exactly the recorded one.
     """
-    from mnist_exp.inference.predictor import Classifier
-    from mnist_exp.runs import find as runs
+    from mnist_exp.inference.predictor import Predictor
+    from mnist_exp.runs.find import find_run
 
-    found = runs.find_run(run, experiment, tracking_uri)
+    found = find_run(run, experiment, tracking_uri)
     images = found.dataset(data)
     if images.is_bundled and found.tags["data.name"] == "mnist":
         raise InputError(
             f"--data {data}: {found} was trained on full MNIST, and the bundled digits are among "
             "its training images; leave --data out"
         )
-    classifier = Classifier(found)
+    classifier = Predictor(found)
     scored = classifier.evaluate(images.test_images, images.test_labels)
     _say(found, images, scored)
     same = bool(data) or _against_record(found, scored)
@@ -84,12 +84,12 @@ def _against_record(run: "Run", scored: "Evaluation") -> bool:
     now, before = scored.metrics(), run.metrics
     rows = [[name, f"{before[name]:.6g}", f"{value:.6g}"] for name, value in now.items()]
     console.print(table(["", "recorded", "now"], rows))
-    furthest = float(abs(scored.probabilities - stored.probabilities).max())
-    if furthest == 0 and all(before[name] == value for name, value in now.items()):
+    max_abs_difference = float(abs(scored.probabilities - stored.probabilities).max())
+    if max_abs_difference == 0 and all(before[name] == value for name, value in now.items()):
         console.print("all figures and every probability are exactly those recorded")
         return True
     console.print(
-        f"not exactly as recorded: a probability differs by up to {furthest:.2g}, and "
+        f"not exactly as recorded: a probability differs by up to {max_abs_difference:.2g}, and "
         f"{int((scored.predictions != stored.predictions).sum())} answers of {scored.n:,}; it was "
         f"recorded on {run.tags.get('cpu')} with {run.tags.get('threads')} threads, and another "
         "machine or thread count rounds otherwise"
@@ -98,14 +98,14 @@ def _against_record(run: "Run", scored: "Evaluation") -> bool:
 
 
 def _under_corruptions(
-    classifier: "Classifier", images: "Dataset", clean: "Evaluation", folder: Path
+    classifier: "Predictor", images: "Dataset", clean: "Evaluation", folder: Path
 ) -> None:
     """The table of all corruptions, printed and written, and a picture of them."""
     from mnist_exp import plots
+    from mnist_exp.core.files import make_folder
     from mnist_exp.evaluation.corruptions import CORRUPTIONS, corrupt
-    from mnist_exp.runs import folder as folders
 
-    folders.make(folder, "--output")
+    make_folder(folder, "--output")
     labels, samples = images.test_labels, [images.test_images]
     rows, captions = [], [f"as they are: {100 * clean.accuracy:.2f} %"]
     for kind in CORRUPTIONS:

@@ -34,19 +34,19 @@ def export(
     tracking_uri: StoreOption = None,
 ) -> None:
     """Write a run's model in other formats, each loaded again and held against the original."""
-    from mnist_exp.inference.predictor import Classifier
-    from mnist_exp.runs import find as runs
-    from mnist_exp.runs import folder as folders
+    from mnist_exp.core.files import make_folder
+    from mnist_exp.inference.predictor import Predictor
+    from mnist_exp.runs.find import find_run
 
-    found = runs.find_run(run, experiment, tracking_uri)
+    found = find_run(run, experiment, tracking_uri)
     images = found.dataset().test_images
-    classifier = Classifier(found)
+    classifier = Predictor(found)
     with quiet_stderr():
         from mnist_exp.deployment import export as exports
 
     kinds = kinds or [Kind.KERAS]
     exports.refuse_missing_tools(kinds)
-    folder = folders.make(output or Path("outputs/exports") / found.run_id[:8], "--output")
+    folder = make_folder(output or Path("outputs/exports") / found.run_id[:8], "--output")
     rows = []
     for kind in kinds:
         with quiet_stderr():
@@ -57,7 +57,7 @@ def export(
                 done.name,
                 f"{done.bytes / 1000:,.0f} kB",
                 f"{done.images_per_second:,.0f}",
-                f"{done.furthest:.1g}",
+                f"{done.max_abs_difference:.1g}",
                 str(done.changed),
             ]
         )

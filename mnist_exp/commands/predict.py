@@ -19,7 +19,7 @@ from mnist_exp.core.console import console, errors, table
 from mnist_exp.core.errors import InputError
 
 if TYPE_CHECKING:
-    from mnist_exp.inference.predictor import Answer
+    from mnist_exp.inference.predictor import Prediction
 
 STDIN = "-"
 SHOWN = 200
@@ -47,14 +47,14 @@ def predict(
 
     The exit code is 2 when a file is no picture; the others are read all the same.
     """
+    from mnist_exp.core.files import write_file
     from mnist_exp.pictures import preprocess as images
     from mnist_exp.pictures.preprocess import Reading
-    from mnist_exp.runs import find as runs
-    from mnist_exp.runs import folder as folders
+    from mnist_exp.runs.find import find_run
 
     if show and (show.suffix != ".png" or show.is_dir()):
         raise InputError(f"--show {show}: expected the name of a file, ending in .png")
-    found = runs.find_run(run, experiment, tracking_uri)
+    found = find_run(run, experiment, tracking_uri)
     names, readings, refused = _names(pictures), [], []
     for name in track(names, "reading", console=errors, transient=True, disable=len(names) < 50):
         try:
@@ -65,12 +65,12 @@ def predict(
     if len(refused) == len(names) and not as_json:
         raise InputError("\n".join(map(str, refused)))
 
-    from mnist_exp.inference.predictor import Classifier, answers
+    from mnist_exp.inference.predictor import Predictor, predictions
 
     seen = [reading.pixels for reading in readings if reading.pixels is not None]
     nothing = np.empty((0, 10), np.float32)
-    shares = Classifier(found).probabilities(np.stack(seen)) if seen else nothing
-    told = answers(names, readings, shares)
+    shares = Predictor(found).probabilities(np.stack(seen)) if seen else nothing
+    told = predictions(names, readings, shares)
     if as_json:
         typer.echo(json.dumps([asdict(answer) for answer in told], indent=2))
     else:
@@ -89,7 +89,7 @@ def predict(
         title = f"Read by {found}" + (f", the first {SHOWN} of {len(of)}" if of[SHOWN:] else "")
         figure = plots.pictures_seen(np.stack(seen[first]), shares[first], of[first], title)
         figure.savefig(png := io.BytesIO())
-        folders.write(show, png.getvalue(), "--show")
+        write_file(show, png.getvalue(), "--show")
     if refused:
         raise InputError(f"{len(refused)} of {len(names)} could not be read as pictures")
 
@@ -129,7 +129,7 @@ def _content(name: str) -> bytes:
         raise InputError(f"{name}: {error.strerror}; give the path of a picture") from error
 
 
-def _row(answer: "Answer") -> list[str]:
+def _row(answer: "Prediction") -> list[str]:
     share = answer.probability or 0
     sure = "> 99.9 %" if share > 0.999 else f"{100 * share:.1f} %"
     return [answer.image, str(answer.digit), sure, str(answer.second)]

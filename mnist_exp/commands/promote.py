@@ -20,9 +20,9 @@ def promote(
 ) -> None:
     """Register a run's model and point an alias at it, unless the present holder is better."""
     from mnist_exp.deployment import promotion
-    from mnist_exp.runs import find as runs
+    from mnist_exp.runs.find import find_run
 
-    found = runs.find_run(run, experiment, tracking_uri)
+    found = find_run(run, experiment, tracking_uri)
     done = promotion.promote(found, name, alias, force=force)
     console.print(
         f"models:/{name}@{alias} is version {done.version}, {found}: {found.title}", markup=False

@@ -26,9 +26,9 @@ def reproduce(
     The exit code is 0 when it is bit-equal, 1 when it is not.
     """
     from mnist_exp.analysis import reproduction
-    from mnist_exp.runs import find as runs
+    from mnist_exp.runs.find import find_run
 
-    found = runs.find_run(run, experiment, tracking_uri)
+    found = find_run(run, experiment, tracking_uri)
     now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     folder = output or Path("outputs/reproductions") / f"{found.run_id[:8]}_{now}"
     console.print(f"{found} was: {found.title}", markup=False)

@@ -20,9 +20,9 @@ def serve(
     tracking_uri: StoreOption = None,
 ) -> None:
     """Open a page where a run reads digits as they are drawn; POST /predict is its API."""
-    from mnist_exp.runs import find as runs
+    from mnist_exp.runs.find import find_run
 
-    found = runs.find_run(run, experiment, tracking_uri)
+    found = find_run(run, experiment, tracking_uri)
     with _listening(host, port) as listener:
         import uvicorn
 

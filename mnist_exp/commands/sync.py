@@ -18,8 +18,8 @@ def sync(
     tracking_uri: StoreOption = None,
 ) -> None:
     """Publish what MLflow did not hear of runs: it was not there, or their process died."""
-    from mnist_exp.tracking import open_run as tracking
-    from mnist_exp.tracking.journal import JOURNAL
+    from mnist_exp.core.layout import JOURNAL
+    from mnist_exp.tracking.recovery import COMPLETE, MISSING, sync
 
     found = sorted({path.parent for folder in folders for path in folder.rglob(JOURNAL)})
     if not found:
@@ -29,15 +29,15 @@ def sync(
     for folder in found:
         try:
             with quiet_stderr():
-                state = tracking.sync(folder, tracking_uri)
+                state = sync(folder, tracking_uri)
         except InputError as error:
             if len(found) == 1:
                 raise
             state = str(error)  # the others may be better off
             failed += 1
-        complete += state == tracking.COMPLETE
-        failed += state == tracking.MISSING
-        if state != tracking.COMPLETE or len(found) == 1:
+        complete += state == COMPLETE
+        failed += state == MISSING
+        if state != COMPLETE or len(found) == 1:
             console.print(f"{folder}: {state}", markup=False)
     if len(found) > 1:
         console.print(f"{complete} of {len(found)} runs were complete already", markup=False)

@@ -19,15 +19,15 @@ def visualize(
     tracking_uri: StoreOption = None,
 ) -> None:
     """Draw every figure of a run again, from its record alone."""
-    from mnist_exp.runs import find as runs
-    from mnist_exp.runs import folder as folders
-    from mnist_exp.runs import report
+    from mnist_exp.core.files import make_folder
+    from mnist_exp.runs.find import find_run
+    from mnist_exp.runs.report import write_figures
 
-    found = runs.find_run(run, experiment, tracking_uri)
+    found = find_run(run, experiment, tracking_uri)
     early = found.config().train.patience is not None
     kept = int(found.metrics["train/kept_epoch"]) if early else None
     evaluation, history, data = found.evaluation(), found.history(), found.dataset()
-    folder = folders.make(output or Path("outputs/figures") / found.run_id[:8], "--output")
-    report.write_figures(folder, found.title, data, history, evaluation, kept)
+    folder = make_folder(output or Path("outputs/figures") / found.run_id[:8], "--output")
+    write_figures(folder, found.title, data, history, evaluation, kept)
     console.print(found.title, markup=False)
     console.print(f"figures: {folder}", markup=False)

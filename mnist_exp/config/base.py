@@ -12,13 +12,13 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Widths = Annotated[tuple[Width, ...], Field(strict=False)]  # a YAML list
 
 
-class Part(BaseModel):
+class ConfigModel(BaseModel):
     """One group of the config: unknown keys and silent conversions are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-def keys(kind: type[Part], prefix: str = "") -> Iterator[str]:
+def keys(kind: type[ConfigModel], prefix: str = "") -> Iterator[str]:
     """Every dotted key that such a part, or one of its parts, may hold."""
     for name, field in kind.model_fields.items():
         yield prefix + name
@@ -26,7 +26,7 @@ def keys(kind: type[Part], prefix: str = "") -> Iterator[str]:
             yield from keys(part, f"{prefix}{name}.")
 
 
-def siblings(whole: type[Part], location: tuple[int | str, ...]) -> list[str]:
+def siblings(whole: type[ConfigModel], location: tuple[int | str, ...]) -> list[str]:
     """The names beside the one in `whole` that a validation error points at."""
     kinds = [whole]
     for name in location[:-1]:
@@ -37,10 +37,10 @@ def siblings(whole: type[Part], location: tuple[int | str, ...]) -> list[str]:
     return sorted(kinds[0].model_fields) if kinds else []
 
 
-def _parts(annotation: Any) -> list[type[Part]]:
+def _parts(annotation: Any) -> list[type[ConfigModel]]:
     kinds = (annotation, *get_args(annotation))
-    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Part)]
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, ConfigModel)]
 
 
-def _tags(kind: type[Part]) -> list[str]:
+def _tags(kind: type[ConfigModel]) -> list[str]:
     return [tag for field in kind.model_fields.values() for tag in get_args(field.annotation)]

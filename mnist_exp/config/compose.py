@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
-from mnist_exp.config.base import Part, siblings
+from mnist_exp.config.base import ConfigModel, siblings
 from mnist_exp.config.messages import GROUPS, explain, is_refusal, sentence
 from mnist_exp.config.schema import Config, keys
 from mnist_exp.core.errors import InputError
@@ -19,9 +19,8 @@ PACKAGE = Path(__file__).parents[1]
 # Beside the package in a checkout, inside it in a wheel.
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 
-BLOTTED = "***@"  # a user and password before the @ of a URI
 RESUME = "resume"  # a key of the command alone, not of an experiment
-Kind = TypeVar("Kind", bound=Part)
+Kind = TypeVar("Kind", bound=ConfigModel)
 
 
 def parse(values: Any) -> Config:
@@ -88,13 +87,13 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     from hydra import initialize_config_dir
 
     refuse_typed_lists(overrides)
-    with initialize_config_dir(str(CONF), version_base="1.3"), in_our_words():
+    with initialize_config_dir(str(CONF), version_base="1.3"), translate_hydra_errors():
         composed = hydra_compose("config", list(overrides), return_hydra_config=True)
         return from_hydra(composed)
 
 
 @contextmanager
-def in_our_words() -> Iterator[None]:
+def translate_hydra_errors() -> Iterator[None]:
     """Within: what Hydra refuses is an `InputError`."""
     try:
         yield
@@ -115,52 +114,3 @@ def without_hydra(composed: Any) -> DictConfig:
     ours = OmegaConf.create({k: v for k, v in composed.items_ex(resolve=False) if k != "hydra"})
     OmegaConf.set_struct(ours, True)
     return ours
-
-
-def scientific(config: Config) -> dict[str, Any]:
-    """What a result depends on: all but where things are and how runs are recorded."""
-    values = config.model_dump(mode="json", exclude={"tracking": True})
-    del values["data"]["path"], values["data"]["fallback"], values["train"]["checkpoint_every"]
-    return values
-
-
-def public(config: Config) -> dict[str, Any]:
-    """The config as plain nested values, without the password a tracking URI may carry."""
-    values = config.model_dump(mode="json")
-    if uri := values["tracking"]["uri"]:
-        values["tracking"]["uri"] = without_password(uri)
-    return values
-
-
-def without_password(text: str) -> str:
-    """The text, with what stands before the @ of a URI blotted out."""
-    return re.sub(r"(?<=://)[^/\s]*@", BLOTTED, text)
-
-
-def from_yaml(text: str) -> Config:
-    """The config that `to_yaml` wrote; raises `InputError`."""
-    return parse(OmegaConf.create(text))
-
-
-def pinned(text: str, values: Mapping[str, Any]) -> str:
-    """The config's YAML with other values at these dotted keys, whatever version wrote it."""
-    config = OmegaConf.create(text)
-    for key, value in values.items():
-        OmegaConf.update(config, key, value)
-    return OmegaConf.to_yaml(config)
-
-
-def to_yaml(config: Config) -> str:
-    """The public config as YAML."""
-    return OmegaConf.to_yaml(OmegaConf.create(public(config)))
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The nested mapping as one level with dotted keys, as typed on the command line."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

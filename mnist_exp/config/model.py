@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from mnist_exp.config.base import Fraction, Part, Widths
+from mnist_exp.config.base import ConfigModel, Fraction, Widths
 
 Activation = Literal["relu", "gelu", "silu", "elu", "selu", "leaky_relu", "tanh", "sigmoid"]
 
@@ -49,7 +49,7 @@ def _dense_size(inputs: int, units: tuple[int, ...]) -> Size:
     return Size(sum((a + 1) * b for a, b in pairwise(widths)), sum(widths[1:]))
 
 
-class DenseModel(Part):
+class DenseModel(ConfigModel):
     """Fully connected layers of the given `units`, dropout after each, ten outputs."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
@@ -64,7 +64,7 @@ class DenseModel(Part):
         return _dense_size(28 * 28, self.units)
 
 
-class ConvModel(Part):
+class ConvModel(ConfigModel):
     """Stages of convolutions, 2x2 max pooling between them, then `units`, ten outputs."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]

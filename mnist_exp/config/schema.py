@@ -7,11 +7,11 @@ from pydantic import AfterValidator, Discriminator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from mnist_exp.config import base as parts
-from mnist_exp.config.base import Fraction, NotNegative, Part, Positive
+from mnist_exp.config.base import ConfigModel, Fraction, NotNegative, Positive
 from mnist_exp.config.model import ModelConfig
 
 
-class Adam(Part):
+class Adam(ConfigModel):
     """Kingma and Ba, 2015."""
 
     name: Literal["adam"]
@@ -20,7 +20,7 @@ class Adam(Part):
     beta_2: Fraction
 
 
-class AdamW(Part):
+class AdamW(ConfigModel):
     """Adam with decoupled weight decay: Loshchilov and Hutter, 2019."""
 
     name: Literal["adamw"]
@@ -30,7 +30,7 @@ class AdamW(Part):
     beta_2: Fraction
 
 
-class Sgd(Part):
+class Sgd(ConfigModel):
     """Gradient descent with momentum."""
 
     name: Literal["sgd"]
@@ -39,7 +39,7 @@ class Sgd(Part):
     nesterov: bool
 
 
-class RmsProp(Part):
+class RmsProp(ConfigModel):
     """Hinton's lecture 6e, 2012."""
 
     name: Literal["rmsprop"]
@@ -50,20 +50,20 @@ class RmsProp(Part):
 OptimizerConfig = Adam | AdamW | Sgd | RmsProp
 
 
-class Schedule(Part):
+class Schedule(ConfigModel):
     """How the learning rate moves over all steps; `warmup` is the rising fraction of them."""
 
     name: Literal["constant", "cosine", "onecycle"]
     warmup: Fraction
 
 
-class NoAugment(Part):
+class NoAugment(ConfigModel):
     """The training images as they are."""
 
     name: Literal["none"]
 
 
-class Affine(Part):
+class Affine(ConfigModel):
     """A fresh random affine map of each image in each epoch, drawn evenly from +- these."""
 
     name: Literal["affine"]
@@ -76,7 +76,7 @@ class Affine(Part):
 AugmentConfig = NoAugment | Affine
 
 
-class Train(Part):
+class Train(ConfigModel):
     """How long, on what batches, towards which loss, and how to compute it."""
 
     epochs: Annotated[int, Field(ge=1)]
@@ -91,7 +91,7 @@ class Train(Part):
     jit: Literal["auto", True, False]
 
 
-class Data(Part):
+class Data(ConfigModel):
     """Which images, from where, and how they are split."""
 
     name: Literal["mnist", "mnist5k"]
@@ -101,7 +101,7 @@ class Data(Part):
     limit: Annotated[int, Field(ge=2)] | None
 
 
-class Tracking(Part):
+class Tracking(ConfigModel):
     """Where the run is recorded."""
 
     enabled: bool
@@ -110,7 +110,7 @@ class Tracking(Part):
     skip_finished: bool
 
 
-class SearchSettings(Part):
+class SearchSettings(ConfigModel):
     """How `hydra/sweeper=optuna` searches."""
 
     n_trials: Annotated[int, Field(ge=1)]  # in all, those of earlier commands included
@@ -138,7 +138,7 @@ def _model_files(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-class Config(Part):
+class Config(ConfigModel):
     """One experiment, wholly determined."""
 
     model: Annotated[ModelConfig, Discriminator("family")]

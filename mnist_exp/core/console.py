@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+REDACTED = "***@"  # a user and password before the @ of a URI
 COLLECT_AFTER = 10_000  # objects
 WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
 
@@ -55,7 +57,7 @@ def prepare_process() -> None:
     try:
         os.getcwd()
     except FileNotFoundError as error:
-        leave(2, "the current folder has been removed; change to another one", error)
+        exit_with(2, "the current folder has been removed; change to another one", error)
     # Python's default is to look for cyclic garbage at every 700th object: over and over through
     # the modules that are being imported, a second of a short run.
     gc.set_threshold(COLLECT_AFTER)
@@ -92,7 +94,7 @@ def quiet_stderr() -> Iterator[None]:
             os.close(original)
 
 
-def leave(code: int, sentence: str, error: BaseException) -> NoReturn:
+def exit_with(code: int, sentence: str, error: BaseException) -> NoReturn:
     """Ends the program with the sentence; a user who set HYDRA_FULL_ERROR=1 gets the error."""
     if WANTS_TRACEBACK:
         raise error
@@ -104,3 +106,8 @@ def leave(code: int, sentence: str, error: BaseException) -> NoReturn:
         logging.shutdown()
         os._exit(code)
     sys.exit(code)
+
+
+def redact(text: str) -> str:
+    """The text, with what stands before the @ of a URI blotted out."""
+    return re.sub(r"(?<=://)[^/\s]*@", REDACTED, text)

@@ -7,43 +7,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from mnist_exp.config.schema import Config, Train
-from mnist_exp.core.errors import InputError
-
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 BFLOAT16_CORES = (8, 0)  # the first compute capability with bfloat16 tensor cores (Ampere)
-
-
-def settled(config: Config) -> Train:
-    """The training settings, each `auto` replaced by what is best on this machine.
-
-    That is mixed_bfloat16 for convolutions where the hardware multiplies it natively, and XLA
-    except for convolutions on a CPU, where XLA is 30 times slower.
-    """
-    convolutional = config.model.family == "conv"
-    chosen: dict[str, object] = {}
-    if config.train.precision == "auto":
-        narrow = convolutional and has_bfloat16()
-        chosen["precision"] = "mixed_bfloat16" if narrow else "float32"
-    if config.train.jit == "auto":
-        chosen["jit"] = has_gpu() or not convolutional
-    return config.train.model_copy(update=chosen)
-
-
-def refuse_what_cannot_fit(config: Config, n: int) -> None:
-    """Raises `InputError` when training on `n` images needs more memory than there is.
-
-    Counted is what it takes at the very least: each weight and its gradient, and what each image of
-    a batch becomes.
-    """
-    size, images = config.model.size(), min(config.train.batch_size, n)
-    bytes_needed = 8 * size.weights + 2 * images * size.numbers  # bfloat16's two
-    if bytes_needed > memory():
-        raise InputError(
-            f"model: {size.weights:.3g} weights, and train.batch_size={config.train.batch_size}, "
-            f"need at least {bytes_needed / 2**30:.3g} GiB of memory, and there are "
-            f"{memory() / 2**30:.3g}; lower model.units, model.filters or train.batch_size"
-        )
 
 
 def memory() -> int:

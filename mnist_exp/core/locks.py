@@ -13,7 +13,7 @@ LOCK = ".running"  # in a run's folder, locked while the run lives
 
 
 @contextmanager
-def alone(lock: Path) -> Iterator[None]:
+def exclusive(lock: Path) -> Iterator[None]:
     """Lets one process in at a time; the lock goes with a killed process, and leaves no file."""
     if sys.platform == "win32":
         yield
@@ -37,7 +37,7 @@ def alone(lock: Path) -> Iterator[None]:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def run_lock(folder: Path) -> Iterator[None]:
     """Within: this process holds the folder, and `is_abandoned` says so to every other.
 
     Raises `InputError` when another holds it.
@@ -64,7 +64,7 @@ def held(folder: Path) -> Iterator[None]:
             (folder / LOCK).unlink(missing_ok=True)
 
 
-def is_abandoned(folder: Path) -> bool:
+def is_orphaned(folder: Path) -> bool:
     """Whether the folder is there and no living process of this machine holds it."""
     if sys.platform == "win32" or not folder.is_dir():
         return False

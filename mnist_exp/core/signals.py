@@ -74,7 +74,7 @@ def sigterm_interrupts() -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
+def defer_interrupts() -> Iterator[None]:
     """Within: Ctrl-C and SIGTERM wait until the end; a write broken off would lock its store."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -55,6 +55,14 @@ class Dataset:
         """Whether these are the 5,000 digits, whose scores do not compare with MNIST's."""
         return self.name == "mnist5k"
 
+    def counts(self) -> dict[str, int]:
+        """The number of images of each split."""
+        return {
+            "train_images": len(self.train_images),
+            "validation_images": len(self.validation_images),
+            "test_images": len(self.test_images),
+        }
+
     @property
     def label(self) -> str:
         """The data set's name as figures and tables show it, and that it was limited if it was."""
@@ -62,7 +70,7 @@ class Dataset:
         return name if n == FULL[self.name] else f"{name} limited to {n:,} training images"
 
 
-def load(config: Data, *, url: str = download.URL) -> Dataset:
+def load_dataset(config: Data, *, url: str = download.URL) -> Dataset:
     """The verified data set that `config` asks for, or the bundled one if it says so.
 
     Raises `InputError` for data that is missing, damaged or too small for the config.
@@ -91,7 +99,7 @@ def on_this_machine(config: Data) -> str:
     Raises `InputError` for one that is damaged.
     """
     if config.path or os.path.exists(_keras_cache()):
-        return load(config).source
+        return load_dataset(config).source
     return ""
 
 

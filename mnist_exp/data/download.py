@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mnist_exp.core.errors import InputError
-from mnist_exp.core.locks import alone
+from mnist_exp.core.locks import exclusive
 from mnist_exp.data import mnist as sources
 from mnist_exp.data.mnist import Arrays
 
@@ -32,7 +32,7 @@ def fetch(url: str, target: Path) -> Arrays:
     part = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with alone(target.with_name(f"{target.name}.lock")):
+        with exclusive(target.with_name(f"{target.name}.lock")):
             if target.exists():  # another process was quicker
                 return sources.read(target, f"delete {target} to download it again")
             try:

@@ -22,7 +22,7 @@ HEADERS = {  # nothing from elsewhere, nothing guessed, nothing told, nobody's f
 
 def protect(site: FastAPI, docs: str) -> None:
     """Limits every request's body, and gives every answer its headers; `docs` is Swagger's page."""
-    site.add_middleware(Limit)
+    site.add_middleware(BodySizeLimit)
 
     @site.middleware("http")
     async def add_headers(request: Request, call_next: RequestResponseEndpoint) -> Response:
@@ -37,7 +37,7 @@ def protect(site: FastAPI, docs: str) -> None:
         return Response(status_code=400)  # that nobody hears
 
 
-class Limit:
+class BodySizeLimit:
     """Refuses a body that is too large before it is read whole."""
 
     def __init__(self, inner: ASGIApp) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 
 from mnist_exp.core.errors import InputError
 from mnist_exp.deployment import registry
-from mnist_exp.inference.predictor import Classifier
-from mnist_exp.runs.run import RANKED, Run
+from mnist_exp.inference.predictor import Predictor
+from mnist_exp.runs.run import OBJECTIVE, Run
 
 SPLIT = ("data.limit", "data.validation_split")  # which images the validation accuracy is of
 
@@ -32,11 +32,11 @@ def promote(run: Run, name: str, alias: str, *, force: bool = False) -> Promotio
     if before and not force:
         _refuse_worse(run, before, f"{name}@{alias}")
     images = run.dataset().test_images
-    classifier = Classifier(run)
+    classifier = Predictor(run)
     expected = classifier.probabilities(images)
     version = registry.register(run, name)
     try:
-        reloaded = Classifier(run, registry.load(run, name, version))
+        reloaded = Predictor(run, registry.load(run, name, version))
         if not np.array_equal(reloaded.probabilities(images), expected):
             raise InputError(
                 f"models:/{name}/{version}: the registered model does not predict what that of "
@@ -60,18 +60,18 @@ def _refuse_worse(run: Run, champion: Run | str, called: str) -> None:
         raise InputError(
             f"{run} cannot be compared with {called}, {champion}: {why}; --force promotes it anyway"
         )
-    ours, theirs = run.metrics[RANKED], champion.metrics[RANKED]
+    ours, theirs = run.metrics[OBJECTIVE], champion.metrics[OBJECTIVE]
     if ours < theirs:
         raise InputError(
-            f"{run} has {RANKED} {ours:.4f}, less than the {theirs:.4f} of {called}, {champion}; "
-            "--force promotes it anyway"
+            f"{run} has {OBJECTIVE} {ours:.4f}, less than the {theirs:.4f} of {called}, "
+            f"{champion}; --force promotes it anyway"
         )
 
 
 def _incomparable(run: Run, champion: Run) -> str:
     """Why the two validation accuracies are not of the same images; empty when they are."""
     for one in (run, champion):
-        if RANKED not in one.metrics:
+        if OBJECTIVE not in one.metrics:
             return f"{one} was trained without validation"
     if run.tags["data.digest"] != champion.tags["data.digest"]:
         return f"one is on {run.data}, the other on {champion.data}"

@@ -6,11 +6,11 @@ from typing import Any
 
 from mnist_exp.core.console import quiet_stderr
 from mnist_exp.core.errors import InputError
-from mnist_exp.runs import find as runs
+from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.run import Run
 from mnist_exp.tracking import store
 
-MODEL = "data/model.keras"  # in a version's files
+MODEL_FILE = "data/model.keras"  # in a version's files
 
 
 def holder(run: Run, name: str, alias: str) -> Run | str | None:
@@ -21,7 +21,7 @@ def holder(run: Run, name: str, alias: str) -> Run | str | None:
     """
     from mlflow.exceptions import MlflowException
 
-    with store.opened_to_read(run.tracking) as client:
+    with store.connect_to_read(run.tracking) as client:
         try:
             version = client.get_model_version_by_alias(name, alias)
         except MlflowException as error:
@@ -31,7 +31,9 @@ def holder(run: Run, name: str, alias: str) -> Run | str | None:
                 raise InputError(f"--name {name} --alias {alias}: {error.message}") from error
             raise  # the store's own trouble does not mean that nobody holds the alias
     return (
-        runs.find(version.run_id, run.tracking) if version.run_id else f"version {version.version}"
+        resolve_run(version.run_id, run.tracking)
+        if version.run_id
+        else f"version {version.version}"
     )
 
 
@@ -39,7 +41,7 @@ def register(run: Run, name: str) -> str:
     """Makes the run's model the newest version of that name; returns its number."""
     from mlflow.exceptions import MlflowException
 
-    with store.opened_to_read(run.tracking) as client:
+    with store.connect_to_read(run.tracking) as client:
         try:
             client.get_registered_model(name)
         except MlflowException:
@@ -56,23 +58,23 @@ def load(run: Run, name: str, version: str) -> Any:
     import mlflow
 
     with quiet_stderr():
-        from mnist_exp.models import families as models
+        from mnist_exp.models.io import load_model
     uri = store.uri(run.tracking)
     with (
-        store.opened_to_read(run.tracking) as client,
-        store.meant(uri),
+        store.connect_to_read(run.tracking) as client,
+        store.global_tracking_uri(uri),
         tempfile.TemporaryDirectory() as place,
     ):
         where = client.get_model_version_download_uri(name, version)
         files = mlflow.artifacts.download_artifacts(where, dst_path=place)
-        return models.load(Path(files) / MODEL, f"models:/{name}/{version}")
+        return load_model(Path(files) / MODEL_FILE, f"models:/{name}/{version}")
 
 
 def point(run: Run, name: str, alias: str, version: str) -> None:
     """From now on the alias means this version; raises `InputError` for a reserved alias."""
     from mlflow.exceptions import MlflowException
 
-    with store.opened_to_read(run.tracking) as client:
+    with store.connect_to_read(run.tracking) as client:
         try:
             client.set_registered_model_alias(name, alias, version)
         except MlflowException as error:
@@ -81,7 +83,7 @@ def point(run: Run, name: str, alias: str, version: str) -> None:
 
 def withdraw(run: Run, name: str, version: str) -> None:
     """Removes the version, and the name if it was made for it."""
-    with store.opened_to_read(run.tracking) as client:
+    with store.connect_to_read(run.tracking) as client:
         client.delete_model_version(name, version)
         if not client.search_model_versions(f"name = '{name}'"):
             client.delete_registered_model(name)

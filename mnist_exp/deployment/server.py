@@ -21,10 +21,10 @@ from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.deployment.middleware import JSON, protect
 from mnist_exp.evaluation.metrics import Evaluation
-from mnist_exp.inference.predictor import Classifier, answers
+from mnist_exp.inference.predictor import Predictor, predictions
 from mnist_exp.pictures import preprocess as images
 from mnist_exp.pictures.preprocess import Reading
-from mnist_exp.runs import find as runs
+from mnist_exp.runs.find import resolve_run, search_runs
 from mnist_exp.runs.run import Run
 
 DOCS = "/docs"
@@ -43,7 +43,7 @@ class Pixels(BaseModel):
     pixels: Annotated[list[Line], Field(min_length=28, max_length=28)]
 
 
-class Prediction(BaseModel):
+class PredictionResponse(BaseModel):
     """What the model says; `digit` is null when the note says why there is none."""
 
     run: str
@@ -118,21 +118,21 @@ class Models:
 
     def __init__(self, first: Run) -> None:
         self.first = first
-        self._ready = {first.run_id: Classifier(first)}
+        self._ready = {first.run_id: Predictor(first)}
         self._test_sets: dict[str, tuple[Dataset, Evaluation]] = {}
         self._loading = Lock()
 
-    def get(self, run: str) -> Classifier:
+    def get(self, run: str) -> Predictor:
         """The classifier of the run, the first one's for ""; raises `InputError`."""
         found = self._ready.get(run or self.first.run_id)
         if found is None:
-            wanted = runs.find(run, self.first.tracking)
+            wanted = resolve_run(run, self.first.tracking)
             found = self._ready.get(wanted.run_id) or self._load(wanted)
         return found
 
-    def _load(self, wanted: Run) -> Classifier:
+    def _load(self, wanted: Run) -> Predictor:
         with self._loading:  # those that are ready answer meanwhile
-            found = self._ready.get(wanted.run_id) or Classifier(wanted)
+            found = self._ready.get(wanted.run_id) or Predictor(wanted)
             if len(self._ready) == KEPT and wanted.run_id not in self._ready:
                 del self._ready[list(self._ready)[1]]  # the first is always there
             self._ready[wanted.run_id] = found
@@ -176,11 +176,11 @@ def app(first: Run) -> FastAPI:
     @site.get("/models", responses=REFUSED)
     def list_models() -> list[Model]:
         """The experiment's finished runs, the one that answers first."""
-        found = [run for run in runs.search(first.tracking) if run.run_id != first.run_id]
+        found = [run for run in search_runs(first.tracking) if run.run_id != first.run_id]
         return [Model(run=r.run_id, name=r.name, title=r.title) for r in [first, *found]]
 
     @site.post("/predict", openapi_extra=BODIES, responses=REFUSED | TOO_SLOW_OR_LARGE)
-    async def predict(request: Request, run: str = "") -> Prediction:
+    async def predict(request: Request, run: str = "") -> PredictionResponse:
         """The digit on a picture, or in 28x28 pixels, by the run's model."""
         try:
             async with asyncio.timeout(PATIENCE):
@@ -240,7 +240,7 @@ async def _content(request: Request) -> UploadFile | Pixels:
     raise InputError(NEITHER)
 
 
-def _predict(classifier: Classifier, content: UploadFile | Pixels) -> Prediction:
+def _predict(classifier: Predictor, content: UploadFile | Pixels) -> PredictionResponse:
     if isinstance(content, Pixels):
         reading = Reading(np.array(content.pixels, np.uint8), "")
     else:
@@ -248,8 +248,8 @@ def _predict(classifier: Classifier, content: UploadFile | Pixels) -> Prediction
             reading = images.read(file.read(), "the picture")
     seen = [] if reading.pixels is None else [reading.pixels]
     shares = [row for pixels in seen for row in classifier.probabilities(pixels[None])]
-    (answer,) = answers([""], [reading], shares)
-    return Prediction(
+    (answer,) = predictions([""], [reading], shares)
+    return PredictionResponse(
         run=classifier.run.run_id,
         digit=answer.digit,
         probability=answer.probability,

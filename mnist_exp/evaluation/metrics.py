@@ -69,7 +69,7 @@ class Evaluation:
         return highest
 
     @cached_property
-    def hits(self) -> NDArray[np.bool_]:
+    def correct(self) -> NDArray[np.bool_]:
         """Whether each prediction is right, (n,)."""
         right: NDArray[np.bool_] = self.predictions == self.labels
         return right
@@ -83,12 +83,12 @@ class Evaluation:
     @cached_property
     def accuracy(self) -> float:
         """The share of right predictions, in [0, 1]."""
-        return float(self.hits.mean())
+        return float(self.correct.mean())
 
     @cached_property
     def accuracy_interval(self) -> tuple[float, float]:
         """The 95 % Wilson interval (low, high) of the accuracy."""
-        return wilson_interval(int(self.hits.sum()), self.n)
+        return wilson_interval(int(self.correct.sum()), self.n)
 
     @cached_property
     def top2_accuracy(self) -> float:
@@ -111,7 +111,7 @@ class Evaluation:
         counts = np.bincount(where, minlength=BINS)
         with np.errstate(invalid="ignore"):
             confidence = np.bincount(where, self.confidence, BINS) / counts
-            accuracy = np.bincount(where, self.hits, BINS) / counts
+            accuracy = np.bincount(where, self.correct, BINS) / counts
         return Bins(counts, confidence, accuracy)
 
     @cached_property
@@ -159,7 +159,7 @@ class Evaluation:
 
     def worst_mistakes(self, k: int = 25) -> Integers:
         """Indices of up to `k` wrong predictions, the most confident first."""
-        wrong = np.flatnonzero(~self.hits)
+        wrong = np.flatnonzero(~self.correct)
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")[:k]]
 
     def metrics(self) -> dict[str, float]:

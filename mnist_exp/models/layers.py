@@ -26,7 +26,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         """The inputs normalised by their own statistics while training, else by the moving ones."""
         return self._normalise(inputs, self.momentum) if training else super().call(inputs)
 
-    def renew(self, inputs: Any) -> Any:
+    def recompute_statistics(self, inputs: Any) -> Any:
         """The inputs normalised by their own statistics, which become the moving ones."""
         return self._normalise(inputs, 0.0)
 

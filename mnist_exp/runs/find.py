@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from mnist_exp.config.schema import Tracking
 from mnist_exp.core.errors import InputError
-from mnist_exp.runs.run import FINGERPRINT, RANKED, Run
+from mnist_exp.runs.run import FINGERPRINT_TAG, OBJECTIVE, Run
 from mnist_exp.tracking import store
-from mnist_exp.tracking.mlflow_backend import FOLDER
+from mnist_exp.tracking.mlflow_backend import FOLDER_TAG
 
 if TYPE_CHECKING:
     import mlflow.entities
@@ -23,7 +23,7 @@ FULL_DATA = (  # preferred by `best`, in this order
 )
 
 
-def tracking(experiment: str = "mnist", uri: str | None = None) -> Tracking:
+def store_config(experiment: str = "mnist", uri: str | None = None) -> Tracking:
     """Where to look for runs."""
     return Tracking(enabled=True, uri=uri, experiment=experiment, skip_finished=False)
 
@@ -34,15 +34,15 @@ def find_run(reference: str = BEST, experiment: str = "mnist", uri: str | None =
     `uri` is the MLflow store; default: MLFLOW_TRACKING_URI, else mlflow.db in this folder.
     Raises `InputError` when there is none, or more than one.
     """
-    return find(reference, tracking(experiment, uri))
+    return resolve_run(reference, store_config(experiment, uri))
 
 
-def find(reference: str, where: Tracking) -> Run:
+def resolve_run(reference: str, where: Tracking) -> Run:
     """As `find_run`; raises `InputError`.
 
     `best` is the FINISHED one of the experiment with the highest val/accuracy on the full data.
     """
-    with store.opened_to_read(where) as client:
+    with store.connect_to_read(where) as client:
         if reference == BEST:
             return _best(client, where)
         if reference.startswith(MODEL_URI):
@@ -59,9 +59,9 @@ def find(reference: str, where: Tracking) -> Run:
     raise InputError(f"--run {reference}: {len(found)} runs match; give the id of one:{told}")
 
 
-def to_resume(reference: str, where: Tracking) -> Run:
+def find_resumable(reference: str, where: Tracking) -> Run:
     """The run of this id, or of this beginning of one; raises `InputError`."""
-    with store.opened_to_read(where) as client:
+    with store.connect_to_read(where) as client:
         names = [each.name for each in client.search_experiments()]
         places = [where.model_copy(update={"experiment": name}) for name in names]
         found = {r.run_id: r for each in places for r in _by_id(client, each, reference)}
@@ -69,15 +69,15 @@ def to_resume(reference: str, where: Tracking) -> Run:
         came = f"the beginning of {len(found)} ids" if found else "neither"
         raise InputError(
             f"resume={reference}: expected the folder of a run or the id of one in "
-            f"{store.shown(where)}, this is {came}"
+            f"{store.display_uri(where)}, this is {came}"
         )
     run = next(iter(found.values()))
-    if FOLDER not in run.tags:
+    if FOLDER_TAG not in run.tags:
         raise InputError(f"resume={reference}: this run was not made by python -m mnist_exp.run")
     return run
 
 
-def search(where: Tracking, query: str = "") -> list[Run]:
+def search_runs(where: Tracking, query: str = "") -> list[Run]:
     """The experiment's FINISHED runs that fit MLflow's filter, the latest first.
 
     Parents of sweeps are no runs of their own. Raises `InputError` when the filter is not
@@ -85,7 +85,7 @@ def search(where: Tracking, query: str = "") -> list[Run]:
     """
     from mlflow.exceptions import MlflowException
 
-    with store.opened_to_read(where) as client:
+    with store.connect_to_read(where) as client:
         clauses = filter(None, ["attributes.status = 'FINISHED'", query])
         try:
             found = list(_search(client, where, " and ".join(clauses)))
@@ -94,7 +94,7 @@ def search(where: Tracking, query: str = "") -> list[Run]:
                 f"--where {query}: MLflow does not understand it ({error.message}); write it like "
                 "\"params.model.name = 'cnn' and metrics.`test/accuracy` > 0.98\""
             ) from error
-    found = [run for run in found if FINGERPRINT in run.tags]
+    found = [run for run in found if FINGERPRINT_TAG in run.tags]
     if not found:
         fitting = f" that fit {query}" if query else ""
         raise InputError(
@@ -104,13 +104,13 @@ def search(where: Tracking, query: str = "") -> list[Run]:
     return found
 
 
-def finished(config: Tracking, fingerprints: Iterable[str]) -> dict[str, Run]:
+def finished_runs(config: Tracking, fingerprints: Iterable[str]) -> dict[str, Run]:
     """The experiment's latest FINISHED run for each fingerprint that has one."""
-    with store.opened(config) as client:
+    with store.connect(config) as client:
         experiment = client.get_experiment_by_name(config.experiment)
         found: dict[str, Run] = {}
         for fingerprint in set(fingerprints) if experiment else ():
-            query = f"attributes.status = 'FINISHED' and tags.{FINGERPRINT} = '{fingerprint}'"
+            query = f"attributes.status = 'FINISHED' and tags.{FINGERPRINT_TAG} = '{fingerprint}'"
             for run in client.search_runs([experiment.experiment_id], query, max_results=1):
                 found[fingerprint] = _run(run, config)
     return found
@@ -118,12 +118,12 @@ def finished(config: Tracking, fingerprints: Iterable[str]) -> dict[str, Run]:
 
 def _best(client: "MlflowClient", where: Tracking) -> Run:
     for data in FULL_DATA:
-        query = f"attributes.status = 'FINISHED' and {data} and metrics.`{RANKED}` >= 0"
-        order = [f"metrics.`{RANKED}` DESC", "attributes.start_time"]
+        query = f"attributes.status = 'FINISHED' and {data} and metrics.`{OBJECTIVE}` >= 0"
+        order = [f"metrics.`{OBJECTIVE}` DESC", "attributes.start_time"]
         for run in _search(client, where, query, order):
             return run
     raise InputError(
-        f"--run best: experiment {where.experiment} has no FINISHED run with a {RANKED}; "
+        f"--run best: experiment {where.experiment} has no FINISHED run with a {OBJECTIVE}; "
         "make one with python -m mnist_exp.run, or give --run <id> or --experiment"
     )
 
@@ -185,8 +185,9 @@ def _search(
     if experiment is None:
         names = sorted(e.name for e in client.search_experiments() if e.name != "Default")
         raise InputError(
-            f"{store.shown(where)} has no experiment {where.experiment}; choose with --experiment "
-            f"what it has: {', '.join(names) or 'nothing yet, python -m mnist_exp.run makes one'}"
+            f"{store.display_uri(where)} has no experiment {where.experiment}; choose with "
+            "--experiment what it has: "
+            f"{', '.join(names) or 'nothing yet, python -m mnist_exp.run makes one'}"
         )
     token: str | None = None
     while token is None or token:

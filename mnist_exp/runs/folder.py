@@ -1,150 +1,172 @@
-"""The run folder: claimed by one run alone, and given back if the run is refused."""
+"""The run folder: each of its files has its reader and its writer here."""
 
-import errno
-import logging
-import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
+from typing import IO, Any
 
+import numpy as np
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from mnist_exp.config.compose import from_yaml, to_yaml
 from mnist_exp.config.schema import Config
-from mnist_exp.core.errors import InputError, StorageError
+from mnist_exp.config.serialize import from_yaml, to_yaml
+from mnist_exp.core import layout
+from mnist_exp.core.errors import InputError
+from mnist_exp.core.files import log_file, make_folder, write_atomic
+from mnist_exp.evaluation.metrics import Evaluation
+from mnist_exp.runs.result import RunResult
 
-logger = logging.getLogger(__name__)
-
-UNWRITABLE = {
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
-}  # fmt: skip
-CONFIG = "config.yaml"
-FILES = (  # of a run folder, published; the model is logged as a model
-    CONFIG,
-    "overrides.txt",
-    "run.log",
-    "history.csv",
-    "metrics.json",
-    "summary.txt",
-    "predictions.npz",
-    "code.diff",
-    "tables",
-    "figures",
-)
+EPOCH_COLUMNS = (
+    "epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy",
+    "train/learning_rate", "train/epoch_seconds",
+)  # fmt: skip
 
 
-def claim(folder: Path, config: Config) -> Path:
-    """A folder of our own that holds the config; numbered when something else has the name.
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run."""
 
-    Raises `InputError` when it cannot be made, or is the current folder and not empty.
-    """
-    folder = folder.absolute()
-    for name in chain([folder.name], (f"{folder.name}-{number}" for number in count(2))):
-        claimed = make(folder.with_name(name), "hydra.run.dir")
+    path: Path
+
+    @classmethod
+    def claim(cls, path: Path, config: Config) -> "RunFolder":
+        """A folder of one's own that holds the config; numbered when the name is taken.
+
+        Raises `InputError` when it cannot be made, or is the current folder and not empty.
+        """
+        path = path.absolute()
+        for name in chain([path.name], (f"{path.name}-{number}" for number in count(2))):
+            folder = make_folder(path.with_name(name), "hydra.run.dir")
+            try:
+                if _is_empty(folder):
+                    with (folder / layout.CONFIG).open("x", encoding="utf-8") as file:
+                        file.write(to_yaml(config))
+                    return cls(folder)
+            except FileExistsError:  # another run was quicker
+                continue
+            if folder == Path.cwd():
+                raise InputError(
+                    f"{folder}: not empty; give the run another folder: hydra.run.dir="
+                )
+        raise AssertionError("count never ends")
+
+    def config(self) -> Config:
+        """The config of the run; raises `InputError` when there is none."""
         try:
-            if _is_empty(claimed):
-                with (claimed / CONFIG).open("x", encoding="utf-8") as file:
-                    file.write(to_yaml(config))
-                return claimed
-        except FileExistsError:  # another run was quicker
-            continue
-        if claimed == Path.cwd():
-            raise InputError(f"{claimed}: not empty; give the run another folder: hydra.run.dir=")
-    raise AssertionError("count never ends")
+            return from_yaml((self.path / layout.CONFIG).read_text(encoding="utf-8"))
+        except (InputError, OSError, UnicodeDecodeError, YAMLError) as error:
+            told = str(error).partition("\n")[0]
+            raise InputError(
+                f"resume={self.path}: expected the folder of a run, with its {layout.CONFIG} "
+                f"({told})"
+            ) from error
 
+    def overrides(self) -> list[str]:
+        """What was typed to ask for the run."""
+        path = self.path / layout.OVERRIDES
+        return path.read_text().splitlines() if path.exists() else []
 
-def make(folder: Path, key: str) -> Path:
-    """The folder, made if need be; raises `InputError` naming `key` when it cannot be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(unusable(error, key)) from error
-    return folder
+    def write_overrides(self, overrides: Sequence[str]) -> None:
+        """A line for each override."""
+        (self.path / layout.OVERRIDES).write_text("".join(f"{line}\n" for line in overrides))
 
+    def write_code_diff(self, diff: str) -> None:
+        """The uncommitted changes of the code."""
+        (self.path / layout.CODE_DIFF).write_text(diff)
 
-def write(file: Path, content: bytes, option: str) -> None:
-    """Writes the file that a command was asked for; raises `InputError` when that cannot be."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-    except OSError as error:
-        raise InputError(f"{option} {file}: {error.strerror}; give another path") from error
+    def log(self) -> AbstractContextManager[None]:
+        """Context manager: what the package logs is also written to the run's log."""
+        return log_file(self.path / layout.LOG)
 
+    def history(self) -> list[dict[str, float]]:
+        """The metrics of each epoch."""
+        with (self.path / layout.HISTORY).open(newline="") as rows:
+            return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(rows)]
 
-@contextmanager
-def that_may_fill_up(folder: Path) -> Iterator[None]:
-    """Within: an error of writing, such as a full disk's, is a `StorageError`."""
-    try:
-        yield
-    except OSError as error:
-        number = error.errno
-        if number is None and (told := re.search(r"errno = (\d+)", str(error))):  # HDF5's way
-            number = int(told[1])
-        if number not in UNWRITABLE:
-            raise
-        raise StorageError(
-            f"{error.filename or folder}: {os.strerror(number)}; what was written before is kept; "
-            f"mend that and go on with: python -m mnist_exp.run resume={folder}"
-        ) from error
-
-
-def unusable(error: OSError, key: str) -> str:
-    """The sentence for a folder that cannot be made."""
-    return f"{error.filename}: {error.strerror}; give another folder with {key}=..."
-
-
-def config_of(folder: Path) -> Config:
-    """The config of the run in this folder; raises `InputError` when there is none."""
-    try:
-        return from_yaml((folder / CONFIG).read_text(encoding="utf-8"))
-    except (InputError, OSError, UnicodeDecodeError, YAMLError) as error:
-        told = str(error).partition("\n")[0]
-        raise InputError(
-            f"resume={folder}: expected the folder of a run, with its {CONFIG} ({told})"
-        ) from error
-
-
-@contextmanager
-def given_back_if_refused(folder: Path) -> Iterator[None]:
-    """Within: what is refused leaves no empty folder behind."""
-    try:
-        yield
-    except InputError:
-        remove_empty(folder)
-        raise
-
-
-def remove_empty(folder: Path) -> None:
-    """Removes the folder if it is empty, and below `outputs` the empty ones that Hydra made."""
-    here = Path.cwd()
-    ours = [path for path in folder.parents if here / "outputs" in (path, *path.parents)]
-    for path in (folder, *ours):
-        if path == here or path in here.parents:
+    def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """The metrics of these epochs; without any there is no file."""
+        path = self.path / layout.HISTORY
+        if not rows:
+            path.unlink(missing_ok=True)
             return
-        try:
-            path.rmdir()
-        except OSError:
-            return
+        with path.open("w", newline="") as file:
+            _write_epochs(file, 0, rows)
+
+    def append_epoch(self, epoch: int, row: Mapping[str, float]) -> None:
+        """Add the metrics of `epoch`, counted from 0; the first has the header above it."""
+        with (self.path / layout.HISTORY).open("a" if epoch else "w", newline="") as file:
+            _write_epochs(file, epoch, [row])
+
+    def metrics(self) -> dict[str, float]:
+        """The final metrics."""
+        metrics: dict[str, float] = json.loads((self.path / layout.METRICS).read_text())
+        return metrics
+
+    def write_metrics(self, metrics: Mapping[str, float]) -> None:
+        """The final metrics."""
+        (self.path / layout.METRICS).write_text(json.dumps(dict(metrics), indent=2) + "\n")
+
+    def write_summary(self, summary: str) -> None:
+        """The model's layers."""
+        (self.path / layout.SUMMARY).write_text(summary)
+
+    def evaluation(self) -> Evaluation:
+        """The model's predictions of the test images."""
+        with np.load(self.path / layout.PREDICTIONS, allow_pickle=False) as stored:
+            return Evaluation(stored["labels"], stored["probabilities"])
+
+    def write_evaluation(self, evaluation: Evaluation) -> None:
+        """The predictions of the test images."""
+        np.savez_compressed(
+            self.path / layout.PREDICTIONS,
+            labels=evaluation.labels,
+            probabilities=evaluation.probabilities,
+        )
+
+    def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """A CSV file in the folder of tables."""
+        folder = self.path / layout.TABLES
+        folder.mkdir(exist_ok=True)
+        with (folder / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([header, *rows])
+
+    def has_result(self) -> bool:
+        """Whether the run is complete."""
+        return (self.path / layout.RESULT).exists()
+
+    def result(self) -> RunResult:
+        """The result of the complete run; raises `FileNotFoundError` for others."""
+        values = json.loads((self.path / layout.RESULT).read_text())
+        return RunResult.from_dict(values | {"folder": self.path})
+
+    def write_result(self, result: RunResult) -> None:
+        """The result: the run is complete."""
+        values = result.to_dict() | {"folder": ""}  # it may be moved
+        text = json.dumps(values, indent=2) + "\n"
+        write_atomic(self.path / layout.RESULT, lambda file: file.write(text.encode()))
+
+    @property
+    def interrupted_model(self) -> Path:
+        """Where the weights of an interrupted run are."""
+        return self.path / layout.INTERRUPTED_MODEL
+
+    @property
+    def figures(self) -> Path:
+        """Where the figures are."""
+        return self.path / layout.FIGURES
+
+
+def _write_epochs(file: IO[str], before: int, rows: Sequence[Mapping[str, float]]) -> None:
+    writer = csv.DictWriter(file, EPOCH_COLUMNS, extrasaction="ignore")
+    if not before:
+        writer.writeheader()
+    for epoch, row in enumerate(rows, before + 1):
+        writer.writerow({"epoch": epoch, **row})
 
 
 def _is_empty(folder: Path) -> bool:
     return not any(path.name[0] != "." for path in folder.iterdir())
-
-
-@contextmanager
-def log_file(path: Path) -> Iterator[None]:
-    """Within: what the package logs is also written to `path`."""
-    package = logging.getLogger("mnist_exp")
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    before = package.level
-    package.addHandler(handler)
-    package.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        package.setLevel(before)
-        package.removeHandler(handler)
-        handler.close()

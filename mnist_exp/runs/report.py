@@ -1,24 +1,16 @@
-"""Writes what a run found into its folder: figures, tables, predictions."""
+"""What a run found, written into its folder: metrics, predictions, tables and figures."""
 
-import csv
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from mnist_exp import plots
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation.metrics import Evaluation
-
-METRICS = "metrics.json"
-PREDICTIONS = "predictions.npz"
-SUMMARY = "summary.txt"
+from mnist_exp.runs.folder import RunFolder
 
 
-def write(
-    folder: Path,
+def write_report(
+    folder: RunFolder,
     title: str,
     summary: str,
     data: Dataset,
@@ -27,29 +19,26 @@ def write(
     metrics: Mapping[str, float],
     kept: int | None,
 ) -> None:
-    """Fills the run folder: metrics, model summary, predictions, tables and figures.
+    """Fill the run folder with metrics, model summary, predictions, tables and figures.
 
     `history` has a row per epoch; `kept` is the epoch whose weights early stopping kept.
     """
-    (folder / METRICS).write_text(json.dumps(dict(metrics), indent=2) + "\n")
-    (folder / SUMMARY).write_text(summary)
-    np.savez_compressed(
-        folder / PREDICTIONS, labels=evaluation.labels, probabilities=evaluation.probabilities
-    )
-    write_tables(folder / "tables", evaluation)
-    write_figures(folder / "figures", title, data, history, evaluation, kept)
+    folder.write_metrics(metrics)
+    folder.write_summary(summary)
+    folder.write_evaluation(evaluation)
+    write_tables(folder, evaluation)
+    write_figures(folder.figures, title, data, history, evaluation, kept)
 
 
-def write_tables(folder: Path, evaluation: Evaluation) -> None:
-    """per_class.csv, confusion.csv and most_confused.csv."""
-    folder.mkdir(exist_ok=True)
-    rows = [vars(row) for row in evaluation.per_class()]
-    _write_csv(folder / "per_class.csv", list(rows[0]), [list(row.values()) for row in rows])
+def write_tables(folder: RunFolder, evaluation: Evaluation) -> None:
+    """Write per_class.csv, confusion.csv and most_confused.csv."""
+    classes = [vars(scores) for scores in evaluation.per_class()]
+    folder.write_table("per_class", list(classes[0]), [list(row.values()) for row in classes])
     header = ["true", *(f"predicted_{digit}" for digit in range(10))]
     counts = [[digit, *row] for digit, row in enumerate(evaluation.confusion.tolist())]
-    _write_csv(folder / "confusion.csv", header, counts)
+    folder.write_table("confusion", header, counts)
     pairs = evaluation.most_confused()
-    _write_csv(folder / "most_confused.csv", ["true", "predicted", "count"], pairs)
+    folder.write_table("most_confused", ["true", "predicted", "count"], pairs)
 
 
 def write_figures(
@@ -60,34 +49,26 @@ def write_figures(
     evaluation: Evaluation,
     kept: int | None,
 ) -> None:
-    """Every figure of the run as a PNG; arguments as of `write`."""
+    """Every figure of the run as a PNG; arguments as of `write_report`."""
     folder.mkdir(parents=True, exist_ok=True)
-    images, said = data.test_images, evaluation
-    worst = said.worst_mistakes()
+    images, worst = data.test_images, evaluation.worst_mistakes()
     train = f"{data.label}: {len(data.train_labels):,} training images"
     for name, figure in {
         "learning_curves": plots.learning_curves(history, title, kept),
-        "confusion_matrix": plots.confusion_matrix(said.confusion, title),
+        "confusion_matrix": plots.confusion_matrix(evaluation.confusion, title),
         "sample_predictions": plots.sample_predictions(
-            images, said.labels, said.probabilities, title
+            images, evaluation.labels, evaluation.probabilities, title
         ),
         "worst_mistakes": plots.worst_mistakes(
-            images, said.labels, said.predictions, said.confidence, worst, title
+            images, evaluation.labels, evaluation.predictions, evaluation.confidence, worst, title
         ),
         "reliability": plots.reliability(
-            said.reliability.confidence,
-            said.reliability.accuracy,
-            said.reliability.counts,
-            said.ece,
+            evaluation.reliability.confidence,
+            evaluation.reliability.accuracy,
+            evaluation.reliability.counts,
+            evaluation.ece,
             title,
         ),
         "training_digits": plots.digit_sheet(data.train_images, data.train_labels, train),
     }.items():
         figure.savefig(folder / f"{name}.png")
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)

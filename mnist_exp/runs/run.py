@@ -1,6 +1,5 @@
 """A recorded run: what it gives back of what it was and found."""
 
-import csv
 import os
 import tempfile
 from collections.abc import Mapping
@@ -9,22 +8,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mnist_exp.config.compose import from_yaml
 from mnist_exp.config.schema import Config, Data, Tracking
+from mnist_exp.core import layout
 from mnist_exp.core.console import quiet_stderr
 from mnist_exp.core.errors import InputError
-from mnist_exp.data import dataset as datasets
-from mnist_exp.data.dataset import Dataset
+from mnist_exp.data.dataset import LABELS, Dataset, load_dataset
 from mnist_exp.evaluation.metrics import Evaluation
+from mnist_exp.runs.folder import RunFolder
+from mnist_exp.runs.result import RunResult
 from mnist_exp.tracking import store
-from mnist_exp.tracking.mlflow_backend import FOLDER
+from mnist_exp.tracking.mlflow_backend import FOLDER_TAG
 
-DATA_LABEL = "data.label"
-FINGERPRINT, TITLE = "fingerprint", "mlflow.note.content"
-RANKED = "val/accuracy"  # what models are chosen by
-MODEL = "model/data/model.keras"  # where MLflow keeps a Keras model
+DATA_LABEL_TAG = "data.label"
+FINGERPRINT_TAG, TITLE_TAG = "fingerprint", "mlflow.note.content"
+OBJECTIVE = "val/accuracy"  # what models are chosen by
+MODEL_ARTIFACT = "model/data/model.keras"  # where MLflow keeps a Keras model
 
 
 @dataclass(frozen=True)
@@ -42,17 +40,17 @@ class Run:
     @property
     def title(self) -> str:
         """Model, data, score and n in one line."""
-        return self.tags.get(TITLE, "")
+        return self.tags.get(TITLE_TAG, "")
 
     @property
     def folder(self) -> str:
         """Where it was made."""
-        return self.tags[FOLDER]
+        return self.tags[FOLDER_TAG]
 
     @property
     def data(self) -> str:
         """The data set's label."""
-        return self.tags[DATA_LABEL]
+        return self.tags[DATA_LABEL_TAG]
 
     def __str__(self) -> str:
         return f"run {self.run_id[:8]} ({self.name})"
@@ -66,11 +64,11 @@ class Run:
         from mlflow.exceptions import MlflowException
 
         uri = store.uri(self.tracking)
-        with store.opened_to_read(self.tracking) as client, store.meant(uri):
+        with store.connect_to_read(self.tracking) as client, store.global_tracking_uri(uri):
             try:
                 return Path(client.download_artifacts(self.run_id, name, str(place)))
             except (MlflowException, OSError) as error:
-                what = "model" if name == MODEL else name
+                what = "model" if name == MODEL_ARTIFACT else name
                 raise InputError(
                     f"{self} is {self.status} and has no {what} that could be read; "
                     "choose another with --run"
@@ -78,7 +76,7 @@ class Run:
 
     def config(self) -> Config:
         """The config it was made with; raises `InputError`."""
-        return from_yaml(self.file("config.yaml").read_text(encoding="utf-8"))
+        return self._downloaded(layout.CONFIG).config()
 
     def dataset(self, data: str = "") -> Dataset:
         """The data it was made with, found again on this machine; or `data`, a name or a path.
@@ -86,7 +84,7 @@ class Run:
         Raises `InputError` when that cannot be found, or is not what it was made with.
         """
         try:
-            found = datasets.load(self.data_config(data))
+            found = load_dataset(self.data_config(data))
         except InputError as error:
             if not data:
                 raise
@@ -107,7 +105,7 @@ class Run:
             if own["name"] == "mnist":
                 recorded = Path(made_with.path or "none")
                 own["path"] = str(recorded) if recorded.exists() else os.environ.get("MNIST_PATH")
-        elif data in datasets.LABELS:
+        elif data in LABELS:
             own |= {"name": data, "path": os.environ.get("MNIST_PATH") if data == "mnist" else None}
         else:
             own |= {"name": "mnist", "path": data}
@@ -115,11 +113,11 @@ class Run:
 
     def history(self) -> list[dict[str, float]]:
         """The figures of each epoch, by name; raises `InputError`."""
-        return history(self.file("history.csv"))
+        return self._downloaded(layout.HISTORY).history()
 
     def evaluation(self) -> Evaluation:
         """What it said about the test images; raises `InputError`."""
-        return evaluation(self.file("predictions.npz"))
+        return self._downloaded(layout.PREDICTIONS).evaluation()
 
     def model(self) -> Any:
         """The Keras model, loaded in safe mode: no code that it may carry is run.
@@ -127,21 +125,17 @@ class Run:
         Raises `InputError` when there is none, or it does not read digits.
         """
         with quiet_stderr():  # TensorFlow greets every import with a page of hints
-            from mnist_exp.models import families as models
+            from mnist_exp.models.io import load_model
 
-        return models.load(self.file(MODEL), str(self))
+        return load_model(self.file(MODEL_ARTIFACT), str(self))
 
+    def result(self) -> RunResult:
+        """The result as it is recorded."""
+        return RunResult(self.title, Path(self.folder), self.run_id, self.metrics, self.data)
 
-def history(file: Path) -> list[dict[str, float]]:
-    """The figures of each epoch, by name, from a run's history.csv."""
-    with file.open(newline="") as rows:
-        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(rows)]
-
-
-def evaluation(file: Path) -> Evaluation:
-    """What a run said about the test images, from its predictions.npz."""
-    with np.load(file, allow_pickle=False) as stored:
-        return Evaluation(stored["labels"], stored["probabilities"])
+    def _downloaded(self, name: str) -> RunFolder:
+        """A copy of the run folder that has this file; raises `InputError` for none."""
+        return RunFolder(self.file(name).parent)
 
 
 @cache

@@ -12,30 +12,30 @@ from hydra.plugins.launcher import Launcher
 
 from mnist_exp.core import hardware
 from mnist_exp.core.errors import InputError, PrunedError
-from mnist_exp.core.signals import SWEEP, uninterrupted
-from mnist_exp.sweeps.results import Result
-from mnist_exp.sweeps.strategy import Plan
-from mnist_exp.tracking import open_run as tracking
-from mnist_exp.tracking.tracker import Record
+from mnist_exp.core.signals import SWEEP, defer_interrupts
+from mnist_exp.sweeps.results import JobResult
+from mnist_exp.sweeps.strategy import SweepStrategy
+from mnist_exp.tracking.open_run import PARENT_VARIABLE
+from mnist_exp.tracking.tracker import RunTracker
 
 logger = logging.getLogger(__name__)
 
 
 def launch(
     launcher: Launcher,
-    jobs: Mapping[int, Result],
+    jobs: Mapping[int, JobResult],
     *,
-    plan: Plan,
+    plan: SweepStrategy,
     folder: Path,
     started: float,
-    parent: Record,
-) -> dict[int, Result]:
+    parent: RunTracker,
+) -> dict[int, JobResult]:
     """What the launcher gave back for each job; one that a dead worker lost is started again.
 
     `started` is the time before which nothing in the jobs' folders is this sweep's.
     """
     ahead = dict(jobs)
-    done: dict[int, Result] = {}
+    done: dict[int, JobResult] = {}
     for attempt in (1, 2):
         overrides = [
             [*ahead[n].job, *_own_overrides(n, folder, plan, launcher, parent)] for n in ahead
@@ -45,12 +45,12 @@ def launch(
             pairs = zip(ahead.values(), returns, strict=True)
             return done | {result.number: _from_return(result, ret) for result, ret in pairs}
         except (KeyboardInterrupt, InputError):
-            with uninterrupted():
+            with defer_interrupts():
                 _end_workers()
             raise
         except Exception as error:  # of the launcher: a job's own come as returns
             _end_workers()
-            seen = {n: result.as_left(folder, started) for n, result in ahead.items()}
+            seen = {n: result.collect(folder, started) for n, result in ahead.items()}
             done |= {n: result for n, result in seen.items() if result.state != "unfinished"}
             ahead = {n: result for n, result in seen.items() if result.state == "unfinished"}
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
@@ -69,7 +69,7 @@ def refuse_no_workers(launcher: Launcher) -> None:
         )
 
 
-def is_far(launcher: Launcher, name: str) -> bool:
+def is_remote(launcher: Launcher, name: str) -> bool:
     """Whether the launcher of that name may run jobs on other machines."""
     if name == "ray":
         address = getattr(launcher, "init", {}).get("address") or os.environ.get("RAY_ADDRESS")
@@ -78,7 +78,7 @@ def is_far(launcher: Launcher, name: str) -> bool:
 
 
 def _own_overrides(
-    number: int, folder: Path, plan: Plan, launcher: Launcher, parent: Record
+    number: int, folder: Path, plan: SweepStrategy, launcher: Launcher, parent: RunTracker
 ) -> Iterator[str]:
     """What a job needs to know beside its own overrides, in a form that reaches every launcher."""
     # Absolute: a worker that was there before us stands in a folder of its own.
@@ -86,7 +86,7 @@ def _own_overrides(
     for key, value in (settings | dict(plan.job_settings(number))).items():
         yield f"{key}={_quoted(value)}"
     # By our own name: MLFLOW_RUN_ID would make every job write into the parent.
-    variables = {tracking.PARENT: parent.run_id, SWEEP: str(os.getpid())}
+    variables = {PARENT_VARIABLE: parent.run_id, SWEEP: str(os.getpid())}
     # A worker of a cluster that was there before us has an environment of its own.
     given = (name for name in ("MNIST_PATH", "MLFLOW_TRACKING_URI") if name in os.environ)
     variables |= {name: os.environ[name] for name in given}
@@ -120,7 +120,7 @@ def _end_workers() -> None:
         get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
-def _from_return(result: Result, returned: JobReturn) -> Result:
+def _from_return(result: JobResult, returned: JobReturn) -> JobResult:
     if returned.status == JobStatus.COMPLETED:
         return replace(result, outcome=returned.return_value)
     reason = returned._return_value

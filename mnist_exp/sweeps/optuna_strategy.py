@@ -12,28 +12,30 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from mnist_exp.config.compose import flatten, scientific, without_password
 from mnist_exp.config.schema import Config, SearchSettings
+from mnist_exp.config.serialize import flatten, scientific
 from mnist_exp.core import provenance
+from mnist_exp.core.console import redact
 from mnist_exp.core.errors import InputError
-from mnist_exp.core.locks import is_abandoned
-from mnist_exp.data import dataset as datasets
-from mnist_exp.runs.result import Outcome
+from mnist_exp.core.locks import is_orphaned
+from mnist_exp.data.dataset import load_dataset
+from mnist_exp.runs.result import RunResult
 from mnist_exp.sweeps.pruning import pruner, storage
-from mnist_exp.sweeps.results import Job, Result
+from mnist_exp.sweeps.results import Job, JobResult
 from mnist_exp.sweeps.search_space import extremes
-from mnist_exp.sweeps.strategy import Plan
+from mnist_exp.sweeps.strategy import SweepStrategy
 from mnist_exp.tracking import store
 
 logger = logging.getLogger(__name__)
 
 # What a trial's record in the study says beside its values.
-HOST, FOLDER, OUTCOME, REASON, INTERRUPTED = "host", "folder", "outcome", "reason", "interrupted"
+HOST_ATTR, FOLDER_ATTR, RESULT_ATTR = "host", "folder", "outcome"
+REASON_ATTR, INTERRUPTED_ATTR = "reason", "interrupted"
 ENOUGH = 4  # different scores, to speak of importance
 WAITING = TrialState.WAITING
 
 
-class Search(Plan):
+class OptunaStrategy(SweepStrategy):
     """Draws `settings.n_trials` jobs in batches, each from what is known by then.
 
     The study is found again by what it is a study of, so the same command goes on with it.
@@ -61,7 +63,7 @@ class Search(Plan):
         self.probes = list(dict.fromkeys(self._job(first | {key: value}) for key, value in ends))
         self._asked: dict[int, optuna.Trial] = {}
 
-    def begin(self, configs: Sequence[Config], folder: Path, far: bool) -> Sequence[Result]:
+    def begin(self, configs: Sequence[Config], folder: Path, remote: bool) -> Sequence[JobResult]:
         if not all(config.data.validation_split for config in configs):
             raise InputError(
                 "hydra/sweeper=optuna: a search goes by validation accuracy, but "
@@ -70,46 +72,46 @@ class Search(Plan):
         self.folder = folder
         given = self.settings.storage
         self.url = store.absolute(given) if given else _beside(store.uri(configs[0].tracking))
-        if self.settings.prune and far and self.url.startswith(store.SQLITE):
+        if self.settings.prune and remote and self.url.startswith(store.SQLITE):
             raise InputError(
                 "hydra.sweeper.storage: workers on other machines report to the study and cannot "
                 f"reach {self.url}; give the URL of a database server, or hydra.sweeper.prune=false"
             )
         self.study = self._open(f"{configs[0].tracking.experiment}-{self._identity(configs[0])}")
         for trial in self._trials(TrialState.RUNNING):
-            self._bury(trial)
+            self._mark_dead(trial)
         ended = self._trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-        known = [trial for trial in ended if INTERRUPTED not in trial.user_attrs]
+        known = [trial for trial in ended if INTERRUPTED_ATTR not in trial.user_attrs]
         logger.info(
             f"search: {self.total} trials, of them done earlier: {len(known)}; "
-            f"study {self.study.study_name} in {without_password(self.url)}; results in {folder}"
+            f"study {self.study.study_name} in {redact(self.url)}; results in {folder}"
         )
         return [self._earlier(trial) for trial in known]
 
-    def draw(self) -> Sequence[Result]:
+    def ask(self) -> Sequence[JobResult]:
         trials = self.study.get_trials(deepcopy=False)
-        counted = [t for t in trials if INTERRUPTED not in t.user_attrs and t.state != WAITING]
+        counted = [t for t in trials if INTERRUPTED_ATTR not in t.user_attrs and t.state != WAITING]
         self.study.sampler = self._sampler(len(counted))
         drawn = []
         for _ in range(min(self.settings.n_jobs, self.settings.n_trials - len(counted))):
             trial = self.study.ask(self.space)
-            trial.set_user_attr(HOST, platform.node())
-            trial.set_user_attr(FOLDER, str(self.folder))
+            trial.set_user_attr(HOST_ATTR, platform.node())
+            trial.set_user_attr(FOLDER_ATTR, str(self.folder))
             self._asked[trial.number] = trial
             drawn.append(self._known(trial) or self._result(trial.number, trial.params))
         return drawn
 
-    def tell(self, results: Sequence[Result]) -> None:
+    def tell(self, results: Sequence[JobResult]) -> None:
         for result in results:
             trial = self._asked.pop(result.number)
             if result.outcome:
-                trial.set_user_attr(OUTCOME, result.outcome.as_dict())
+                trial.set_user_attr(RESULT_ATTR, result.outcome.to_dict())
                 self.study.tell(trial, float(result.outcome))
             elif result.pruned:
-                trial.set_user_attr(REASON, result.error)
+                trial.set_user_attr(REASON_ATTR, result.error)
                 self.study.tell(trial, state=TrialState.PRUNED)
             elif result.error:
-                trial.set_user_attr(REASON, result.error)
+                trial.set_user_attr(REASON_ATTR, result.error)
                 self.study.tell(trial, state=TrialState.FAIL)
             else:
                 self._draw_again(trial)
@@ -161,9 +163,9 @@ class Search(Plan):
                     load_if_exists=True,
                 )
         except Exception as error:  # SQLAlchemy's, its drivers', a missing driver's ImportError
-            reason = without_password(str(error).splitlines()[0] if str(error) else repr(error))
+            reason = redact(str(error).splitlines()[0] if str(error) else repr(error))
             raise InputError(
-                f"hydra.sweeper.storage: no study can be kept in {without_password(self.url)} "
+                f"hydra.sweeper.storage: no study can be kept in {redact(self.url)} "
                 f"({reason}); give another, such as sqlite:///optuna.db"
             ) from error
 
@@ -177,7 +179,7 @@ class Search(Plan):
         }
         space = {key: repr(kind) for key, kind in self.space.items()}
         how = [self.settings.sampler, self.settings.seed]
-        digest = datasets.load(config.data).digest
+        digest = load_dataset(config.data).digest
         return provenance.fingerprint({"config": fixed, "space": space, "how": how}, digest)[:12]
 
     def _sampler(self, known: int) -> optuna.samplers.BaseSampler:
@@ -191,42 +193,42 @@ class Search(Plan):
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=states)
 
-    def _bury(self, trial: FrozenTrial) -> None:
+    def _mark_dead(self, trial: FrozenTrial) -> None:
         """Ends a trial that its sweep, which died, left running; what it finished is kept."""
-        folder = Path(trial.user_attrs.get(FOLDER, ""))
-        is_dead = not folder.is_dir() or is_abandoned(folder)
-        if trial.user_attrs.get(HOST) != platform.node() or not is_dead:
+        folder = Path(trial.user_attrs.get(FOLDER_ATTR, ""))
+        is_dead = not folder.is_dir() or is_orphaned(folder)
+        if trial.user_attrs.get(HOST_ATTR) != platform.node() or not is_dead:
             return
         if trial.number not in [other.number for other in self._trials(TrialState.RUNNING)]:
             return  # its sweep told of it, and ended, while we looked
-        left = self._result(trial.number, trial.params).as_left(folder, since=0)
+        left = self._result(trial.number, trial.params).collect(folder, since=0)
         self._asked[trial.number] = optuna.Trial(self.study, trial._trial_id)
         self.tell([left])
         logger.info(f"trial {trial.number} had died; it counts as {left.state}")
 
     def _draw_again(self, trial: optuna.Trial) -> None:
         """Nobody knows what the trial would have come to, so its values come again."""
-        trial.set_user_attr(INTERRUPTED, True)
+        trial.set_user_attr(INTERRUPTED_ATTR, True)
         self.study.tell(trial, state=TrialState.FAIL)
         self.study.enqueue_trial(trial.params)
 
-    def _known(self, trial: optuna.Trial) -> Result | None:
+    def _known(self, trial: optuna.Trial) -> JobResult | None:
         """The result of an earlier trial with the same values: it would come out the same."""
         for other in self._trials(TrialState.COMPLETE):
-            if other.params == trial.params and OUTCOME in other.user_attrs:
+            if other.params == trial.params and RESULT_ATTR in other.user_attrs:
                 return self._earlier(other, number=trial.number)
         return None
 
-    def _earlier(self, trial: FrozenTrial, number: int | None = None) -> Result:
+    def _earlier(self, trial: FrozenTrial, number: int | None = None) -> JobResult:
         drawn = self._result(trial.number if number is None else number, trial.params)
         if trial.state != TrialState.COMPLETE:
             pruned = trial.state == TrialState.PRUNED
-            return replace(drawn, error=trial.user_attrs.get(REASON, "failed"), pruned=pruned)
-        known = Outcome.of_dict(trial.user_attrs[OUTCOME])
+            return replace(drawn, error=trial.user_attrs.get(REASON_ATTR, "failed"), pruned=pruned)
+        known = RunResult.from_dict(trial.user_attrs[RESULT_ATTR])
         return replace(drawn, outcome=known, reused=True)
 
-    def _result(self, number: int, params: Mapping[str, Any]) -> Result:
-        return Result(number, self._job(params), self.swept)
+    def _result(self, number: int, params: Mapping[str, Any]) -> JobResult:
+        return JobResult(number, self._job(params), self.swept)
 
     def _job(self, params: Mapping[str, Any]) -> Job:
         return (*self.fixed, *(f"{key}={params[key]}" for key in self.space))

@@ -1,31 +1,34 @@
 """A search's trial as its worker sees it: epochs are reported, and a laggard is stopped."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from mnist_exp.config.compose import without_password
+from mnist_exp.core.console import redact
 from mnist_exp.core.errors import PrunedError
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One trial of an Optuna study that lies in a storage."""
+class PruningReporter:
+    """Reports the epochs of one trial to its Optuna study."""
 
     storage: str  # SQLAlchemy's URL
     study: str
     number: int
+    epochs: int  # of the whole run
 
-    def report(self, epoch: int, accuracy: float, *, last: bool) -> None:
-        """Tells the study the validation accuracy after `epoch`, counted from 1.
+    def report(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Report the validation accuracy of `epoch`, counted from 0, as Keras' `on_epoch_end`.
 
         Raises `PrunedError` when the trial's best so far lies below the median of earlier trials at
         that epoch, except after the last one: scoring it then takes no time. A study that cannot
         be reached is a warning.
         """
+        accuracy, epoch = logs["val/accuracy"], epoch + 1
         import optuna
 
         try:
@@ -35,9 +38,9 @@ class Trial:
             (frozen,) = (t for t in study.get_trials(deepcopy=False) if t.number == self.number)
             trial = optuna.Trial(study, frozen._trial_id)
             trial.report(accuracy, epoch)
-            is_laggard = not last and trial.should_prune()
+            is_laggard = epoch < self.epochs and trial.should_prune()
         except Exception as error:  # training goes on without being compared
-            reason = without_password(str(error).splitlines()[0] if str(error) else repr(error))
+            reason = redact(str(error).splitlines()[0] if str(error) else repr(error))
             logger.warning(
                 f"the study did not hear of trial {self.number}'s epoch {epoch}: {reason}"
             )

@@ -15,38 +15,32 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_exp.config.compose import (
-    from_hydra,
-    in_our_words,
-    parse,
-    scientific,
-    without_hydra,
-    without_password,
-)
+from mnist_exp.config.compose import from_hydra, parse, translate_hydra_errors, without_hydra
 from mnist_exp.config.schema import Config
+from mnist_exp.config.serialize import scientific
 from mnist_exp.core import provenance
-from mnist_exp.core.console import console
+from mnist_exp.core.console import console, redact
 from mnist_exp.core.errors import InputError, SweepError
-from mnist_exp.core.signals import sigterm_interrupts, uninterrupted
-from mnist_exp.data import dataset as datasets
-from mnist_exp.runs import find as runs
-from mnist_exp.runs import folder as folders
-from mnist_exp.runs import run as recorded
-from mnist_exp.runs.result import Outcome
+from mnist_exp.core.files import make_folder, removed_if_refused
+from mnist_exp.core.layout import SWEEP_ARTIFACTS
+from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
+from mnist_exp.data.dataset import load_dataset
+from mnist_exp.runs.find import finished_runs
+from mnist_exp.runs.run import TITLE_TAG
 from mnist_exp.sweeps import report as summary
-from mnist_exp.sweeps.launch import is_far, launch, refuse_no_workers
-from mnist_exp.sweeps.results import Job, Result, best, data_label
-from mnist_exp.sweeps.strategy import Plan
-from mnist_exp.tracking import open_run as tracking
+from mnist_exp.sweeps.launch import is_remote, launch, refuse_no_workers
+from mnist_exp.sweeps.results import Job, JobResult, best, data_label
+from mnist_exp.sweeps.strategy import SweepStrategy
 from mnist_exp.tracking import store
-from mnist_exp.tracking.tracker import Record
+from mnist_exp.tracking.open_run import track_run
+from mnist_exp.tracking.tracker import RunTracker
 
 logger = logging.getLogger(__name__)
 
 
 def run_sweep(
-    plan: Plan, *, config: DictConfig, loader: ConfigLoader, launcher: Launcher
-) -> list[Result]:
+    plan: SweepStrategy, *, config: DictConfig, loader: ConfigLoader, launcher: Launcher
+) -> list[JobResult]:
     """The result of every job, in order, with a parent run over them and a ranking at the end.
 
     Raises `InputError` naming everything wrong before the first job starts, and `SweepError` after
@@ -55,27 +49,27 @@ def run_sweep(
     parser = Parser(config, loader)
     configs = parser.all(plan.probes)
     for part in {c.data for c in configs}:
-        datasets.load(part)  # usable, before the first job starts
-    folder = folders.make(Path(config.hydra.sweep.dir).absolute(), "hydra.sweep.dir")
+        load_dataset(part)  # usable, before the first job starts
+    folder = make_folder(Path(config.hydra.sweep.dir).absolute(), "hydra.sweep.dir")
     name = f"sweep of {', '.join(plan.swept) or 'one job'}"
-    with sigterm_interrupts(), folders.given_back_if_refused(folder):
-        with store.opened(configs[0].tracking) if configs[0].tracking.enabled else nullcontext():
+    with sigterm_interrupts(), removed_if_refused(folder):
+        with store.connect(configs[0].tracking) if configs[0].tracking.enabled else nullcontext():
             pass  # usable, before a plan leaves anything anywhere
         refuse_no_workers(launcher)
-        far = is_far(launcher, config.hydra.runtime.choices["hydra/launcher"])
-        results = {result.number: result for result in plan.begin(configs, folder, far)}
-        with tracking.record(
+        remote = is_remote(launcher, config.hydra.runtime.choices["hydra/launcher"])
+        results = {result.number: result for result in plan.begin(configs, folder, remote)}
+        with track_run(
             configs[0].tracking,
             name=name,
             folder=folder,
             params={"swept": ", ".join(plan.swept), "jobs": plan.total},
-            tags={"overrides": without_password(" ".join(config.hydra.overrides.task))},
-            files=summary.FILES,
+            tags={"overrides": redact(" ".join(config.hydra.overrides.task))},
+            files=SWEEP_ARTIFACTS,
         ) as parent:
             try:
                 _run(plan, results, parser, launcher, folder, parent)
             finally:  # an interrupted sweep is summarised, too
-                with uninterrupted():
+                with defer_interrupts():
                     ordered = [results[number] for number in sorted(results)]
                     _summarise(ordered, plan, folder, parent, name)
             _raise_if_too_many_failed(ordered, plan)
@@ -102,7 +96,7 @@ class Parser:
             try:
                 self.known[job] = parse(self._with_values_set(job))
             except Exception:
-                with in_our_words():
+                with translate_hydra_errors():
                     composed = self.loader.load_sweep_config(self.config, list(job))
                     self.known[job] = from_hydra(composed)
         return self.known[job]
@@ -145,16 +139,16 @@ class Parser:
 
 
 def _run(
-    plan: Plan,
-    results: dict[int, Result],
+    plan: SweepStrategy,
+    results: dict[int, JobResult],
     parser: Parser,
     launcher: Launcher,
     folder: Path,
-    parent: Record,
+    parent: RunTracker,
 ) -> None:
     """Draws batch after batch, runs what is missing of each, and fills `results`."""
     failed = sum(result.state == "failed" for result in results.values())  # of an earlier command
-    while failed <= plan.tolerated and (drawn := plan.draw()):
+    while failed <= plan.tolerated and (drawn := plan.ask()):
         started = time.time()
         batch = {result.number: result for result in drawn}
         results |= batch
@@ -168,14 +162,14 @@ def _run(
                     launcher, ahead, plan=plan, folder=folder, started=started, parent=parent
                 )
         finally:
-            with uninterrupted():
-                results |= {n: results[n].as_left(folder, started) for n in batch}
+            with defer_interrupts():
+                results |= {n: results[n].collect(folder, started) for n in batch}
                 plan.tell([results[n] for n in batch])
                 parent.close_children()  # what still seems to run has lost its worker
         failed += sum(results[n].state == "failed" for n in batch)
 
 
-def _reuse_finished(batch: Mapping[int, Result], parser: Parser) -> dict[int, Result]:
+def _reuse_finished(batch: Mapping[int, JobResult], parser: Parser) -> dict[int, JobResult]:
     """The results, filled in for jobs that have a finished run already, if that is wanted."""
     found = dict(batch)
     configs = {}
@@ -188,18 +182,18 @@ def _reuse_finished(batch: Mapping[int, Result], parser: Parser) -> dict[int, Re
     if where is None or not (where.enabled and where.skip_finished):
         return found
     marks = {
-        n: provenance.fingerprint(scientific(c), datasets.load(c.data).digest)
+        n: provenance.fingerprint(scientific(c), load_dataset(c.data).digest)
         for n, c in configs.items()
     }
-    earlier = runs.finished(where, marks.values())
+    earlier = finished_runs(where, marks.values())
     return found | {
-        n: replace(batch[n], outcome=Outcome.of_run(earlier[mark]), reused=True)
+        n: replace(batch[n], outcome=earlier[mark].result(), reused=True)
         for n, mark in marks.items()
         if mark in earlier and batch[n].state == "unfinished"
     }
 
 
-def _raise_if_too_many_failed(results: Sequence[Result], plan: Plan) -> None:
+def _raise_if_too_many_failed(results: Sequence[JobResult], plan: SweepStrategy) -> None:
     failed = [result for result in results if result.state in ("failed", "unfinished")]
     lines = "\n".join(f"  {result.error}\n    {result.command}" for result in failed)
     missing = plan.total - len(results)
@@ -213,7 +207,7 @@ def _raise_if_too_many_failed(results: Sequence[Result], plan: Plan) -> None:
 
 
 def _summarise(
-    results: Sequence[Result], plan: Plan, folder: Path, parent: Record, name: str
+    results: Sequence[JobResult], plan: SweepStrategy, folder: Path, parent: RunTracker, name: str
 ) -> None:
     """Tables to the terminal, files and figures to the folder, the best job to the record."""
     label = data_label(results)
@@ -228,7 +222,7 @@ def _summarise(
     if top:
         logger.info(f"best: job {top.number}, {top.command}")
     states = Counter(result.state for result in results)
-    parent.log_tags({recorded.TITLE: title})
+    parent.log_tags({TITLE_TAG: title})
     parent.log_metrics({f"sweep/{state}": count for state, count in states.items()}, step=0)
     if top and top.outcome:
         parent.log_tags({"best.run_id": top.outcome.run_id, "best.command": top.command})

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnist_exp.core.locks import is_abandoned
-from mnist_exp.tracking.journal import Opening
-from mnist_exp.tracking.store import meant
+from mnist_exp.config.schema import Tracking
+from mnist_exp.tracking import store
+from mnist_exp.tracking.events import Opening
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HOST, FOLDER, PARENT_RUN = "host", "folder", "mlflow.parentRunId"  # tags
-RECORD, OUTCOME = "record", "outcome"
+HOST_TAG, FOLDER_TAG, PARENT_TAG = "host", "folder", "mlflow.parentRunId"
+JOURNAL_TAG, OUTCOME_TAG = "record", "outcome"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # or the page shows GenAI's tabs
 SERVING = ("mlflow", "tensorflow", "keras", "numpy")  # what a served model needs
 
 
-class MlflowRun:
+class MlflowBackend:
     """One MLflow run, open until `close`; to say the same twice leaves it as it is."""
 
     def __init__(
@@ -40,7 +39,7 @@ class MlflowRun:
 
     def _new(self, opening: Opening) -> str:
         """The id of a new run, or of one that was made when the answer did not come back."""
-        query = f"tags.{RECORD} = '{opening.tags[RECORD]}'"
+        query = f"tags.{JOURNAL_TAG} = '{opening.tags[JOURNAL_TAG]}'"
         for run in self.client.search_runs([self.experiment_id], query):
             return str(run.info.run_id)
         run = self.client.create_run(
@@ -48,7 +47,7 @@ class MlflowRun:
         )
         return str(run.info.run_id)
 
-    def go_on(self) -> None:
+    def reopen(self) -> None:
         """The run is RUNNING again, whatever it had come to."""
         self.client.update_run(self.run_id, "RUNNING")
         self._forget_outcome()
@@ -73,7 +72,7 @@ class MlflowRun:
 
         self.client.log_batch(self.run_id, tags=[RunTag(k, str(v)) for k, v in tags.items()])
 
-    def log_data(self, name: str, digest: str, source: str, images: Mapping[str, int]) -> None:
+    def log_dataset(self, name: str, digest: str, source: str, images: Mapping[str, int]) -> None:
         """Names the data set as the run's input; `images` counts those of each split."""
         from mlflow.entities import Dataset as MlflowDataset
         from mlflow.entities import DatasetInput, InputTag
@@ -106,13 +105,15 @@ class MlflowRun:
             return
         installed = versions()
         with _fluent(self.uri, self.experiment_id):
+            model = keras.models.load_model(self.folder / name, compile=False, safe_mode=True)
+            inputs, outputs = (-1, *model.input_shape[1:]), (-1, *model.output_shape[1:])
             mlflow.tensorflow.log_model(
-                keras.models.load_model(self.folder / name, compile=False, safe_mode=True),
+                model,
                 name="model",
                 run_id=self.run_id,
                 signature=ModelSignature(
-                    Schema([TensorSpec(np.dtype(np.uint8), (-1, 28, 28))]),
-                    Schema([TensorSpec(np.dtype(np.float32), (-1, 10))]),
+                    Schema([TensorSpec(np.dtype(np.uint8), inputs)]),
+                    Schema([TensorSpec(np.dtype(np.float32), outputs)]),
                 ),
                 input_example=np.array(example, np.uint8),
                 pip_requirements=[f"{name}=={installed[name]}" for name in SERVING],
@@ -142,21 +143,18 @@ class MlflowRun:
 
     def close_children(self) -> None:
         """Ends as KILLED the runs below this one, on any machine, that are still RUNNING."""
-        for run in _running(self.client, [self.experiment_id], PARENT_RUN, self.run_id):
-            bury(self.client, run.info.run_id)
+        for run in running_runs(self.client, [self.experiment_id], PARENT_TAG, self.run_id):
+            mark_killed(self.client, run.info.run_id)
 
-    def close(self, status: str, at: float, *, is_whole: bool = True) -> None:
-        """Ends the run; one that finished is FINISHED only if its record `is_whole`."""
-        if status == "FINISHED" and is_whole:
+    def close(self, status: str, at: float) -> None:
+        """End the run as FINISHED, FAILED or KILLED, `at` so many seconds since 1970."""
+        if status == "FINISHED":
             self._forget_outcome()
-        elif status == "FINISHED":
-            self.client.set_tag(self.run_id, OUTCOME, "unpublished")
-            status = "FAILED"
         self.client.set_terminated(self.run_id, status, end_time=int(1000 * at))
 
     def _forget_outcome(self) -> None:
-        if OUTCOME in self.client.get_run(self.run_id).data.tags:
-            self.client.delete_tag(self.run_id, OUTCOME)
+        if OUTCOME_TAG in self.client.get_run(self.run_id).data.tags:
+            self.client.delete_tag(self.run_id, OUTCOME_TAG)
 
     def _experiment_id(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
@@ -172,6 +170,12 @@ class MlflowRun:
         return str(found.experiment_id)
 
 
+def open_mlflow_run(config: Tracking, opening: Opening, folder: Path, run_id: str) -> MlflowBackend:
+    """The open run, new or the one of this id; raises `InputError` for an unusable store."""
+    with store.connect(config) as client:
+        return MlflowBackend(client, store.uri(config), opening, folder, run_id)
+
+
 def is_there(client: "MlflowClient", run_id: str) -> bool:
     """Whether the store has this run; it may be a new one, or another."""
     from mlflow.exceptions import MlflowException
@@ -184,31 +188,19 @@ def is_there(client: "MlflowClient", run_id: str) -> bool:
         raise
 
 
-def the_dead(
-    client: "MlflowClient", experiment_ids: Sequence[str], *, homeless: bool = False
-) -> list[tuple[str, Path]]:
-    """The RUNNING runs of this machine that no process holds: ids and folders.
-
-    The `homeless` are those whose folder is gone: they may have been moved while they live.
-    """
-    running = _running(client, experiment_ids, HOST, platform.node())
-    found = [(run.info.run_id, Path(run.data.tags[FOLDER])) for run in running]
-    is_dead = (lambda folder: not folder.exists()) if homeless else is_abandoned
-    return [(run_id, folder) for run_id, folder in found if is_dead(folder)]
-
-
-def bury(client: "MlflowClient", run_id: str) -> bool:
+def mark_killed(client: "MlflowClient", run_id: str) -> bool:
     """Ends a run as KILLED whose process died; whether it was RUNNING still."""
     if client.get_run(run_id).info.status != "RUNNING":
         return False  # it ended, and gave its lock back, while we looked
-    client.set_tag(run_id, OUTCOME, "interrupted")
+    client.set_tag(run_id, OUTCOME_TAG, "interrupted")
     client.set_terminated(run_id, "KILLED")
     return True
 
 
-def _running(
+def running_runs(
     client: "MlflowClient", experiment_ids: Sequence[str], tag: str, value: str
 ) -> list["Run"]:
+    """The RUNNING runs that have this tag."""
     query = f"attributes.status = 'RUNNING' and tags.`{tag}` = '{value}'"
     return list(client.search_runs(list(experiment_ids), query))
 
@@ -227,7 +219,7 @@ def _fluent(uri: str, experiment_id: str) -> Iterator[None]:
     hints_before = hints.level
     hints.setLevel(logging.ERROR)
     try:
-        with meant(uri):
+        with store.global_tracking_uri(uri):
             yield
     finally:
         hints.setLevel(hints_before)

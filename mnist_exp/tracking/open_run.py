@@ -6,29 +6,34 @@ import platform
 import time
 import traceback
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mnist_exp.config.compose import BLOTTED
 from mnist_exp.config.schema import Tracking
-from mnist_exp.core.errors import InputError, PrunedError
-from mnist_exp.core.locks import held, is_abandoned
-from mnist_exp.core.signals import uninterrupted
+from mnist_exp.core.errors import PrunedError
+from mnist_exp.core.layout import TRACEBACK
+from mnist_exp.core.locks import run_lock
+from mnist_exp.core.signals import defer_interrupts
 from mnist_exp.tracking import store
-from mnist_exp.tracking.journal import JOURNAL, Journal, Opening
-from mnist_exp.tracking.mlflow_backend import FOLDER, HOST, OUTCOME, PARENT_RUN, RECORD, is_there
-from mnist_exp.tracking.tracker import Record, publish_left
+from mnist_exp.tracking.events import Opening
+from mnist_exp.tracking.mlflow_backend import (
+    FOLDER_TAG,
+    HOST_TAG,
+    JOURNAL_TAG,
+    OUTCOME_TAG,
+    PARENT_TAG,
+)  # fmt: skip
+from mnist_exp.tracking.recovery import recover_orphans
+from mnist_exp.tracking.tracker import RunTracker
 
-PARENT = "MNIST_EXP_PARENT_RUN"  # not MLFLOW_RUN_ID: that one would override the run to open
-TRACEBACK = "traceback.txt"
-COMPLETE, PUBLISHED = "complete already", "published"
-MISSING, RUNNING = "not published whole", "still running"
+PARENT_VARIABLE = "MNIST_EXP_PARENT_RUN"  # MLFLOW_RUN_ID would override the run to open
 
 
 @contextmanager
-def record(
+def track_run(
     config: Tracking,
     *,
     name: str,
@@ -36,86 +41,57 @@ def record(
     params: Mapping[str, Any],
     tags: Mapping[str, str],
     files: Sequence[str] = (),
-    late: bool = False,
-) -> Iterator[Record]:
-    """The record of the run in `folder`, closed whatever happens; `files` of it are published.
+    deferred: bool = False,
+    make_tracker: Callable[..., RunTracker] = RunTracker,
+) -> Iterator[RunTracker]:
+    """Context manager: the tracker of the run in `folder`, closed whatever happens.
 
-    It goes on with a record that is there already. Publishing begins at once, or with `late`, but
-    in a sweep, when its `begin` is called. The run ends as FINISHED, as KILLED at Ctrl-C, SIGTERM
-    or pruning, and else as FAILED, with the traceback left in the folder.
+    A run that is there already is reopened; `files` of it are uploaded at the end. Publishing
+    starts at once, or, `deferred` and outside a sweep, with the tracker's `start`. The run ends as
+    FINISHED, as KILLED at Ctrl-C, SIGTERM or pruning, and else as FAILED, with the traceback left
+    in the folder.
     """
-    with held(folder):
-        run = Record(folder, config, sees_to_the_dead=True)
+    with run_lock(folder):
+        tracker = make_tracker(folder, config, on_open=partial(recover_orphans, config=config))
         try:
-            with uninterrupted():  # what came meanwhile is raised at its end
-                if run.journal.opening:
-                    run.go_on()
-                    run.log_tags({FOLDER: str(folder.absolute())})  # it may have been moved
+            with defer_interrupts():  # what came meanwhile is raised at its end
+                if tracker.journal.opening:
+                    tracker.reopen()
+                    tracker.log_tags({FOLDER_TAG: str(folder.absolute())})  # it may have been moved
                 else:
-                    run.journal.begin(_opening(config, name, folder, tags))
-                    run.log_params(params)
-            if not late or is_below_another():  # a sweep looks after what died
-                run.begin()
-                _ = run.run_id  # it is open
-            yield run
+                    tracker.open(_opening(config, name, folder, tags), params)
+            if not deferred or is_sweep_job():  # a sweep recovers its orphans itself
+                tracker.start()
+                _ = tracker.run_id  # it is open
+            yield tracker
         except (KeyboardInterrupt, PrunedError) as error:
-            with uninterrupted():
+            with defer_interrupts():
                 outcome = "pruned" if isinstance(error, PrunedError) else "interrupted"
-                run.log_tags({OUTCOME: outcome})
-                run.log_files(files)
-                run.close("KILLED")
+                tracker.log_tags({OUTCOME_TAG: outcome})
+                tracker.log_files(files)
+                tracker.close("KILLED")
             raise
         except Exception:
-            with uninterrupted():
-                with suppress(OSError):  # such as a full disk, which may be what went wrong
+            with defer_interrupts():
+                with suppress(OSError):  # such as a full disk, which may be the very error
                     (folder / TRACEBACK).write_text(traceback.format_exc())
-                run.log_files([*files, TRACEBACK])
-                run.close("FAILED")
+                tracker.log_files([*files, TRACEBACK])
+                tracker.close("FAILED")
             raise
-        with uninterrupted():
-            run.log_files(files)
-            run.close("FINISHED")
+        with defer_interrupts():
+            tracker.log_files(files)
+            tracker.close("FINISHED")
 
 
-def is_below_another() -> bool:
+def is_sweep_job() -> bool:
     """Whether the runs of this process are jobs of a sweep."""
-    return PARENT in os.environ
-
-
-def sync(folder: Path, uri: str | None = None) -> str:
-    """What came of publishing what is missing of the run in `folder`, in words.
-
-    `uri` is the store; default: the one the run was for. Raises `InputError` when the record cannot
-    be read, or the store cannot be used.
-    """
-    try:
-        journal = Journal(folder)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / JOURNAL}: expected the record of a run ({error})") from error
-    if (opening := journal.opening) is None:
-        return COMPLETE  # it broke off before anything was said
-    if not is_abandoned(folder):
-        return RUNNING
-    where = uri or (None if BLOTTED in opening.uri else opening.uri or None)
-    config = Tracking(enabled=True, uri=where, experiment=opening.experiment, skip_finished=False)
-    if journal.is_published:
-        with store.opened(config) as client:
-            if is_there(client, journal.run_id):
-                return COMPLETE
-    store.knock(config)
-    try:
-        return PUBLISHED if publish_left(folder, config) else MISSING
-    except InputError:  # it was taken up again meanwhile
-        return RUNNING
+    return PARENT_VARIABLE in os.environ
 
 
 def _opening(config: Tracking, name: str, folder: Path, tags: Mapping[str, str]) -> Opening:
-    where = store.shown(config) if config.enabled else ""
-    return Opening(where, config.experiment, name, _run_tags(folder, tags), _now())
-
-
-def _now() -> int:
-    return int(time.time() * 1000)
+    uri = store.display_uri(config) if config.enabled else ""
+    now = int(time.time() * 1000)
+    return Opening(uri, config.experiment, name, _run_tags(folder, tags), now)
 
 
 def _run_tags(folder: Path, tags: Mapping[str, str]) -> dict[str, str]:
@@ -123,12 +99,12 @@ def _run_tags(folder: Path, tags: Mapping[str, str]) -> dict[str, str]:
         "mlflow.user": _user(),
         "mlflow.source.name": "python -m mnist_exp.run",
         "mlflow.source.type": "LOCAL",
-        RECORD: uuid.uuid4().hex,
-        HOST: platform.node(),
-        FOLDER: str(folder.absolute()),
+        JOURNAL_TAG: uuid.uuid4().hex,
+        HOST_TAG: platform.node(),
+        FOLDER_TAG: str(folder.absolute()),
     }
-    if parent := os.environ.get(PARENT):
-        own[PARENT_RUN] = parent
+    if parent := os.environ.get(PARENT_VARIABLE):
+        own[PARENT_TAG] = parent
     return own | {key: value for key, value in tags.items() if value}
 
 

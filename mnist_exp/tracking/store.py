@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from mnist_exp.config.compose import without_password
 from mnist_exp.config.schema import Tracking
+from mnist_exp.core.console import redact
 from mnist_exp.core.errors import InputError
-from mnist_exp.core.locks import alone
+from mnist_exp.core.locks import exclusive
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,7 +41,7 @@ TO_READ = "name the one you mean with --tracking-uri or MLFLOW_TRACKING_URI"
 
 
 @contextmanager
-def opened_to_read(config: Tracking) -> Iterator["MlflowClient"]:
+def connect_to_read(config: Tracking) -> Iterator["MlflowClient"]:
     """Within: a client of the store that is there already.
 
     Raises `InputError` when the store cannot be used, or was never written.
@@ -52,18 +52,20 @@ def opened_to_read(config: Tracking) -> Iterator["MlflowClient"]:
             f"there are no recorded runs here: {where.removeprefix(SQLITE)} does not exist; "
             f"go to the folder where python -m mnist_exp.run was used, or {TO_READ}"
         )
-    with opened(config, to_write=False) as client:
+    with connect(config, to_write=False) as client:
         yield client
 
 
 @contextmanager
-def opened(config: Tracking, *, to_write: bool = True) -> Iterator["MlflowClient"]:
+def connect(config: Tracking, *, to_write: bool = True) -> Iterator["MlflowClient"]:
     """Within: a client of the store; the first to come makes its schema while the others wait.
 
     Raises `InputError` when the store cannot be used.
     """
     where = uri(config)
-    knock(config, to_write=to_write)  # before MLflow's import of seconds, and minutes of waiting
+    check_reachable(
+        config, to_write=to_write
+    )  # before MLflow's import of seconds, and minutes of waiting
     from mlflow import MlflowClient
 
     try:
@@ -76,7 +78,7 @@ def opened(config: Tracking, *, to_write: bool = True) -> Iterator["MlflowClient
 
 
 @contextmanager
-def meant(where: str) -> Iterator[None]:
+def global_tracking_uri(where: str) -> Iterator[None]:
     """Within: what MLflow looks up in the store of the process, such as models, is found there."""
     import mlflow
 
@@ -101,7 +103,7 @@ def schema_lock(where: str) -> Iterator[None]:
         yield
         return
     file = _sqlite_file(where)
-    with alone(file.with_name(f"{file.name}.lock")):
+    with exclusive(file.with_name(f"{file.name}.lock")):
         yield
 
 
@@ -110,9 +112,9 @@ def uri(config: Tracking) -> str:
     return absolute(config.uri or os.environ.get(ENVIRONMENT) or f"{SQLITE}mlflow.db")
 
 
-def shown(config: Tracking) -> str:
+def display_uri(config: Tracking) -> str:
     """The URI as it may be printed."""
-    return without_password(uri(config))
+    return redact(uri(config))
 
 
 def absolute(where: str) -> str:
@@ -122,7 +124,7 @@ def absolute(where: str) -> str:
     return where
 
 
-def knock(config: Tracking, *, to_write: bool = True) -> None:
+def check_reachable(config: Tracking, *, to_write: bool = True) -> None:
     """Raises `InputError` when nobody answers or the file is no database, without MLflow's help.
 
     Sets MLflow's environment, where the user has not: before a thread imports it, since other
@@ -219,8 +221,7 @@ def _unusable(where: str, error: Exception, to_write: bool) -> InputError:
     advice = TO_WRITE if to_write else TO_READ
     start = "start it, " if urlsplit(where).scheme in PORTS else ""
     return InputError(
-        f"{without_password(where)}: this tracking store cannot be used ({reason(error)}); "
-        f"{start}{advice}"
+        f"{redact(where)}: this tracking store cannot be used ({reason(error)}); {start}{advice}"
     )
 
 
@@ -232,4 +233,4 @@ def reason(error: BaseException) -> str:
     if lines[0].startswith("(raised as a result of") and lines[1:]:  # SQLAlchemy's advice to MLflow
         del lines[0]
     first = re.sub(r"^\((\w+\.)+\w+\) ", "", lines[0])  # the library's name of it
-    return shorten(without_password(first), 160, placeholder=" ...")
+    return shorten(redact(first), 160, placeholder=" ...")

@@ -11,7 +11,7 @@ from mnist_exp.config.schema import Affine, AugmentConfig
 CENTRE = 13.5  # of 28 pixels, counted from 0
 
 
-def change(config: AugmentConfig, seed: Sequence[int], images: Any) -> Any:
+def augment(config: AugmentConfig, seed: Sequence[int], images: Any) -> Any:
     """The (n, 28, 28) uint8 images as the model is to see them once: the same for the same seed.
 
     All n at once, by every core, rather than a batch in each step: XLA has no such operation.

@@ -1,26 +1,17 @@
 """Training made visible: a live bar in a terminal, a plain line per epoch everywhere."""
 
-import csv
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import keras
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mnist_exp.core.console import console
-from mnist_exp.sweeps.pruning import Trial
 
 logger = logging.getLogger(__name__)
-
-HISTORY = "history.csv"
-EPOCH_COLUMNS = (
-    "epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy",
-    "train/learning_rate", "train/epoch_seconds",
-)  # fmt: skip
 
 
 class EpochBar(keras.callbacks.Callback):
@@ -78,72 +69,6 @@ class EpochBar(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Leaves the epoch's line behind."""
         logger.info(epoch_line(epoch + 1, self.params["epochs"], logs or {}, self.images))
-
-
-class LiveMetrics(keras.callbacks.Callback):
-    """Tells each epoch's figures to `log_metrics`; `check` is called after every stretch of steps.
-
-    `check` may raise.
-    """
-
-    def __init__(
-        self, log_metrics: Callable[[Mapping[str, float], int], None], check: Callable[[], None]
-    ) -> None:
-        super().__init__()
-        self.log_metrics, self.check = log_metrics, check
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Lets an interrupt through."""
-        self.check()
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Tells the epoch's."""
-        row = {name: value for name, value in (logs or {}).items() if "/" in name}
-        self.log_metrics(row, epoch + 1)
-
-
-class TrialReport(keras.callbacks.Callback):
-    """Tells a search's trial of every epoch; the trial may end the run."""
-
-    def __init__(self, trial: Trial) -> None:
-        super().__init__()
-        self.trial = trial
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Reports the validation accuracy."""
-        is_last = epoch + 1 == self.params["epochs"]
-        self.trial.report(epoch + 1, (logs or {})["val/accuracy"], last=is_last)
-
-
-class EpochFile(keras.callbacks.Callback):
-    """Adds each epoch to history.csv as it ends, so that it is kept whatever comes next."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.path = folder / HISTORY
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Appends the epoch's row; the first has the header above it."""
-        with self.path.open("a" if epoch else "w", newline="") as file:
-            _write_rows(file, epoch, [logs or {}])
-
-
-def write_history(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """Makes history.csv what it was after these epochs; without any there is none."""
-    path = folder / HISTORY
-    if not rows:
-        path.unlink(missing_ok=True)
-        return
-    with path.open("w", newline="") as file:
-        _write_rows(file, 0, rows)
-
-
-def _write_rows(file: IO[str], before: int, rows: Sequence[Mapping[str, float]]) -> None:
-    writer = csv.DictWriter(file, EPOCH_COLUMNS, extrasaction="ignore")
-    if not before:
-        writer.writeheader()
-    for epoch, row in enumerate(rows, before + 1):
-        writer.writerow({"epoch": epoch, **row})
 
 
 def epoch_line(epoch: int, epochs: int, row: Mapping[str, float], images: int) -> str:

@@ -2,22 +2,22 @@
 
 import json
 import logging
-import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
+from mnist_exp.core.files import write_atomic
+from mnist_exp.core.layout import CHECKPOINTS
+
 logger = logging.getLogger(__name__)
 
-FOLDER = "checkpoints"
 KEPT = 2  # the newest, and one before it should that be damaged
 TEXT = "text"
 
@@ -36,7 +36,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, every: int = 1) -> None:
         """`every` so many epochs one is written."""
-        self.folder, self.every = folder / FOLDER, every
+        self.folder, self.every = folder / CHECKPOINTS, every
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None
         self._failed = False
@@ -93,7 +93,7 @@ class Checkpoints:
 
     def _write(self, epoch: int, checkpoint: Checkpoint) -> None:
         self.folder.mkdir(exist_ok=True)
-        write_whole(self.folder / f"epoch-{epoch:06}.npz", lambda file: dump(checkpoint, file))
+        write_atomic(self.folder / f"epoch-{epoch:06}.npz", lambda file: dump(checkpoint, file))
         for old in self._paths()[:-KEPT]:
             old.unlink(missing_ok=True)
 
@@ -105,30 +105,6 @@ class Checkpoints:
             if (match := re.fullmatch(r"epoch-(\d+)", path.stem))
         }
         return [found[epoch] for epoch in sorted(found)]
-
-
-def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Makes the file at `path` what `write` writes, or leaves it as it was; raises `OSError`.
-
-    Whatever kills the process or the machine, the file is never there in part.
-    """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise
-    with suppress(OSError):  # the name, too, should outlive the machine; not all systems can
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def dump(checkpoint: Checkpoint, file: IO[bytes]) -> None:

@@ -12,12 +12,12 @@ import tensorflow as tf
 from mnist_exp.config.schema import Train
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import Dataset
-from mnist_exp.models.families import BATCH
+from mnist_exp.models.forward import BATCH
 from mnist_exp.models.layers import BatchNormalization
 
 TINY = 1e-30  # a share that underflows keeps a finite logarithm, and a gradient
 STATISTICS = 5000  # training images that tell averaged weights' normalisation its statistics
-STRETCH_SECONDS = 0.4  # how long the host may be away: bounds the answer to a Ctrl-C
+CHUNK_SECONDS = 0.4  # how long the host may be away: bounds the answer to a Ctrl-C
 
 
 class EpochLoop:
@@ -44,13 +44,13 @@ class EpochLoop:
         self.variables = model.trainable_variables
         optimizer.build(self.variables)
         self.averages = [tf.Variable(v) for v in self.variables] if config.ema else []
-        self._stretch = tf.function(self._steps, jit_compile=self.jit, autograph=False)
+        self._chunk = tf.function(self._steps, jit_compile=self.jit, autograph=False)
         batch = [tf.TensorSpec([None, 28, 28], tf.uint8), tf.TensorSpec([None], tf.int32)]
         rate = tf.TensorSpec([], tf.float32)
         self._last_batch = tf.function(self._step, [*batch, rate], autograph=False)
         self._score = tf.function(self._evaluate, batch, autograph=False)
-        self._renew = tf.function(self._renew_statistics, batch[:1], autograph=False)
-        self._stretch_steps = 1
+        self._recompute = tf.function(self._recompute_statistics, batch[:1], autograph=False)
+        self._chunk_steps = 1
 
     def start(
         self, model: keras.Model, optimizer: keras.optimizers.Optimizer, data: Dataset
@@ -95,13 +95,13 @@ class EpochLoop:
             self._score.get_concrete_function()
         if self.whole:
             data = (self.images, self.labels, tf.zeros(self.steps))
-            self._stretch(*data, tf.constant(0), tf.constant(0), tf.constant(0.0), tf.constant(0))
+            self._chunk(*data, tf.constant(0), tf.constant(0), tf.constant(0.0), tf.constant(0))
         return time.perf_counter() - started
 
     def run(
         self,
-        order: np.ndarray,
-        rates: np.ndarray,
+        permutation: np.ndarray,
+        learning_rates: np.ndarray,
         progress: Callable[[int, dict[str, float]], None],
         augment: Callable[[Any], Any] = lambda images: images,
     ) -> dict[str, float]:
@@ -113,29 +113,32 @@ class EpochLoop:
         """
         started = time.perf_counter()
         # All at once and in threads: a gather per step made a dense epoch 3 to 6 % longer.
-        images, labels = augment(tf.gather(self.images, order)), tf.gather(self.labels, order)
-        rates = tf.constant(rates, tf.float32)
-        loss, hits = tf.constant(0.0), tf.constant(0)
+        images, labels = (
+            augment(tf.gather(self.images, permutation)),
+            tf.gather(self.labels, permutation),
+        )
+        learning_rates = tf.constant(learning_rates, tf.float32)
+        loss, correct = tf.constant(0.0), tf.constant(0)
         step = 0
         while step < self.whole:
             before = time.perf_counter()
-            stop = min(step + self._stretch_steps, self.whole)
-            stretch = tf.constant(step), tf.constant(stop)
-            loss, hits = self._stretch(images, labels, rates, *stretch, loss, hits)
-            so_far = _means(loss, hits, stop * self.batch)  # waits for the device
+            stop = min(step + self._chunk_steps, self.whole)
+            chunk = tf.constant(step), tf.constant(stop)
+            loss, correct = self._chunk(images, labels, learning_rates, *chunk, loss, correct)
+            so_far = _means(loss, correct, stop * self.batch)  # waits for the device
             self._pace(stop - step, time.perf_counter() - before)
             step = stop
             progress(step - 1, so_far)
         if step < self.steps:  # the smaller last batch has a graph of its own
             rest = slice(step * self.batch, None)
-            sums = self._last_batch(images[rest], labels[rest], rates[step])
-            loss, hits = loss + sums[0], hits + sums[1]
-            so_far = _means(loss, hits, len(order))
+            sums = self._last_batch(images[rest], labels[rest], learning_rates[step])
+            loss, correct = loss + sums[0], correct + sums[1]
+            so_far = _means(loss, correct, len(permutation))
             progress(step, so_far)
         return {
             "train/loss": so_far["loss"],
             "train/accuracy": so_far["accuracy"],
-            "train/learning_rate": float(rates[-1]),
+            "train/learning_rate": float(learning_rates[-1]),
             "train/epoch_seconds": time.perf_counter() - started,
         }
 
@@ -148,8 +151,8 @@ class EpochLoop:
         parts = [
             self._score(images[i : i + BATCH], labels[i : i + BATCH]) for i in range(0, n, BATCH)
         ]
-        loss, hits = (sum(float(part[k]) for part in parts) for k in (0, 1))
-        return {"val/loss": loss / n, "val/accuracy": hits / n}
+        loss, correct = (sum(float(part[k]) for part in parts) for k in (0, 1))
+        return {"val/loss": loss / n, "val/accuracy": correct / n}
 
     def is_finite(self) -> bool:
         """Whether the model's scores of some training images are numbers."""
@@ -176,15 +179,22 @@ class EpochLoop:
         for variable, average in zip(self.variables, self.averages, strict=False):
             variable.assign(average)
         if self.averages and any(isinstance(x, BatchNormalization) for x in self.model.layers):
-            self._renew(self.images[:STATISTICS])
+            self._recompute(self.images[:STATISTICS])
 
     def _pace(self, steps: int, seconds: float) -> None:
         """Aims the next stretch at STRETCH_SECONDS, growing at most fourfold."""
-        wanted = int(steps * STRETCH_SECONDS / max(seconds, 1e-6))
-        self._stretch_steps = max(1, min(wanted, 4 * self._stretch_steps))
+        wanted = int(steps * CHUNK_SECONDS / max(seconds, 1e-6))
+        self._chunk_steps = max(1, min(wanted, 4 * self._chunk_steps))
 
     def _steps(
-        self, images: Any, labels: Any, rates: Any, start: Any, stop: Any, loss: Any, hits: Any
+        self,
+        images: Any,
+        labels: Any,
+        learning_rates: Any,
+        start: Any,
+        stop: Any,
+        loss: Any,
+        correct: Any,
     ) -> Any:
         """Steps start to stop; the sums of loss and hits, those before included.
 
@@ -192,14 +202,14 @@ class EpochLoop:
         (tf.range would recompile per value.)
         """
 
-        def body(i: Any, loss: Any, hits: Any) -> Any:
+        def body(i: Any, loss: Any, correct: Any) -> Any:
             first = i * self.batch
             batch_images = tf.slice(images, [first, 0, 0], [self.batch, 28, 28])
             batch_labels = tf.slice(labels, [first], [self.batch])
-            step_loss, step_hits = self._step(batch_images, batch_labels, rates[i])
-            return i + 1, loss + step_loss, hits + step_hits
+            step_loss, step_correct = self._step(batch_images, batch_labels, learning_rates[i])
+            return i + 1, loss + step_loss, correct + step_correct
 
-        return tf.while_loop(lambda i, *_: i < stop, body, (start, loss, hits))[1:]
+        return tf.while_loop(lambda i, *_: i < stop, body, (start, loss, correct))[1:]
 
     def _step(self, images: Any, labels: Any, rate: Any) -> Any:
         with tf.GradientTape() as tape:
@@ -210,7 +220,7 @@ class EpochLoop:
         self.optimizer.learning_rate.assign(rate)
         self.optimizer.apply(gradients, self.variables)
         self._average()
-        return loss, _hits(labels, scores)
+        return loss, _count_correct(labels, scores)
 
     def _average(self) -> None:
         # The first step starts the average, as Keras does: the random start would linger.
@@ -219,15 +229,15 @@ class EpochLoop:
             keep = (1.0 - first) * self.momentum
             average.assign(keep * average + (1.0 - keep) * variable.value)
 
-    def _renew_statistics(self, images: Any) -> None:
+    def _recompute_statistics(self, images: Any) -> None:
         hidden = tf.cast(images, tf.float32)
         for layer in self.model.layers[1:]:
-            renews = isinstance(layer, BatchNormalization)
-            hidden = layer.renew(hidden) if renews else layer(hidden)
+            recomputes = isinstance(layer, BatchNormalization)
+            hidden = layer.recompute_statistics(hidden) if recomputes else layer(hidden)
 
     def _evaluate(self, images: Any, labels: Any) -> Any:
         scores = self.model(tf.cast(images, tf.float32), training=False)
-        return self.plain_loss(labels, scores), _hits(labels, scores)
+        return self.plain_loss(labels, scores), _count_correct(labels, scores)
 
 
 def loss_function(activation: Any, label_smoothing: float = 0.0) -> Callable[[Any, Any], Any]:
@@ -248,11 +258,11 @@ def _cross_entropy(labels: Any, scores: Any) -> Any:
     return tf.reduce_sum(tf.math.log(total + 10 * TINY) - tf.math.log(true + TINY))
 
 
-def _means(loss: Any, hits: Any, seen: int) -> dict[str, float]:
+def _means(loss: Any, correct: Any, seen: int) -> dict[str, float]:
     """The sums over `seen` images as means, by Keras' names."""
-    return {"loss": float(loss) / seen, "accuracy": int(hits) / seen}
+    return {"loss": float(loss) / seen, "accuracy": int(correct) / seen}
 
 
-def _hits(labels: Any, scores: Any) -> Any:
+def _count_correct(labels: Any, scores: Any) -> Any:
     best = tf.argmax(scores, axis=-1, output_type=labels.dtype)
     return tf.reduce_sum(tf.cast(best == labels, tf.int32))

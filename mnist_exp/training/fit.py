@@ -9,15 +9,14 @@ import keras
 import numpy as np
 
 from mnist_exp.config.model import ModelConfig
-from mnist_exp.config.schema import Config, NoAugment, OptimizerConfig, Train
-from mnist_exp.core import hardware
+from mnist_exp.config.schema import AugmentConfig, NoAugment, OptimizerConfig, Schedule, Train
 from mnist_exp.core.errors import DivergedError
 from mnist_exp.data.dataset import Dataset
-from mnist_exp.models import families as models
+from mnist_exp.models import families
 from mnist_exp.training import augmentation, optimizers
 from mnist_exp.training.checkpoints import Checkpoint, Checkpoints
 from mnist_exp.training.epoch import EpochLoop
-from mnist_exp.training.optimizers import learning_rates
+from mnist_exp.training.optimizers import learning_rate_schedule
 
 NOT_COMPILED = {"epochs": 1, "clean_epochs": 0, "checkpoint_every": 1, "patience": None}
 NO_AUGMENT = NoAugment(name="none")
@@ -51,39 +50,46 @@ class History:
         }
 
 
-def prepare(config: Config, data: Dataset) -> EpochLoop:
-    """The config's untrained model, its optimizer and its data, to be trained by `fit`.
+def prepare(
+    model: ModelConfig, optimizer: OptimizerConfig, train: Train, data: Dataset, *, seed: int
+) -> EpochLoop:
+    """The untrained model, its optimizer and its data, to be trained by `fit`.
 
-    It is the loop of the call before wherever nothing compiled would differ: a compilation takes
-    0.8 s and memory that never comes back. So that call's model is not to be used any more.
+    `train` has no `auto` left. The loop is the one of the call before wherever nothing compiled
+    would differ: a compilation takes 0.8 s and memory that never comes back. So that call's model
+    must not be used any more.
     """
-    train = hardware.settled(config)
     loop = _compiled(
-        config.model,
-        config.optimizer.model_copy(update={"learning_rate": 1.0}),
+        model,
+        optimizer.model_copy(update={"learning_rate": 1.0}),
         train.model_copy(update=NOT_COMPILED),
         len(data.train_labels),
     )
-    keras.utils.set_random_seed(config.seed)
-    model = models.build(config.model, precision=train.precision)
-    loop.start(model, optimizers.build(config.optimizer), data)
+    keras.utils.set_random_seed(seed)
+    loop.start(
+        families.build_model(model, precision=train.precision), optimizers.build(optimizer), data
+    )
     return loop
 
 
 def fit(
     loop: EpochLoop,
-    config: Config,
+    train: Train,
+    schedule: Schedule,
+    augment: AugmentConfig,
+    *,
+    seed: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     checkpoints: Checkpoints | None = None,
     start: Checkpoint | None = None,
 ) -> History:
-    """Trains the loop's model; its weights end as the last, the best or the averaged ones.
+    """Train the loop's model; its weights end as the last, the best or the averaged ones.
 
-    Callbacks hear of epochs, by our names of the figures and by Keras', and of batches once per
-    stretch of them. From the checkpoint `start` training goes on to the end it would have come to.
+    Callbacks get every epoch's logs, by our names and by Keras', and a batch's once per chunk of
+    steps. From the checkpoint `start` training goes on to the end it would have come to.
     Raises `DivergedError` when an epoch's loss is not finite.
     """
-    model, optimizer, train = loop.model, loop.optimizer, config.train
+    model, optimizer = loop.model, loop.optimizer
     model.optimizer, model.stop_training = optimizer, False  # where callbacks look
     peak = float(optimizer.learning_rate)
     hooks = keras.callbacks.CallbackList(
@@ -97,16 +103,18 @@ def fit(
         if best.is_stale or model.stop_training:
             break
         hooks.on_epoch_begin(epoch)
-        order = np.random.default_rng([config.seed, epoch]).permutation(len(loop.labels))
-        if config.schedule.name != "constant" or config.schedule.warmup:
+        permutation = np.random.default_rng([seed, epoch]).permutation(len(loop.labels))
+        if schedule.name != "constant" or schedule.warmup:
             steps = range(epoch * loop.steps, (epoch + 1) * loop.steps)
-            rates = learning_rates(config.schedule, peak, train.epochs * loop.steps, steps)
+            learning_rates = learning_rate_schedule(
+                schedule, peak, train.epochs * loop.steps, steps
+            )
         else:  # as it stands: a callback such as ReduceLROnPlateau may have changed it
-            rates = np.full(loop.steps, optimizer.learning_rate, np.float32)
+            learning_rates = np.full(loop.steps, optimizer.learning_rate, np.float32)
         is_clean = epoch >= train.epochs - train.clean_epochs
-        augment = NO_AUGMENT if is_clean else config.augment
-        change = partial(augmentation.change, augment, [config.seed, epoch, 1])
-        row = loop.run(order, rates, hooks.on_train_batch_end, change)
+        settings = NO_AUGMENT if is_clean else augment
+        change = partial(augmentation.augment, settings, [seed, epoch, 1])
+        row = loop.run(permutation, learning_rates, hooks.on_train_batch_end, change)
         _refuse_divergence(row["train/loss"], epoch, peak)
         is_due = checkpoints is not None and checkpoints.is_due(epoch + 1)
         state = loop.state() if is_due else []
@@ -181,7 +189,7 @@ class BestWeights:
 @lru_cache(maxsize=1)
 def _compiled(model: ModelConfig, optimizer: OptimizerConfig, train: Train, n: int) -> EpochLoop:
     """A loop that all trainings share which differ in none of these."""
-    built = models.build(model, precision=train.precision)
+    built = families.build_model(model, precision=train.precision)
     return EpochLoop(built, optimizers.build(optimizer), train, n=n)
 
 

@@ -56,10 +56,22 @@ def build(config: OptimizerConfig) -> keras.optimizers.Optimizer:
     return _undecayed(OPTIMIZERS[config.name](**settings))
 
 
-def stock(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+def to_stock_keras(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """The same optimizer, not yet built, of Keras' own class: it loads without this package."""
     kind = getattr(keras.optimizers, type(optimizer).__name__)
     return _undecayed(kind.from_config(optimizer.get_config()))
+
+
+def with_optimizer_state(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, loss: str
+) -> keras.Model:
+    """The model compiled with a copy of the optimizer and its state, as after Keras' own `fit`."""
+    copy = to_stock_keras(optimizer)
+    model.compile(optimizer=copy, loss=loss, metrics=["accuracy"])
+    copy.build(model.trainable_variables)
+    for ours, theirs in zip(copy.variables, optimizer.variables, strict=True):
+        ours.assign(theirs)
+    return model
 
 
 def _undecayed(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
@@ -69,7 +81,7 @@ def _undecayed(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimi
     return optimizer
 
 
-def learning_rates(schedule: Schedule, peak: float, steps: int, which: range) -> np.ndarray:
+def learning_rate_schedule(schedule: Schedule, peak: float, steps: int, which: range) -> np.ndarray:
     """The learning rates, float32, of the steps `which`, counted from 0, of `steps` in all.
 
     onecycle follows Smith and Topin (2018) with the factors of fastai: from peak/25 up to peak and

@@ -13,7 +13,7 @@ from mnist_exp.analysis import comparison_report
 from mnist_exp.analysis.comparison import Comparison, compare
 from mnist_exp.core.errors import InputError
 from mnist_exp.evaluation.metrics import Evaluation
-from mnist_exp.runs import find as runs
+from mnist_exp.runs.find import store_config
 from mnist_exp.runs.run import Run
 
 LABELS = np.arange(1000) % 10
@@ -53,7 +53,7 @@ def recorded(
         },
         params=settings,
         tags={"data.name": data, "data.digest": data, "data.label": data, "cpu": "a"},
-        tracking=runs.tracking(),
+        tracking=store_config(),
         said=said,
     )
 

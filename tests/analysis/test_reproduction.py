@@ -8,14 +8,14 @@ import pytest
 from support import Command
 
 from mnist_exp.analysis import reproduction
-from mnist_exp.config.compose import from_yaml
+from mnist_exp.config.serialize import from_yaml
 from mnist_exp.core import provenance
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.provenance import Commit, rebuild
 from mnist_exp.experiment import run_experiment
-from mnist_exp.runs.result import Outcome
+from mnist_exp.runs.result import RunResult
 
-Recorded = dict[str, Outcome]
+Recorded = dict[str, RunResult]
 NAME = "dense128-seed0"
 
 

@@ -9,10 +9,11 @@ import pytest
 from support import Command
 
 from mnist_exp.runs import find as runs
-from mnist_exp.runs.result import Outcome
+from mnist_exp.runs.find import resolve_run, store_config
+from mnist_exp.runs.result import RunResult
 from mnist_exp.runs.run import Run
 
-Recorded = dict[str, Outcome]
+Recorded = dict[str, RunResult]
 NAME = "dense128-seed0"
 
 
@@ -27,7 +28,7 @@ def test_evaluate_gives_the_recorded_figures_exactly(recorded: Recorded, command
 def test_evaluate_says_when_figures_are_not_those_recorded(
     recorded: Recorded, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = runs.find("dense128-seed1", runs.tracking())
+    other = resolve_run("dense128-seed1", store_config())
     monkeypatch.setattr(Run, "model", lambda run, of=Run.model: of(other))
     code, out, _ = command("evaluate", "--run", NAME)
     assert code == 1
@@ -49,7 +50,7 @@ def test_evaluate_under_corruptions(recorded: Recorded, command: Command, workpl
 def test_a_model_of_full_mnist_is_not_scored_on_its_own_training_images(
     recorded: Recorded, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = runs.find(NAME, runs.tracking())
+    full = resolve_run(NAME, store_config())
     monkeypatch.setitem(full.tags, "data.name", "mnist")  # type: ignore[arg-type]
     monkeypatch.setattr(runs, "find_run", lambda *_: full)
     code, _, err = command("evaluate", "--data", "mnist5k")

@@ -6,9 +6,9 @@ import mlflow
 import pytest
 from support import Command
 
-from mnist_exp.runs.result import Outcome
+from mnist_exp.runs.result import RunResult
 
-Recorded = dict[str, Outcome]
+Recorded = dict[str, RunResult]
 
 
 def test_the_table_and_the_verdict(recorded: Recorded, command: Command) -> None:

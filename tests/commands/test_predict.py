@@ -13,10 +13,10 @@ from PIL import Image
 from support import Command
 
 from mnist_exp.data.dataset import Dataset
-from mnist_exp.runs import find as runs
-from mnist_exp.runs.result import Outcome
+from mnist_exp.runs.find import resolve_run, store_config
+from mnist_exp.runs.result import RunResult
 
-Recorded = dict[str, Outcome]
+Recorded = dict[str, RunResult]
 RUN = ("--run", "dense128-seed0")
 
 
@@ -44,7 +44,7 @@ def test_pictures_are_answered_as_the_model_answers_their_pixels(
         "pictures/2.PNG",
         "pictures/blank.gif",
     ]
-    expected = runs.find(RUN[1], runs.tracking()).evaluation().probabilities[:3]
+    expected = resolve_run(RUN[1], store_config()).evaluation().probabilities[:3]
     for answer, shares in zip(said, expected, strict=False):
         assert answer["probability"] == pytest.approx(shares.max(), abs=1e-6)
         assert [answer["second"], answer["digit"]] == list(shares.argsort()[-2:])

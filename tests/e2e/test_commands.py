@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from mnist_exp.config.compose import compose
-from mnist_exp.data.dataset import load
+from mnist_exp.data.dataset import load_dataset
 
 RUN = [sys.executable, "-m", "mnist_exp.run"]
 OFFLINE = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
@@ -145,7 +145,7 @@ def test_sigterm_ends_everything_as_killed(tmp_path: Path, arguments: list[str])
 def test_mlflow_serves_a_run_that_answers_as_predict_does(tmp_path: Path) -> None:
     assert run(tmp_path, "data=mnist5k").returncode == 0
     (recorded,) = runs(tmp_path)
-    digits = load(compose(["data=mnist5k"]).data).test_images[:5]
+    digits = load_dataset(compose(["data=mnist5k"]).data).test_images[:5]
     for number, pixels in enumerate(digits):
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
     said = json.loads(use(tmp_path, "predict", "--json", str(tmp_path)).stdout)

@@ -15,8 +15,9 @@ from support import figures
 from tracking_server import TrackingServer
 
 from mnist_exp.config.compose import compose
+from mnist_exp.core.layout import JOURNAL
 from mnist_exp.experiment import run_experiment
-from mnist_exp.tracking.journal import JOURNAL, Journal
+from mnist_exp.tracking.journal import Journal
 
 EVERYTHING = [
     "data=mnist5k", "data.limit=2000", "train.epochs=8", "train.ema=0.9", "train.clean_epochs=1",
@@ -27,7 +28,7 @@ KINDS = {
     "conv": ["model=cnn", "model.filters=[8,8]", "model.units=[16]", "model.dropout=0.3"],
 }
 # A run that kills itself: some time after its training began, or while a checkpoint is written.
-MORTAL = """
+SELF_KILLING_RUN = """
 import os, random, signal, sys, threading
 from mnist_exp import run
 from mnist_exp.training import callbacks, checkpoints
@@ -76,7 +77,7 @@ def assert_same(ours: Path, theirs: Path) -> None:
 
 def killed_until_done(kind: str, seeds: Iterator[int], folder: Path) -> int:
     """How often it was killed."""
-    first = begin(folder, str(next(seeds)), *EVERYTHING, *KINDS[kind], code=(MORTAL,))
+    first = begin(folder, str(next(seeds)), *EVERYTHING, *KINDS[kind], code=(SELF_KILLING_RUN,))
     kills = 0
     process = first
     while True:
@@ -91,7 +92,7 @@ def killed_until_done(kind: str, seeds: Iterator[int], folder: Path) -> int:
         if seed is None:
             process = begin(folder, resume)
         else:
-            process = begin(folder, str(seed), resume, code=(MORTAL,))
+            process = begin(folder, str(seed), resume, code=(SELF_KILLING_RUN,))
 
 
 def kill_and_compare(kind: str, seeds: range, folder: Path) -> int:
@@ -130,10 +131,10 @@ def test_a_run_killed_again_and_again_comes_to_the_same_end(kind: str, tmp_path:
 
 
 # A run whose tracking server dies at a moment of its choice.
-BEREFT = """
+SERVER_KILLING_RUN = """
 import os, signal, sys
 from mnist_exp import experiment, run
-from mnist_exp.runs import report
+from mnist_exp.runs.report import write_report
 from mnist_exp.tracking import store
 from mnist_exp.training import callbacks
 
@@ -150,11 +151,11 @@ def then_kill(real):
     return called
 
 if moment == "before":
-    experiment.store.knock = then_kill(store.knock)
+    experiment.store.check_reachable = then_kill(store.check_reachable)
 elif moment == "during":
     callbacks.EpochFile.on_epoch_end = then_kill(callbacks.EpochFile.on_epoch_end)
 else:
-    report.write = then_kill(report.write)
+    write_report = then_kill(write_report)
 run.main()
 """
 
@@ -167,7 +168,7 @@ def test_a_server_that_dies_costs_nothing(moment: str, tmp_path: Path) -> None:
         server.start()
         assert server.process
         arguments = [moment, str(server.process.pid), f"tracking.uri={server.uri}"]
-        run = begin(tmp_path, *arguments, *EVERYTHING, *KINDS["dense"], code=(BEREFT,))
+        run = begin(tmp_path, *arguments, *EVERYTHING, *KINDS["dense"], code=(SERVER_KILLING_RUN,))
         said = ended(run)
         assert run.returncode == 0, said
         server.process.wait(30)
@@ -301,18 +302,18 @@ def test_a_disk_that_is_full_of_store_and_run_costs_nothing(
 FROZEN = """
 import subprocess, sys
 from mnist_exp import run
-from mnist_exp.tracking.mlflow_backend import MlflowRun
+from mnist_exp.tracking.mlflow_backend import MlflowBackend
 
 place = sys.argv.pop(1)
-real = MlflowRun.log_metrics
+real = MlflowBackend.log_metrics
 
 def then_freeze(*arguments, **more):
     real(*arguments, **more)
-    MlflowRun.log_metrics = real
+    MlflowBackend.log_metrics = real
     subprocess.run(["mount", "--bind", place, place], check=True)
     subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
 
-MlflowRun.log_metrics = then_freeze
+MlflowBackend.log_metrics = then_freeze
 run.main()
 """
 
@@ -343,7 +344,7 @@ def test_a_store_that_becomes_read_only_costs_nothing(small_disk: Path, tmp_path
 TALKER = """
 import sys
 from pathlib import Path
-from mnist_exp.tracking import open_run as tracking
+from mnist_exp.tracking.open_run import track_run
 from mnist_exp.config.schema import Tracking
 
 number, uri = sys.argv[1:]
@@ -351,7 +352,7 @@ config = Tracking(enabled=True, uri=uri, experiment="many", skip_finished=False)
 folder = Path(number)
 folder.mkdir()
 about = {"name": number, "folder": folder, "params": {"number": number}, "tags": {}}
-with tracking.record(config, **about) as record:
+with track_run(config, **about) as record:
     for step in range(1, 11):
         record.log_metrics({"figure": step * int(number)}, step)
 """

@@ -15,7 +15,7 @@ from test_serving import served
 
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.experiment import run_experiment
-from mnist_exp.runs import find as runs
+from mnist_exp.runs.find import resolve_run, store_config
 
 WIDE, PHONE = (1280, 900), (390, 844)
 
@@ -29,7 +29,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     config = tiny("data.limit=null", "train.epochs=10", f"tracking.uri={uri}")
     run_id = run_experiment(config, folder=folder / "run").run_id
-    with served(serving.app(runs.find(run_id, runs.tracking(uri=uri)))) as address:
+    with served(serving.app(resolve_run(run_id, store_config(uri=uri)))) as address:
         yield address
 
 

@@ -37,7 +37,7 @@ def small():
 def test_a_hand_made_case(small):
     assert small.n == 4
     assert small.predictions.tolist() == [3, 4, 5, 0]
-    assert small.hits.tolist() == [True, True, False, False]
+    assert small.correct.tolist() == [True, True, False, False]
     assert small.accuracy == 0.5
     assert small.top2_accuracy == 0.75
     assert small.accuracy_interval == pytest.approx((0.1500, 0.8500), abs=1e-4)
@@ -77,11 +77,11 @@ def test_scores_of_each_digit(noisy, small):
     assert [score.support for score in small.per_class()] == [0, 0, 0, 1, 1, 0, 1, 0, 1, 0]
     scores = noisy.per_class()
     assert [score.digit for score in scores] == list(range(10))
-    hits = noisy.confusion[4, 4]
-    assert scores[4].precision == pytest.approx(hits / noisy.confusion[:, 4].sum())
-    assert scores[4].recall == pytest.approx(hits / noisy.confusion[4].sum())
+    correct = noisy.confusion[4, 4]
+    assert scores[4].precision == pytest.approx(correct / noisy.confusion[:, 4].sum())
+    assert scores[4].recall == pytest.approx(correct / noisy.confusion[4].sum())
     assert scores[4].f1 == pytest.approx(
-        2 * hits / (noisy.confusion[4].sum() + noisy.confusion[:, 4].sum())
+        2 * correct / (noisy.confusion[4].sum() + noisy.confusion[:, 4].sum())
     )
     assert (scores[9].recall, scores[9].support) == (0, 0)  # no 9 shown: nothing, and no warning
     assert sum(score.support for score in scores) == 400
@@ -101,9 +101,9 @@ def test_worst_mistakes_are_the_surest_wrong_ones(small, noisy):
     assert small.worst_mistakes(5).tolist() == [3, 2]
     worst = noisy.worst_mistakes(7)
     assert len(worst) == 7
-    assert not noisy.hits[worst].any()
+    assert not noisy.correct[worst].any()
     assert (np.diff(noisy.confidence[worst]) <= 0).all()
-    assert noisy.confidence[worst[0]] == noisy.confidence[~noisy.hits].max()
+    assert noisy.confidence[worst[0]] == noisy.confidence[~noisy.correct].max()
 
 
 def test_a_perfect_model():

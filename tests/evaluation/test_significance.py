@@ -9,11 +9,11 @@ from statsmodels.stats import contingency_tables, multitest
 from mnist_exp.evaluation.significance import holm, mcnemar, paired_t, t_interval, wilson_interval
 
 
-@pytest.mark.parametrize(("hits", "n"), [(9, 10), (9_783, 10_000), (1, 3), (0, 7), (50, 50)])
+@pytest.mark.parametrize(("correct", "n"), [(9, 10), (9_783, 10_000), (1, 3), (0, 7), (50, 50)])
 @pytest.mark.parametrize("confidence", [0.95, 0.99])
-def test_agrees_with_scipy(hits, n, confidence):
-    expected = binomtest(hits, n).proportion_ci(confidence, method="wilson")
-    assert wilson_interval(hits, n, confidence) == pytest.approx(tuple(expected), abs=1e-12)
+def test_agrees_with_scipy(correct, n, confidence):
+    expected = binomtest(correct, n).proportion_ci(confidence, method="wilson")
+    assert wilson_interval(correct, n, confidence) == pytest.approx(tuple(expected), abs=1e-12)
 
 
 def test_newcombe_1998_example():

@@ -11,8 +11,12 @@ from support import fit, tiny
 
 from mnist_exp.config.compose import CONF
 from mnist_exp.data.dataset import Dataset
-from mnist_exp.models import families as models
+from mnist_exp.models.convert import to_stock_keras
+from mnist_exp.models.families import build_model
+from mnist_exp.models.forward import timed_scores
+from mnist_exp.models.io import summary
 from mnist_exp.training import optimizers
+from mnist_exp.training.optimizers import with_optimizer_state
 
 VARIANTS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 
@@ -21,7 +25,7 @@ VARIANTS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 def test_every_variant_takes_a_step(name: str, few_digits: Dataset) -> None:
     config = tiny(f"model={name}")
     keras.utils.set_random_seed(config.seed)
-    before = models.build(config.model).get_weights()
+    before = build_model(config.model).get_weights()
     model, _ = fit(config, few_digits)
     assert all((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
     assert model.output_shape == (None, 10)
@@ -29,12 +33,12 @@ def test_every_variant_takes_a_step(name: str, few_digits: Dataset) -> None:
 
 
 def test_parameters_are_those_of_the_notebooks() -> None:
-    assert models.build(tiny("model=sigmoid100").model).count_params() == 79_510
-    assert models.build(tiny("model=dense128").model).count_params() == 118_282
+    assert build_model(tiny("model=sigmoid100").model).count_params() == 79_510
+    assert build_model(tiny("model=dense128").model).count_params() == 118_282
 
 
 def test_raw_pixels_are_brought_to_the_unit_range() -> None:
-    model = models.build(tiny().model)
+    model = build_model(tiny().model)
     pixels = np.full((1, 28, 28), 255, np.uint8)
     unit = keras.Model(model.input, model.get_layer("to_unit_range").output)
     assert np.asarray(unit(pixels)) == pytest.approx(np.ones((1, 28, 28)))
@@ -43,7 +47,7 @@ def test_raw_pixels_are_brought_to_the_unit_range() -> None:
 
 @pytest.mark.parametrize("name", ["dropout", "cnn"])
 def test_in_bfloat16_the_pixels_and_the_scores_stay_float32(name: str) -> None:
-    model = models.build(tiny(f"model={name}").model, precision="mixed_bfloat16")
+    model = build_model(tiny(f"model={name}").model, precision="mixed_bfloat16")
     kinds = {layer.name: layer.compute_dtype for layer in model.layers}
     assert kinds.pop("to_unit_range") == kinds.pop("scores") == kinds.pop("pixels_0_to_255")
     assert model.get_layer("scores").compute_dtype == "float32"
@@ -57,7 +61,7 @@ def test_the_layers_of_a_deep_net_are_where_the_config_puts_them() -> None:
         "model.last_pool=global_max", "model.batch_norm=true", "model.units=[]",
         "model.dropout=0.1",
     ]  # fmt: skip
-    model = models.build(tiny(*overrides).model)
+    model = build_model(tiny(*overrides).model)
     shapes = [tuple(layer.output.shape[1:]) for layer in model.layers if "conv" in layer.name]
     assert shapes == [(24, 24, 4), (12, 12, 5), (12, 12, 6), (6, 6, 7), (4, 4, 8)]
     kinds = "".join(type(layer).__name__[0] for layer in model.layers[3:])
@@ -67,7 +71,7 @@ def test_the_layers_of_a_deep_net_are_where_the_config_puts_them() -> None:
 
 def test_the_first_convolution_may_stride() -> None:
     overrides = ["model=cnn_fast", "model.stride=2", "model.kernel=6", "model.last_pool=none"]
-    model = models.build(tiny(*overrides).model)
+    model = build_model(tiny(*overrides).model)
     shapes = [tuple(layer.output.shape[1:]) for layer in model.layers if "conv" in layer.name]
     assert shapes == [(12, 12, 32), (4, 4, 64)]
 
@@ -86,18 +90,18 @@ def test_what_the_config_lets_through_can_be_built(
     except InputError as error:
         assert "nothing is left of 28x28 pixels" in str(error)  # noqa: PT017
         return
-    assert models.build(config).output_shape == (None, 10)
+    assert build_model(config).output_shape == (None, 10)
 
 
 @pytest.mark.parametrize("name", ["dropout", "cnn", "cnn_wide"])
 def test_what_is_saved_loads_without_this_package(name: str, tmp_path: Path) -> None:
-    model = models.build(tiny(f"model={name}").model)
+    model = build_model(tiny(f"model={name}").model)
     random = np.random.default_rng(0)
     model.set_weights([w + random.normal(0, 0.1, w.shape) for w in model.get_weights()])
     path = tmp_path / "model.keras"
     optimizer = optimizers.build(tiny().optimizer)
     optimizer.build(model.trainable_variables)
-    models.compiled(models.stock(model), optimizer, "categorical_crossentropy").save(path)
+    with_optimizer_state(to_stock_keras(model), optimizer, "categorical_crossentropy").save(path)
     saved = json.loads(zipfile.ZipFile(path).read("config.json"))
     assert saved["compile_config"]["optimizer"]["module"] == "keras.optimizers"
     assert {layer["module"] for layer in saved["config"]["layers"]} == {"keras.layers"}
@@ -109,23 +113,23 @@ def test_what_is_saved_loads_without_this_package(name: str, tmp_path: Path) -> 
 def test_a_compiled_copy_goes_on_where_training_stopped(few_digits: Dataset) -> None:
     config = tiny()
     model, _ = fit(config, few_digits)
-    copy = models.compiled(models.stock(model), model.optimizer, config.train.loss)
+    copy = with_optimizer_state(to_stock_keras(model), model.optimizer, config.train.loss)
     assert int(copy.optimizer.iterations) == 6  # 180 images in batches of 32
     _, accuracy = copy.evaluate(few_digits.test_images, few_digits.test_labels, verbose=0)
-    scores, _ = models.timed_scores(model, few_digits.test_images)
+    scores, _ = timed_scores(model, few_digits.test_images)
     assert accuracy == pytest.approx((scores.argmax(1) == few_digits.test_labels).mean())
 
 
 def test_every_image_is_scored_and_none_depends_on_its_batch(digits: Dataset) -> None:
-    model = models.build(tiny().model)
+    model = build_model(tiny().model)
     images = digits.train_images[:2500]
-    scores, images_per_second = models.timed_scores(model, images)
+    scores, images_per_second = timed_scores(model, images)
     assert scores.shape == (2500, 10)
     assert images_per_second > 0
     assert scores[-3:] == pytest.approx(np.asarray(model(images[-3:])), abs=1e-6)
 
 
 def test_the_summary_names_the_range_of_the_pixels() -> None:
-    text = models.summary(models.build(tiny().model))
+    text = summary(build_model(tiny().model))
     assert "pixels_0_to_255" in text
     assert "118,282" in text

@@ -25,7 +25,7 @@ from test_serving import served
 from mnist_exp.core.errors import InputError
 from mnist_exp.experiment import run_experiment
 from mnist_exp.pictures.preprocess import Reading, read
-from mnist_exp.runs import find as runs
+from mnist_exp.runs.find import resolve_run, store_config
 
 seeded = settings(
     deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
@@ -264,7 +264,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("site")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     run_id = run_experiment(tiny(f"tracking.uri={uri}"), folder=folder / "run").run_id
-    with served(serving.app(runs.find(run_id, runs.tracking(uri=uri)))) as address:
+    with served(serving.app(resolve_run(run_id, store_config(uri=uri)))) as address:
         yield address
 
 

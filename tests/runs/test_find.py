@@ -15,11 +15,12 @@ import pytest
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation.metrics import from_scores
-from mnist_exp.models import families as models
-from mnist_exp.runs import find as runs
-from mnist_exp.runs.result import Outcome
+from mnist_exp.models.forward import timed_scores
+from mnist_exp.models.io import load_model
+from mnist_exp.runs.find import resolve_run, search_runs, store_config
+from mnist_exp.runs.result import RunResult
 
-Recorded = dict[str, Outcome]
+Recorded = dict[str, RunResult]
 
 
 @pytest.fixture
@@ -29,11 +30,11 @@ def client(recorded: Recorded) -> mlflow.MlflowClient:
 
 def test_a_run_is_found_by_best_id_prefix_and_name(recorded: Recorded) -> None:
     best = max(recorded.values(), key=lambda outcome: outcome.metrics["val/accuracy"])
-    store = runs.tracking()
-    assert runs.find("best", store).metrics["val/accuracy"] == best.metrics["val/accuracy"]
+    store = store_config()
+    assert resolve_run("best", store).metrics["val/accuracy"] == best.metrics["val/accuracy"]
     for name, outcome in recorded.items():
         for reference in (outcome.run_id, outcome.run_id[:12], name):
-            assert runs.find(reference, store).run_id == outcome.run_id
+            assert resolve_run(reference, store).run_id == outcome.run_id
 
 
 def test_a_registered_model_leads_to_its_run(
@@ -43,32 +44,32 @@ def test_a_registered_model_leads_to_its_run(
     client.create_registered_model("m")
     version = client.create_model_version("m", f"runs:/{run_id}/model", run_id)
     client.set_registered_model_alias("m", "champion", version.version)
-    assert runs.find("models:/m@champion", runs.tracking()).run_id == run_id
-    assert runs.find("models:/m/1", runs.tracking()).run_id == run_id
+    assert resolve_run("models:/m@champion", store_config()).run_id == run_id
+    assert resolve_run("models:/m/1", store_config()).run_id == run_id
     for uri in ("models:/m@nobody", "models:/m/7", "models:/x@champion", "models:/m"):
         with pytest.raises(InputError, match=f"--run {uri}: "):
-            runs.find(uri, runs.tracking())
+            resolve_run(uri, store_config())
 
 
 def test_a_store_that_is_named_needs_no_environment(
     made_once: tuple[str, Recorded], workplace: Path
 ) -> None:
-    run = runs.find("dense128-seed0", runs.tracking(uri=made_once[0]))
+    run = resolve_run("dense128-seed0", store_config(uri=made_once[0]))
     assert run.model().count_params() == 118_282
     assert not list(workplace.iterdir())
 
 
 def test_what_is_not_there_or_not_clear_is_said(recorded: Recorded) -> None:
-    store = runs.tracking()
+    store = store_config()
     for reference in ("ffff", "f" * 32, "nobody", "o'neill", "'\"", "%"):
         with pytest.raises(InputError, match=r"no run of experiment mnist has this id or name"):
-            runs.find(reference, store)
+            resolve_run(reference, store)
     with pytest.raises(InputError, match=r"no experiment mnits; .* it has: mnist"):
-        runs.find("best", runs.tracking("mnits"))
+        resolve_run("best", store_config("mnits"))
     with pytest.raises(InputError, match=r"MLflow does not understand it .* write it like"):
-        runs.search(store, "accuracy is high")
+        search_runs(store, "accuracy is high")
     with pytest.raises(InputError, match=r"no FINISHED runs that fit params.seed = '9'"):
-        runs.search(store, "params.seed = '9'")
+        search_runs(store, "params.seed = '9'")
 
 
 def test_several_runs_of_one_name_are_listed(
@@ -78,13 +79,13 @@ def test_several_runs_of_one_name_are_listed(
     twins = [client.create_run(experiment.experiment_id, run_name="twin") for _ in range(2)]
     ids = [twin.info.run_id for twin in twins]
     with pytest.raises(InputError) as refused:
-        runs.find("twin", runs.tracking())
+        resolve_run("twin", store_config())
     assert "2 runs match; give the id of one" in str(refused.value)
     assert all(run_id[:12] in str(refused.value) for run_id in ids)
     client.set_terminated(ids[0])
-    assert runs.find("twin", runs.tracking()).run_id == ids[0]  # the FINISHED one is meant
+    assert resolve_run("twin", store_config()).run_id == ids[0]  # the FINISHED one is meant
     with pytest.raises(InputError, match=r"\(twin\) is FINISHED and has no model that could be"):
-        runs.find("twin", runs.tracking()).model()
+        resolve_run("twin", store_config()).model()
     for run_id in ids:
         client.delete_run(run_id)
 
@@ -92,12 +93,12 @@ def test_several_runs_of_one_name_are_listed(
 def test_looking_for_runs_makes_no_store(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(InputError, match=r"there are no recorded runs here: .*mlflow.db does not"):
-        runs.find("best", runs.tracking())
+        resolve_run("best", store_config())
     assert not list(workplace.iterdir())
 
 
 def test_best_prefers_full_data(recorded: Recorded, client: mlflow.MlflowClient) -> None:
-    assert runs.find("best", runs.tracking()).data.startswith("the bundled")
+    assert resolve_run("best", store_config()).data.startswith("the bundled")
     (experiment,) = client.search_experiments(filter_string="name = 'mnist'")
     made = []
     for limit, score in (("500", 0.99), ("null", 0.5)):
@@ -106,9 +107,9 @@ def test_best_prefers_full_data(recorded: Recorded, client: mlflow.MlflowClient)
         client.log_metric(run.info.run_id, "val/accuracy", score)
         client.set_terminated(run.info.run_id)
         made.append(run.info.run_id)
-    assert runs.find("best", runs.tracking()).run_id == made[1]
+    assert resolve_run("best", store_config()).run_id == made[1]
     client.delete_run(made[1])
-    assert runs.find("best", runs.tracking()).run_id == made[0]
+    assert resolve_run("best", store_config()).run_id == made[0]
     client.delete_run(made[0])
 
 
@@ -118,13 +119,13 @@ def test_the_record_gives_back_config_history_predictions_and_model(
     outcome = recorded["dense128-seed1"]
     shutil.move(outcome.folder, tmp_path / "elsewhere")  # MLflow's copy is enough
     try:
-        run = runs.find(outcome.run_id, runs.tracking())
+        run = resolve_run(outcome.run_id, store_config())
         config = run.config()
         assert (config.model.name, config.seed, config.data.limit) == ("dense128", 1, 200)
         (epoch,) = run.history()
         assert epoch["val/accuracy"] == run.metrics["val/accuracy"]
         assert run.evaluation().accuracy == outcome.metrics["test/accuracy"]
-        scores, _ = models.timed_scores(run.model(), digits.test_images)
+        scores, _ = timed_scores(run.model(), digits.test_images)
         again = from_scores(digits.test_labels, scores, config.model.output)
         assert np.array_equal(again.probabilities, run.evaluation().probabilities)
     finally:
@@ -137,11 +138,11 @@ def test_only_a_safe_model_of_digits_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"mine: expected a Keras model that loads in safe mode \(.*Lambda"
     ):
-        models.load(tmp_path / "unsafe.keras", "mine")
+        load_model(tmp_path / "unsafe.keras", "mine")
     other = keras.Sequential([keras.Input((8, 8)), keras.layers.Flatten(), keras.layers.Dense(3)])
     other.save(tmp_path / "other.keras")
     with pytest.raises(InputError, match=r"mine: expected a model of \(n, 28, 28\) pixels"):
-        models.load(tmp_path / "other.keras", "mine")
+        load_model(tmp_path / "other.keras", "mine")
 
 
 class Harmful:
@@ -164,11 +165,11 @@ def test_no_code_that_a_model_carries_is_run(
     Path("whole.h5").rename("hdf5.keras")
     for file in ("broken.keras", "pickled.keras", "hdf5.keras"):
         with pytest.raises(InputError, match=r"^mine: expected a \.keras file, got one of another"):
-            models.load(Path(file), "mine")
+            load_model(Path(file), "mine")
     with ZipFile("bomb.keras", "w", ZIP_DEFLATED) as archive:
         archive.writestr("model.weights.h5", bytes(10**8))
     with pytest.raises(InputError, match=r"^mine: .* an archive that would unpack to 0\.1 GiB;"):
-        models.load(Path("bomb.keras"), "mine")
+        load_model(Path("bomb.keras"), "mine")
     whole.save("whole.keras")
     harmful = {"module": "os", "class_name": "function", "config": "mkdir"}
     with ZipFile("whole.keras") as source, ZipFile("called.keras", "w") as target:
@@ -178,6 +179,6 @@ def test_no_code_that_a_model_carries_is_run(
         for name in ("metadata.json", "model.weights.h5"):
             target.writestr(name, source.read(name))
     with pytest.raises(InputError, match=r"^mine: expected a Keras model that loads in safe mode"):
-        models.load(Path("called.keras"), "mine")
+        load_model(Path("called.keras"), "mine")
     assert not Path("trace").exists()
-    assert models.load(Path("whole.keras"), "mine").count_params() == 7850
+    assert load_model(Path("whole.keras"), "mine").count_params() == 7850

@@ -14,11 +14,11 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from mnist_exp.config.compose import compose, validate
 from mnist_exp.config.schema import SearchSettings
 from mnist_exp.core.errors import InputError, PrunedError
-from mnist_exp.runs.result import Outcome
+from mnist_exp.runs.result import RunResult
 from mnist_exp.sweeps import search_space as space
-from mnist_exp.sweeps.optuna_strategy import Search
+from mnist_exp.sweeps.optuna_strategy import OptunaStrategy
 from mnist_exp.sweeps.pruning import Trial
-from mnist_exp.sweeps.results import Result
+from mnist_exp.sweeps.results import JobResult
 
 RATE = "optimizer.learning_rate=tag(log,interval(1e-4,1e-2))"
 DROPOUT = "model.dropout=interval(0,0.5)"
@@ -37,35 +37,37 @@ def search(
     *overrides: str,
     begin: bool = True,
     config: Sequence[str] = (),
-    far: bool = False,
+    remote: bool = False,
     **changes: object,
-) -> Search:
+) -> OptunaStrategy:
     """A search whose study lies in `folder`, begun."""
     settings = validate(SearchSettings, SETTINGS | changes)
-    plan = Search(*read(*(overrides or (RATE, DROPOUT))), settings)
+    plan = OptunaStrategy(*read(*(overrides or (RATE, DROPOUT))), settings)
     if begin:
         uri = f"tracking.uri=sqlite:///{folder}/mlflow.db"
         (folder / "sweep").mkdir(exist_ok=True)
-        plan.earlier = plan.begin([compose(["data=mnist5k", uri, *config])], folder / "sweep", far)
+        plan.earlier = plan.begin(
+            [compose(["data=mnist5k", uri, *config])], folder / "sweep", remote
+        )
     return plan
 
 
-def score(result: Result) -> float:
+def score(result: JobResult) -> float:
     """Best at a learning rate of 5e-3; dropout hardly matters."""
     decades = math.log10(float(result.choices["optimizer.learning_rate"]) / 5e-3)
     return 1 - abs(decades) / 10 - 0.001 * float(result.choices.get("model.dropout", 0))
 
 
-def finished(result: Result, value: float | None = None) -> Result:
+def finished(result: JobResult, value: float | None = None) -> JobResult:
     metrics = {"val/accuracy": score(result) if value is None else value}
-    outcome = Outcome("a title", Path("outputs/run"), "0123", metrics, "MNIST")
-    return Result(**vars(result) | {"outcome": outcome})
+    outcome = RunResult("a title", Path("outputs/run"), "0123", metrics, "MNIST")
+    return JobResult(**vars(result) | {"outcome": outcome})
 
 
-def work(plan: Search, batches: int = 99) -> list[Mapping[str, str]]:
+def work(plan: OptunaStrategy, batches: int = 99) -> list[Mapping[str, str]]:
     """Draws and finishes so many batches; what was drawn."""
     drawn = []
-    while batches and (batch := plan.draw()):
+    while batches and (batch := plan.ask()):
         plan.tell([finished(result) for result in batch])
         drawn += [result.choices for result in batch]
         batches -= 1
@@ -152,7 +154,7 @@ def test_a_second_command_goes_on_as_the_first_would_have(tmp_path: Path) -> Non
     assert [result.state for result in second.earlier] == ["reused"] * 12
     assert [result.choices for result in second.earlier] == first
     assert first + work(second) == whole
-    assert not search(tmp_path / "parts", n_trials=14).draw()
+    assert not search(tmp_path / "parts", n_trials=14).ask()
     assert len(work(search(tmp_path / "parts", n_trials=15))) == 1
 
 
@@ -160,7 +162,7 @@ def test_tpe_finds_better_than_chance(tmp_path: Path) -> None:
     """The median of what is drawn after the random start lies nearer the optimum."""
     scores = []
     plan = search(tmp_path, n_trials=30)
-    while batch := plan.draw():
+    while batch := plan.ask():
         plan.tell([finished(result) for result in batch])
         scores += [score(result) for result in batch]
     assert sorted(scores[10:])[10] > sorted(scores[:10])[5]
@@ -183,7 +185,7 @@ def test_another_space_config_or_seed_is_another_study(tmp_path: Path) -> None:
 def test_a_batch_is_drawn_at_once_and_never_beyond_the_last_trial(tmp_path: Path) -> None:
     plan = search(tmp_path, n_jobs=4)
     sizes = []
-    while batch := plan.draw():
+    while batch := plan.ask():
         sizes.append(len({result.number for result in batch}))
         plan.tell([finished(result) for result in batch])
     assert sizes == [4, 2]
@@ -191,12 +193,12 @@ def test_a_batch_is_drawn_at_once_and_never_beyond_the_last_trial(tmp_path: Path
 
 def test_what_became_of_each_trial_is_remembered(tmp_path: Path) -> None:
     plan = search(tmp_path, n_jobs=4, n_trials=4)
-    good, pruned, failed, lost = plan.draw()
+    good, pruned, failed, lost = plan.ask()
     plan.tell(
         [
             finished(good),
-            Result(**vars(pruned) | {"error": "pruned after epoch 2", "pruned": True}),
-            Result(**vars(failed) | {"error": "the loss became nan"}),
+            JobResult(**vars(pruned) | {"error": "pruned after epoch 2", "pruned": True}),
+            JobResult(**vars(failed) | {"error": "the loss became nan"}),
             lost,
         ]
     )
@@ -205,14 +207,14 @@ def test_what_became_of_each_trial_is_remembered(tmp_path: Path) -> None:
     again = search(tmp_path, n_jobs=4, n_trials=4)
     assert [result.state for result in again.earlier] == ["reused", "pruned", "failed"]
     assert again.earlier[2].error == "the loss became nan"
-    (redrawn,) = again.draw()  # a failed trial has been tried, an interrupted one has not
+    (redrawn,) = again.ask()  # a failed trial has been tried, an interrupted one has not
     assert redrawn.choices == lost.choices
 
 
 def test_the_same_values_are_not_trained_twice(tmp_path: Path) -> None:
     plan = search(tmp_path, "model=cnn,dropout", n_trials=4)
     states = []
-    while batch := plan.draw():
+    while batch := plan.ask():
         states += [result.state for result in batch]
         plan.tell([r if r.outcome else finished(r, 0.5) for r in batch])
     assert sorted(states) == ["reused", "reused", "unfinished", "unfinished"]
@@ -220,13 +222,13 @@ def test_the_same_values_are_not_trained_twice(tmp_path: Path) -> None:
 
 def test_trials_of_a_dead_sweep_are_ended_and_what_they_finished_is_kept(tmp_path: Path) -> None:
     dead = search(tmp_path, n_jobs=2)
-    done, lost = dead.draw()
+    done, lost = dead.ask()
     folder = tmp_path / "sweep" / str(done.number)
     folder.mkdir()
-    Outcome("done", folder, "0123", {"val/accuracy": 0.9}, "MNIST").save()
+    RunResult("done", folder, "0123", {"val/accuracy": 0.9}, "MNIST").save()
     elsewhere = search(tmp_path, n_jobs=1)  # its own sweep's folder is abandoned as well
     assert [result.outcome.title for result in elsewhere.earlier] == ["done"]
-    assert [result.choices for result in elsewhere.draw()] == [lost.choices]
+    assert [result.choices for result in elsewhere.ask()] == [lost.choices]
 
 
 def test_trials_of_another_machine_are_left_alone(
@@ -234,7 +236,7 @@ def test_trials_of_another_machine_are_left_alone(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(platform, "node", lambda: "elsewhere")
-        search(tmp_path).draw()
+        search(tmp_path).ask()
     assert [trial.state.name for trial in search(tmp_path).study.trials] == ["RUNNING"]
 
 
@@ -242,7 +244,7 @@ def test_trials_of_another_machine_are_left_alone(
     ("changes", "sentence"),
     [
         ({"config": ["data.validation_split=0"]}, "set data.validation_split=0.1"),
-        ({"far": True}, "give the URL of a database server"),
+        ({"remote": True}, "give the URL of a database server"),
         ({"storage": "sqlite:////nowhere/x.db"}, "there is no folder /nowhere"),
         ({"storage": "nonsense"}, "no study can be kept in nonsense"),
         ({"storage": "postgresql://me:s3cret@127.0.0.1:1/x"}, "in postgresql://***@127.0.0.1:1/x"),
@@ -257,11 +259,11 @@ def test_what_cannot_be_searched_is_refused(
 
 
 def test_workers_on_other_machines_need_no_database_when_nothing_is_pruned(tmp_path: Path) -> None:
-    plan = search(tmp_path, far=True, prune=False)
+    plan = search(tmp_path, remote=True, prune=False)
     assert plan.job_settings(0) == {}
 
 
-def worker(plan: Search, number: int) -> Trial:
+def worker(plan: OptunaStrategy, number: int) -> Trial:
     """The trial as the job of that number would see it."""
     told = plan.job_settings(number)
     study, _, trial = told["hydra.sweeper.trial"].rpartition("/")
@@ -271,11 +273,11 @@ def worker(plan: Search, number: int) -> Trial:
 def test_a_laggard_is_pruned_but_neither_early_nor_at_the_end(tmp_path: Path) -> None:
     plan = search(tmp_path, n_trials=9)
     for _ in range(5):
-        (result,) = plan.draw()
+        (result,) = plan.ask()
         for epoch in (1, 2, 3):
             worker(plan, result.number).report(epoch, 0.9, last=epoch == 3)
         plan.tell([finished(result, 0.9)])
-    (laggard,) = plan.draw()
+    (laggard,) = plan.ask()
     worker(plan, laggard.number).report(1, 0.1, last=False)
     with pytest.raises(PrunedError, match=r"after epoch 2 at a validation accuracy of 20.00 %"):
         worker(plan, laggard.number).report(2, 0.2, last=False)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mnist_exp.runs.result import Outcome
+from mnist_exp.runs.result import RunResult
 from mnist_exp.sweeps import report as summary
-from mnist_exp.sweeps.results import Result, best, groups
+from mnist_exp.sweeps.results import JobResult, best, groups
 
 SWEPT = ["model", "seed"]
 METRICS = {
@@ -23,14 +23,14 @@ METRICS = {
 
 def result(
     number: int, validation: float | None, error: str = "", seed: int = 0, data: str = "MNIST"
-) -> Result:
+) -> JobResult:
     metrics = METRICS | ({} if validation is None else {"val/accuracy": validation})
     job = [f"model=m{number // 2}", f"seed={seed}", "train.epochs=2"]
-    outcome = None if error else Outcome("", Path("outputs/run"), "0123456789", metrics, data)
-    return Result(number, job, SWEPT, outcome, error)
+    outcome = None if error else RunResult("", Path("outputs/run"), "0123456789", metrics, data)
+    return JobResult(number, job, SWEPT, outcome, error)
 
 
-def printed(results: list[Result], swept: list[str] = SWEPT) -> list[str]:
+def printed(results: list[JobResult], swept: list[str] = SWEPT) -> list[str]:
     console = Console(file=io.StringIO(), width=80)
     for table in summary.tables(results, swept):
         console.print(table)
@@ -94,7 +94,7 @@ def test_the_files_and_figures(tmp_path: Path) -> None:
 
 def test_the_command_of_a_job_runs_that_job_alone() -> None:
     job = ["sweep=seeds", "seed=1", "model.units=[8,8]", "tracking.uri=http://me:pass@host"]
-    command = Result(0, job, ["seed"]).command
+    command = JobResult(0, job, ["seed"]).command
     alone = "python -m mnist_exp.run seed=1 'model.units=[8,8]' tracking.uri=http://***@host"
     assert command == alone
 
@@ -102,7 +102,9 @@ def test_the_command_of_a_job_runs_that_job_alone() -> None:
 def test_a_sweep_of_seeds_alone_has_a_figure(tmp_path: Path) -> None:
     metrics = METRICS | {"val/accuracy": 0.5}
     results = [
-        Result(seed, [f"seed={seed}"], ["seed"], Outcome("", Path("x"), "id", metrics, "MNIST"))
+        JobResult(
+            seed, [f"seed={seed}"], ["seed"], RunResult("", Path("x"), "id", metrics, "MNIST")
+        )
         for seed in range(3)
     ]
     summary.write(tmp_path, results, ["seed"], "sweep of seed")
@@ -111,7 +113,7 @@ def test_a_sweep_of_seeds_alone_has_a_figure(tmp_path: Path) -> None:
 
 def test_a_sweep_of_one_job_has_a_file_and_no_figure(tmp_path: Path) -> None:
     metrics = METRICS | {"val/accuracy": 0.5}
-    only = Result(0, ["model=cnn"], [], Outcome("", Path("x"), "id", metrics, "MNIST"))
+    only = JobResult(0, ["model=cnn"], [], RunResult("", Path("x"), "id", metrics, "MNIST"))
     summary.write(tmp_path, [only], [], "sweep of one job")
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.csv"]
 

@@ -11,9 +11,9 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
 from hydra_plugins.mnist_exp.ray_launcher import RayLauncher
-from mnist_exp.config.compose import CONF, from_hydra, in_our_words
+from mnist_exp.config.compose import CONF, from_hydra, translate_hydra_errors
 from mnist_exp.core.errors import InputError
-from mnist_exp.sweeps.launch import is_far
+from mnist_exp.sweeps.launch import is_remote
 from mnist_exp.sweeps.sweep import Parser
 
 
@@ -49,7 +49,7 @@ def test_a_job_is_what_hydra_composes(parser: Parser, job: tuple[str, ...]) -> N
     "job", [("train.epoch=3",), ("model=cnn", "train.epochs=0"), ("model=foo",), ("seed=${no}",)]
 )
 def test_a_bad_job_is_refused_in_the_same_words(parser: Parser, job: tuple[str, ...]) -> None:
-    with pytest.raises(InputError) as expected, in_our_words():
+    with pytest.raises(InputError) as expected, translate_hydra_errors():
         from_hydra(parser.loader.load_sweep_config(parser.config, list(job)))
     with pytest.raises(InputError) as refused:
         parser.one(job)
@@ -61,7 +61,7 @@ def test_a_job_runs_once_and_its_keys_have_no_prefix(
 ) -> None:
     drawn = []
     monkeypatch.setattr(
-        "mnist_exp.sweeps.sweep.run_sweep", lambda grid, **_: drawn.extend(grid.draw())
+        "mnist_exp.sweeps.sweep.run_sweep", lambda grid, **_: drawn.extend(grid.ask())
     )
     context = HydraContext(config_loader=parser.loader, callbacks=Callbacks())
     sweeper = Plugins.instance().instantiate_sweeper(
@@ -111,4 +111,4 @@ def test_which_launchers_may_leave_this_machine(
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     launcher = RayLauncher(OmegaConf.create({"init": {"address": address}, "remote": {}}))
-    assert is_far(launcher, name) is expected
+    assert is_remote(launcher, name) is expected

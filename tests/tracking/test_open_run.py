@@ -4,7 +4,9 @@ import os
 import platform
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -15,11 +17,16 @@ from mnist_exp.config.schema import Tracking
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.experiment import run_experiment
-from mnist_exp.models import families as models
-from mnist_exp.tracking import mlflow_backend as mlflow_run
+from mnist_exp.models.convert import to_stock_keras
+from mnist_exp.models.families import build_model
+from mnist_exp.models.forward import timed_scores
+from mnist_exp.models.io import save_model
 from mnist_exp.tracking import open_run as tracking
-from mnist_exp.tracking import tracker as records
+from mnist_exp.tracking.mlflow_backend import MlflowBackend, open_mlflow_run
+from mnist_exp.tracking.open_run import PARENT_VARIABLE, track_run
+from mnist_exp.tracking.recovery import find_orphans, recover_run
 from mnist_exp.tracking.store import uri as store_uri
+from mnist_exp.tracking.tracker import RunTracker
 
 
 @pytest.fixture
@@ -36,7 +43,7 @@ def config(store: str) -> Tracking:
 def opened(config: Tracking, tmp_path: Path) -> Callable[..., object]:
     def open_record(**more: object) -> object:
         settings = {"name": "a run", "folder": tmp_path, "params": {}, "tags": {}} | more
-        return tracking.record(config, **settings)  # type: ignore[arg-type]
+        return track_run(config, **settings)  # type: ignore[arg-type]
 
     return open_record
 
@@ -56,7 +63,7 @@ def test_a_run_carries_what_was_said(
         record._thread.submit(lambda: None).result()
         live = client.get_metric_history(record.run_id, "val/accuracy")
         record.log_metrics({"val/accuracy": 0.75}, step=2)
-        record.log_data(digits)
+        record.log_dataset(digits.name, digits.digest, digits.source, digits.counts())
     assert [(m.step, m.value) for m in live] == [(1, 0.5)]
     run = client.get_run(record.run_id)
     assert run.info.status == "FINISHED"
@@ -105,7 +112,7 @@ def test_a_job_lies_below_its_sweep(
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)  # must not be opened instead
     (tmp_path / "job").mkdir()
     with opened() as parent:
-        monkeypatch.setenv(tracking.PARENT, parent.run_id)
+        monkeypatch.setenv(PARENT_VARIABLE, parent.run_id)
         with opened(folder=tmp_path / "job") as child:
             pass
     assert client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
@@ -114,9 +121,9 @@ def test_a_job_lies_below_its_sweep(
 def test_a_logged_model_takes_raw_pixels(
     opened: Callable, client: mlflow.MlflowClient, store: str, digits: Dataset, tmp_path: Path
 ) -> None:
-    model = models.build(tiny("model=dropout").model)
+    model = build_model(tiny("model=dropout").model)
     images = digits.test_images[:20]
-    models.save(models.stock(model), tmp_path / "model.keras")
+    save_model(to_stock_keras(model), tmp_path / "model.keras")
     with opened() as record:
         record.log_model("model.keras", images[:2])
     assert not mlflow.is_tracking_uri_set()  # what log_model needs is put back
@@ -126,7 +133,7 @@ def test_a_logged_model_takes_raw_pixels(
     assert "tensorflow==" in Path(requirements).read_text()
     assert loaded.metadata.signature.inputs.inputs[0].type == np.uint8
     assert loaded.input_example.dtype == np.uint8
-    expected, _ = models.timed_scores(model, images)
+    expected, _ = timed_scores(model, images)
     mlflow.set_tracking_uri(None)
     assert loaded.predict(images) == pytest.approx(expected, abs=1e-6)
     experiment = client.get_run(record.run_id).info.experiment_id
@@ -135,7 +142,7 @@ def test_a_logged_model_takes_raw_pixels(
 
 def test_tracking_can_be_off(tmp_path: Path) -> None:
     off = Tracking(enabled=False, uri="http://127.0.0.1:9", experiment="x", skip_finished=False)
-    with tracking.record(off, name="", folder=tmp_path, params={}, tags={}) as record:
+    with track_run(off, name="", folder=tmp_path, params={}, tags={}) as record:
         record.log_metrics({"val/accuracy": 1.0}, step=1)
     assert record.run_id == ""
 
@@ -153,34 +160,47 @@ def test_telemetry_is_off() -> None:
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
+def with_backend(change: Callable[[MlflowBackend], None]) -> Callable[..., RunTracker]:
+    """Makes trackers whose backend is changed before it is used."""
+
+    def open_backend(*arguments: Any) -> MlflowBackend:
+        backend = open_mlflow_run(*arguments)
+        change(backend)
+        return backend
+
+    return partial(RunTracker, open_backend=open_backend)
+
+
 def test_an_interrupt_during_a_write_leaves_it_whole(
-    opened: Callable, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+    opened: Callable, client: mlflow.MlflowClient
 ) -> None:
     """Broken off in the middle, it would leave the store locked and the run RUNNING."""
-    real = mlflow.MlflowClient.log_batch
 
-    def interrupted(*arguments: object, **more: object) -> None:
-        signal.raise_signal(signal.SIGINT)
-        real(*arguments, **more)  # type: ignore[arg-type]
+    def change(backend: MlflowBackend) -> None:
+        real = backend.log_metrics
 
-    with pytest.raises(KeyboardInterrupt), opened() as record:
-        monkeypatch.setattr(mlflow.MlflowClient, "log_batch", interrupted)
-        record.log_metrics({"val/accuracy": 0.5}, step=1)
-        record._thread.submit(monkeypatch.undo).result()
-    run = client.get_run(record.run_id)
+        def interrupted(*arguments: Any) -> None:
+            signal.raise_signal(signal.SIGINT)
+            real(*arguments)
+
+        backend.log_metrics = interrupted  # type: ignore[method-assign]
+
+    with pytest.raises(KeyboardInterrupt), opened(make_tracker=with_backend(change)) as tracker:
+        tracker.log_metrics({"val/accuracy": 0.5}, step=1)
+        tracker._thread.submit(lambda: None).result()
+    run = client.get_run(tracker.run_id)
     assert run.info.status == "KILLED"
     assert run.data.metrics == {"val/accuracy": 0.5}
 
 
 def test_an_interrupt_while_the_run_is_opened_leaves_it_killed(
-    opened: Callable, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+    opened: Callable, client: mlflow.MlflowClient
 ) -> None:
-    def strike(*_: object) -> list[object]:
+    def strike(_: MlflowBackend) -> None:
         signal.raise_signal(signal.SIGINT)
-        return []
 
-    monkeypatch.setattr(records, "the_dead", strike)
-    with pytest.raises(KeyboardInterrupt), opened(name="struck"):
+    struck = opened(name="struck", make_tracker=with_backend(strike))
+    with pytest.raises(KeyboardInterrupt), struck:
         pass
     experiment = client.get_experiment_by_name("rooms").experiment_id
     (run,) = client.search_runs([experiment], "attributes.run_name = 'struck'")
@@ -206,30 +226,26 @@ def test_a_dead_run_is_closed_and_a_living_one_is_not(
 
 
 def test_a_run_that_ends_while_its_lock_is_looked_at_stays_finished(
-    opened: Callable, client: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Callable, client: mlflow.MlflowClient, config: Tracking, tmp_path: Path
 ) -> None:
-    with opened() as record:
-        experiment = client.get_run(record.run_id).info.experiment_id
-        here = {"host": platform.node(), "folder": str(tmp_path)}
+    (tmp_path / "ending").mkdir()
+    with opened() as tracker:
+        experiment = client.get_run(tracker.run_id).info.experiment_id
+        here = {"host": platform.node(), "folder": str(tmp_path / "ending")}
         ending = client.create_run(experiment, tags=here).info.run_id
-
-        def ends_now(_: Path) -> bool:
-            client.set_terminated(ending, "FINISHED")
-            return True
-
-        monkeypatch.setattr(mlflow_run, "is_abandoned", ends_now)
-        assert mlflow_run.the_dead(client, [experiment])
-        mlflow_run.bury(client, ending)
+        ((found, folder),) = find_orphans(client, [experiment])
+        client.set_terminated(ending, "FINISHED")
+        recover_run(client, found, folder, config)
     assert client.get_run(ending).info.status == "FINISHED"
 
 
 def test_two_runs_may_name_the_same_new_data_set_at_once(
-    opened: Callable, digits: Dataset, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+    opened: Callable, digits: Dataset, client: mlflow.MlflowClient
 ) -> None:
     """MLflow's stores insert it twice, and refuse the second."""
-    with opened() as record:
-        assert record.run_id
-        real = record._run.client.log_inputs
+
+    def change(backend: MlflowBackend) -> None:
+        real = backend.client.log_inputs
         calls = []
 
         def too_late(*arguments: object) -> None:
@@ -238,9 +254,11 @@ def test_two_runs_may_name_the_same_new_data_set_at_once(
                 raise mlflow.MlflowException("duplicate key")
             real(*arguments)
 
-        monkeypatch.setattr(record._run.client, "log_inputs", too_late)
-        record.log_data(digits)
-    run = client.get_run(record.run_id)
+        backend.client.log_inputs = too_late
+
+    with opened(make_tracker=with_backend(change)) as tracker:
+        tracker.log_dataset(digits.name, digits.digest, digits.source, digits.counts())
+    run = client.get_run(tracker.run_id)
     assert [named.dataset.name for named in run.inputs.dataset_inputs] == ["mnist5k"]
 
 

@@ -32,15 +32,15 @@ def test_a_server_that_never_answers_is_refused(
     monkeypatch.setattr(store, "ANSWER_SECONDS", 0.1)
     told = re.escape(f"{silent}: this tracking store cannot be used (timed out); start it, ")
     with pytest.raises(InputError, match=told):
-        store.knock(tracking(silent))
+        store.check_reachable(tracking(silent))
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.db").write_text("these are notes, and many of them\n" * 20)
     with pytest.raises(InputError, match=r"cannot be used \(file is not a database\)"):
-        store.knock(tracking(f"sqlite:///{tmp_path / 'notes.db'}"))
+        store.check_reachable(tracking(f"sqlite:///{tmp_path / 'notes.db'}"))
     with pytest.raises(InputError, match=r"cannot be used \(unable to open database file\)"):
-        store.knock(tracking(f"sqlite:///{tmp_path}"))
+        store.check_reachable(tracking(f"sqlite:///{tmp_path}"))
 
 
 def test_a_database_that_cannot_be_written_is_refused_to_those_who_write(
@@ -59,18 +59,18 @@ def test_a_database_that_cannot_be_written_is_refused_to_those_who_write(
 
     monkeypatch.setattr(sqlite3, "connect", as_user)
     with pytest.raises(InputError, match="attempt to write a readonly database"):
-        store.knock(tracking(f"sqlite:///{file}"))
-    store.knock(tracking(f"sqlite:///{file}"), to_write=False)
+        store.check_reachable(tracking(f"sqlite:///{file}"))
+    store.check_reachable(tracking(f"sqlite:///{file}"), to_write=False)
 
 
 def test_knocking_leaves_nothing_behind(tmp_path: Path) -> None:
     file = tmp_path / "mlflow.db"
-    store.knock(tracking(f"sqlite:///{file}"))
+    store.check_reachable(tracking(f"sqlite:///{file}"))
     assert not file.exists()
     with closing(sqlite3.connect(file)) as database:
         database.execute("create table runs (id)")
     before = file.read_bytes()
-    store.knock(tracking(f"sqlite:///{file}"))
+    store.check_reachable(tracking(f"sqlite:///{file}"))
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
 
@@ -79,7 +79,7 @@ def test_a_database_in_use_is_no_reason(tmp_path: Path) -> None:
     file = tmp_path / "mlflow.db"
     with closing(sqlite3.connect(file)) as database:
         database.execute("begin exclusive")
-        store.knock(tracking(f"sqlite:///{file}"))
+        store.check_reachable(tracking(f"sqlite:///{file}"))
 
 
 def test_a_database_of_a_later_mlflow_is_refused(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_database_of_a_later_mlflow_is_refused(tmp_path: Path) -> None:
     told = "this tracking store cannot be used (Can't locate revision identified by 'deadbeef')"
     with (
         pytest.raises(InputError, match=re.escape(told)),
-        store.opened(tracking(f"sqlite:///{file}")) as client,
+        store.connect(tracking(f"sqlite:///{file}")) as client,
     ):
         client.search_experiments()
 
@@ -109,16 +109,16 @@ def test_a_new_database_is_there_as_a_whole_or_not_at_all(
 
     where = tracking(f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.setattr(utils, "_upgrade_db", dies)
-    with pytest.raises(KeyboardInterrupt), store.opened(where):
+    with pytest.raises(KeyboardInterrupt), store.connect(where):
         pass
     assert not (tmp_path / "mlflow.db").exists()
     monkeypatch.setattr(utils, "_upgrade_db", real)
-    with store.opened(where) as client:
+    with store.connect(where) as client:
         assert [each.name for each in client.search_experiments()] == ["Default"]
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
 
 
 def test_an_error_of_ours_stays_itself(tmp_path: Path) -> None:
     where = tracking(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    with pytest.raises(ZeroDivisionError), store.opened(where):
+    with pytest.raises(ZeroDivisionError), store.connect(where):
         _ = 1 / 0

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mnist_exp.core.files import write_atomic
+from mnist_exp.core.layout import CHECKPOINTS
 from mnist_exp.training import checkpoints as room
-from mnist_exp.training.checkpoints import Checkpoint, Checkpoints, write_whole
+from mnist_exp.training.checkpoints import Checkpoint, Checkpoints
 
 
 def made(epoch: int) -> Checkpoint:
@@ -26,7 +28,7 @@ def saved(folder: Path, epochs: int, every: int = 1) -> Checkpoints:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / room.FOLDER).iterdir())
+    return sorted(path.name for path in (folder / CHECKPOINTS).iterdir())
 
 
 def test_the_newest_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -69,7 +71,7 @@ def test_a_damaged_one_is_told_of_and_the_one_before_it_taken(
     seed: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     checkpoints = saved(tmp_path, 2)
-    path = tmp_path / room.FOLDER / "epoch-000002.npz"
+    path = tmp_path / CHECKPOINTS / "epoch-000002.npz"
     content = bytearray(path.read_bytes())
     random = np.random.default_rng(seed)
     if seed % 4 == 0:
@@ -90,7 +92,7 @@ def test_a_damaged_one_is_told_of_and_the_one_before_it_taken(
 
 def test_pickled_objects_are_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     checkpoints = saved(tmp_path, 1)
-    with (tmp_path / room.FOLDER / "epoch-000002.npz").open("wb") as file:
+    with (tmp_path / CHECKPOINTS / "epoch-000002.npz").open("wb") as file:
         np.savez(file, text=np.array([object()], dtype=object))
     found = checkpoints.newest()
     assert found
@@ -102,7 +104,7 @@ def test_a_whole_archive_of_something_else_is_damaged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     checkpoints = saved(tmp_path, 1)
-    np.savez(tmp_path / room.FOLDER / "epoch-000002.npz", text=np.frombuffer(b"{}", np.uint8))
+    np.savez(tmp_path / CHECKPOINTS / "epoch-000002.npz", text=np.frombuffer(b"{}", np.uint8))
     found = checkpoints.newest()
     assert found
     assert len(found.epochs) == 1
@@ -136,8 +138,8 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_whole(path, half)
+        write_atomic(path, half)
     assert path.read_bytes() == b"before"
     assert os.listdir(tmp_path) == ["file"]
-    write_whole(path, lambda file: file.write(b"after"))
+    write_atomic(path, lambda file: file.write(b"after"))
     assert path.read_bytes() == b"after"

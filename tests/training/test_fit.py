@@ -6,16 +6,16 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from support import fit, tiny
+from support import fit, prepare, tiny, train
 
 from mnist_exp.core.errors import DivergedError
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation import metrics as evaluation
-from mnist_exp.models import families as models
+from mnist_exp.models.convert import to_stock_keras
+from mnist_exp.models.forward import timed_scores
 from mnist_exp.training import fit as training
 from mnist_exp.training import optimizers
 from mnist_exp.training.epoch import EpochLoop, loss_function
-from mnist_exp.training.fit import prepare
 
 NORMALISED = ["model=cnn", "model.filters=[4,8]", "model.units=[]", "model.batch_norm=true"]
 
@@ -38,7 +38,7 @@ def test_an_epoch_is_that_of_keras(few_digits: Dataset, jit: bool, name: str, lo
     """In file order, the last partial batch included: 180 images in batches of 32."""
     config = tiny(f"model={name}", f"train.loss={loss}", f"train.jit={jit}")
     loop = prepare(config, few_digits)
-    ours, theirs = loop.model, models.stock(loop.model)
+    ours, theirs = loop.model, to_stock_keras(loop.model)
     row = loop.run(np.arange(180), np.full(loop.steps, 1e-3, np.float32), lambda *_: None)
     theirs.compile(optimizers.build(config.optimizer), loss=loss, metrics=["accuracy"])
     labels = few_digits.train_labels
@@ -62,8 +62,8 @@ def test_another_seed_is_another_batch_order(few_digits: Dataset) -> None:
     ends = []
     for seed in (0, 1):
         loop = prepare(tiny(), few_digits)
-        training.fit(loop, tiny(f"seed={seed}"))
-        ends.append(models.stock(loop.model))
+        train(loop, tiny(f"seed={seed}"))
+        ends.append(to_stock_keras(loop.model))
     assert not same(*ends)
 
 
@@ -165,7 +165,7 @@ def test_validation_loss_is_that_of_the_probabilities_whatever_the_smoothing(
 ) -> None:
     config = tiny("train.label_smoothing=0.3", f"model={name}")
     model, history = fit(config, few_digits)
-    scores, _ = models.timed_scores(model, few_digits.validation_images)
+    scores, _ = timed_scores(model, few_digits.validation_images)
     found = evaluation.from_scores(few_digits.validation_labels, scores, config.model.output)
     assert history.epochs[-1]["val/loss"] == pytest.approx(found.loss, rel=1e-4)
 
@@ -209,7 +209,7 @@ def test_normalisation_has_the_statistics_of_the_averaged_weights(few_digits: Da
             assert layer.moving_variance.numpy() == pytest.approx(unbiased, rel=1e-3)
         hidden = layer(hidden)
     assert seen == 2
-    scores, _ = models.timed_scores(model, few_digits.validation_images)
+    scores, _ = timed_scores(model, few_digits.validation_images)
     accuracy = (scores.argmax(1) == few_digits.validation_labels).mean()
     assert history.epochs[-1]["val/accuracy"] == pytest.approx(accuracy)
 
@@ -231,13 +231,18 @@ def test_every_epoch_and_seed_has_maps_of_its_own_and_the_last_epochs_none(
         run = loop.run
 
         def look(
-            order: Any, rates: Any, progress: Any, augment: Any, loop: Any = loop, run: Any = run
+            permutation: Any,
+            learning_rates: Any,
+            progress: Any,
+            augment: Any,
+            loop: Any = loop,
+            run: Any = run,
         ) -> Any:
             seen.append(augment(loop.images).numpy())
-            return run(order, rates, progress, augment)
+            return run(permutation, learning_rates, progress, augment)
 
         monkeypatch.setattr(loop, "run", look)
-        training.fit(loop, tiny(*overrides))
+        train(loop, tiny(*overrides))
         monkeypatch.undo()
     assert (seen[2] == few_digits.train_images).all()
     assert (seen[5] == few_digits.train_images).all()
@@ -258,7 +263,7 @@ def test_augmented_training_is_another_and_the_same_again(few_digits: Dataset, n
 
 def test_validation_scores_the_averaged_weights(few_digits: Dataset) -> None:
     model, history = fit(tiny("train.ema=0.5", "train.epochs=2"), few_digits)
-    scores, _ = models.timed_scores(model, few_digits.validation_images)
+    scores, _ = timed_scores(model, few_digits.validation_images)
     accuracy = (scores.argmax(1) == few_digits.validation_labels).mean()
     assert history.epochs[-1]["val/accuracy"] == pytest.approx(accuracy)
 
@@ -270,7 +275,7 @@ def test_patience_stops_and_restores_the_best_weights(few_digits: Dataset) -> No
     assert len(losses) < 60
     assert history.best_epoch == int(np.argmin(losses)) + 1 == len(losses) - 2
     labels, images = few_digits.validation_labels, few_digits.validation_images
-    scores, _ = models.timed_scores(model, images)
+    scores, _ = timed_scores(model, images)
     loss = -np.log(scores[np.arange(len(labels)), labels]).mean()
     assert loss == pytest.approx(min(losses), rel=1e-4)
     assert history.metrics()["val/loss"] == min(losses)

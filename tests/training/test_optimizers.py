@@ -9,7 +9,7 @@ import tensorflow as tf
 from support import tiny
 
 from mnist_exp.config.schema import Schedule
-from mnist_exp.models import families as models
+from mnist_exp.models.families import build_model
 from mnist_exp.training import optimizers
 
 
@@ -23,9 +23,9 @@ def test_the_configured_rate_arrives(name: str) -> None:
 
 @pytest.mark.parametrize("overrides", [[], ["model=cnn_fast"]])
 def test_adamw_leaves_biases_and_normalisation_undecayed(overrides: list[str]) -> None:
-    model = models.build(tiny(*overrides).model)
+    model = build_model(tiny(*overrides).model)
     ours = optimizers.build(tiny("optimizer=adamw").optimizer)
-    for optimizer in (optimizers.stock(ours), ours):
+    for optimizer in (optimizers.to_stock_keras(ours), ours):
         optimizer.build(model.trainable_variables)
         decayed = [v.path for v in model.trainable_variables if optimizer._use_weight_decay(v)]
         assert len(decayed) == (4 if overrides else 3)
@@ -45,7 +45,7 @@ def test_the_update_is_that_of_keras(name: str, jit: bool) -> None:
     start, *gradients = random.normal(size=(5, 7, 5)).astype(np.float32)
     ours = optimizers.build(tiny(f"optimizer={name}", "optimizer.beta_2=0.95").optimizer)
     ends = []
-    for optimizer in (ours, optimizers.stock(ours)):
+    for optimizer in (ours, optimizers.to_stock_keras(ours)):
         weight = keras.Variable(start)
         optimizer.build([weight])
         step = tf.function(partial(move, optimizer, weight), jit_compile=jit)
@@ -60,9 +60,9 @@ def test_the_update_is_that_of_keras(name: str, jit: bool) -> None:
 
 def rates(name: str, warmup: float, steps: int = 100) -> np.ndarray:
     schedule = Schedule(name=name, warmup=warmup)
-    whole = optimizers.learning_rates(schedule, 0.5, steps, range(steps))
+    whole = optimizers.learning_rate_schedule(schedule, 0.5, steps, range(steps))
     parts = [range(steps // 3), range(steps // 3, steps)]
-    in_parts = [optimizers.learning_rates(schedule, 0.5, steps, part) for part in parts]
+    in_parts = [optimizers.learning_rate_schedule(schedule, 0.5, steps, part) for part in parts]
     assert (whole == np.concatenate(in_parts)).all()
     return whole
 

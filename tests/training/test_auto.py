@@ -6,6 +6,7 @@ from support import tiny
 from mnist_exp.config.compose import CONF, compose
 from mnist_exp.core import hardware
 from mnist_exp.core.errors import InputError
+from mnist_exp.training.auto import check_memory, resolve_auto
 
 
 @pytest.mark.parametrize(
@@ -29,13 +30,14 @@ def test_auto_is_what_is_best_here(
     monkeypatch.setattr(hardware, "has_gpu", lambda: gpu)
     monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda _: ["a GPU"])
     monkeypatch.setattr("tensorflow.config.experimental.get_device_details", lambda _: {})
-    train = hardware.settled(tiny(f"model={model}", "train.precision=auto"))
+    config = tiny(f"model={model}", "train.precision=auto")
+    train = resolve_auto(config.train, config.model)
     assert (train.precision, train.jit) == (precision, jit)
 
 
 def test_what_was_chosen_stays() -> None:
     config = tiny("model=cnn", "train.precision=float32", "train.jit=true")
-    assert hardware.settled(config) == config.train
+    assert resolve_auto(config.train, config.model) == config.train
 
 
 @pytest.mark.parametrize(
@@ -44,17 +46,18 @@ def test_what_was_chosen_stays() -> None:
      "train.batch_size=1000000 model.units=[10000000]"],
 )  # fmt: skip
 def test_what_no_memory_can_hold_is_refused(override: str) -> None:
+    config = compose(override.split())
     with pytest.raises(InputError, match=r"need at least .* GiB of memory, and there"):
-        hardware.refuse_what_cannot_fit(compose(override.split()), 54_000)
+        check_memory(config.model, config.train.batch_size, 54_000)
 
 
 @pytest.mark.parametrize("name", [path.stem for path in (CONF / "model").glob("*.yaml")])
 def test_the_size_of_a_model_is_that_of_its_weights(name: str) -> None:
-    from mnist_exp.models import families as models
+    from mnist_exp.models.families import build_model
 
     config = compose([f"model={name}"])
-    hardware.refuse_what_cannot_fit(config, 54_000)
-    model = models.build(config.model)
+    check_memory(config.model, config.train.batch_size, 54_000)
+    model = build_model(config.model)
     normalised = [x for x in model.layers if "normalization" in x.name]
     others = sum(layer.count_params() for layer in normalised)
     assert config.model.size().weights == pytest.approx(model.count_params() - others, rel=0.01)

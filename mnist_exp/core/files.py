@@ -1,0 +1,120 @@
+"""Files and folders: made, written whole, and their errors told in a sentence."""
+
+import errno
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from mnist_exp.core.errors import InputError, StorageError
+
+UNWRITABLE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
+}  # fmt: skip
+
+
+def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Makes the file at `path` what `write` writes, or leaves it as it was; raises `OSError`.
+
+    Whatever kills the process or the machine, the file is never there in part.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+    with suppress(OSError):  # the name, too, should outlive the machine; not all systems can
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def make_folder(folder: Path, key: str) -> Path:
+    """The folder, made if need be; raises `InputError` naming `key` when it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(unusable(error, key)) from error
+    return folder
+
+
+def write_file(file: Path, content: bytes, option: str) -> None:
+    """Writes the file that a command was asked for; raises `InputError` when that cannot be."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"{option} {file}: {error.strerror}; give another path") from error
+
+
+@contextmanager
+def storage_errors(folder: Path) -> Iterator[None]:
+    """Within: an error of writing, such as a full disk's, is a `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        number = error.errno
+        if number is None and (told := re.search(r"errno = (\d+)", str(error))):  # HDF5's way
+            number = int(told[1])
+        if number not in UNWRITABLE:
+            raise
+        raise StorageError(
+            f"{error.filename or folder}: {os.strerror(number)}; what was written before is kept; "
+            f"mend that and go on with: python -m mnist_exp.run resume={folder}"
+        ) from error
+
+
+def unusable(error: OSError, key: str) -> str:
+    """The sentence for a folder that cannot be made."""
+    return f"{error.filename}: {error.strerror}; give another folder with {key}=..."
+
+
+@contextmanager
+def removed_if_refused(folder: Path) -> Iterator[None]:
+    """Within: what is refused leaves no empty folder behind."""
+    try:
+        yield
+    except InputError:
+        remove_empty(folder)
+        raise
+
+
+def remove_empty(folder: Path) -> None:
+    """Removes the folder if it is empty, and below `outputs` the empty ones that Hydra made."""
+    here = Path.cwd()
+    ours = [path for path in folder.parents if here / "outputs" in (path, *path.parents)]
+    for path in (folder, *ours):
+        if path == here or path in here.parents:
+            return
+        try:
+            path.rmdir()
+        except OSError:
+            return
+
+
+@contextmanager
+def log_file(path: Path) -> Iterator[None]:
+    """Within: what the package logs is also written to `path`."""
+    package = logging.getLogger("mnist_exp")
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    before = package.level
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        package.setLevel(before)
+        package.removeHandler(handler)
+        handler.close()

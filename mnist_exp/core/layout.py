@@ -1,0 +1,24 @@
+"""The names of the files in a run folder, and in a sweep's."""
+
+CONFIG = "config.yaml"
+OVERRIDES = "overrides.txt"
+CODE_DIFF = "code.diff"
+LOG = "run.log"
+LOCK = ".running"  # locked while the run lives
+JOURNAL = "record.jsonl"
+HISTORY = "history.csv"
+CHECKPOINTS = "checkpoints"
+INTERRUPTED_MODEL = "interrupted.keras"
+MODEL = "model.keras"
+METRICS = "metrics.json"
+SUMMARY = "summary.txt"
+PREDICTIONS = "predictions.npz"
+TABLES, FIGURES = "tables", "figures"
+RESULT = "outcome.json"
+TRACEBACK = "traceback.txt"
+RUN_ARTIFACTS = (  # uploaded as they are; the model is logged as a model
+    CONFIG, OVERRIDES, LOG, HISTORY, METRICS, SUMMARY, PREDICTIONS, CODE_DIFF, TABLES, FIGURES,
+)  # fmt: skip
+
+SWEEP_JOBS, SWEEP_GROUPS = "sweep.csv", "over_seeds.csv"
+SWEEP_ARTIFACTS = (SWEEP_JOBS, SWEEP_GROUPS, FIGURES)

@@ -1,0 +1,116 @@
+"""What dead processes and failing stores left behind, published and closed after all."""
+
+import logging
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnist_exp.config.schema import Tracking
+from mnist_exp.core.console import REDACTED
+from mnist_exp.core.errors import InputError
+from mnist_exp.core.layout import CHECKPOINTS, JOURNAL
+from mnist_exp.core.locks import is_orphaned, run_lock
+from mnist_exp.tracking import store
+from mnist_exp.tracking.journal import Journal
+from mnist_exp.tracking.mlflow_backend import (
+    FOLDER_TAG,
+    HOST_TAG,
+    OUTCOME_TAG,
+    MlflowBackend,
+    is_there,
+    mark_killed,
+    running_runs,
+)  # fmt: skip
+from mnist_exp.tracking.tracker import RunTracker
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
+
+COMPLETE, PUBLISHED = "complete already", "published"
+MISSING, RUNNING = "not published whole", "still running"
+
+MakeTracker = Callable[[Path, Tracking], RunTracker]
+
+
+def recover_orphans(backend: MlflowBackend, config: Tracking) -> None:
+    """Recover the runs of the experiment that no process of this machine holds any more."""
+    for run_id, folder in find_orphans(backend.client, [backend.experiment_id]):
+        recover_run(backend.client, run_id, folder, config)
+
+
+def find_orphans(
+    client: "MlflowClient", experiment_ids: Sequence[str], *, with_missing_folder: bool = False
+) -> list[tuple[str, Path]]:
+    """The ids and folders of this machine's RUNNING runs that no process holds.
+
+    `with_missing_folder`: those whose folder is gone instead; they may live, and have been moved.
+    """
+    running = running_runs(client, experiment_ids, HOST_TAG, platform.node())
+    found = [(run.info.run_id, Path(run.data.tags[FOLDER_TAG])) for run in running]
+    is_wanted = (lambda folder: not folder.exists()) if with_missing_folder else is_orphaned
+    return [(run_id, folder) for run_id, folder in found if is_wanted(folder)]
+
+
+def recover_run(client: "MlflowClient", run_id: str, folder: Path, config: Tracking) -> None:
+    """Publish and close a run whose process died, or whose end the store does not know."""
+    try:
+        status = publish_pending(folder, config)
+    except InputError:  # it was resumed meanwhile, or its journal is of a newer version
+        return
+    if status not in ("", "KILLED"):
+        logger.info(f"run {run_id[:8]} had not been published whole; now it is")
+    elif status or mark_killed(client, run_id):
+        resume = f"; go on with it: python -m mnist_exp.run resume={folder}"
+        resumable = (folder / CHECKPOINTS).is_dir()
+        logger.info(f"run {run_id[:8]} had died; it is KILLED now{resume if resumable else ''}")
+
+
+def publish_pending(folder: Path, config: Tracking, make_tracker: MakeTracker = RunTracker) -> str:
+    """The final status of the orphaned run in this folder, once it is published.
+
+    One that died is closed as KILLED. Empty when it cannot be published, or has no journal. Raises
+    `InputError` when a process holds it after all.
+    """
+    try:
+        with run_lock(folder):
+            tracker = make_tracker(folder, config)
+            if tracker.journal.opening is None:
+                return ""
+            if tracker.journal.status:
+                tracker.publish()
+            else:
+                tracker.log_tags({OUTCOME_TAG: "interrupted"})
+                tracker.close("KILLED")
+    except (OSError, ValueError):  # no folder, or no journal that could be read
+        return ""
+    return tracker.journal.status if tracker.journal.is_published else ""
+
+
+def sync(folder: Path, uri: str | None = None, make_tracker: MakeTracker = RunTracker) -> str:
+    """What came of publishing what is missing of the run in `folder`, in words.
+
+    `uri` is the store; default: the one the run was for. Raises `InputError` when the journal
+    cannot be read, or the store cannot be used.
+    """
+    try:
+        journal = Journal(folder)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / JOURNAL}: expected the record of a run ({error})") from error
+    if (opening := journal.opening) is None:
+        return COMPLETE  # it broke off before anything was logged
+    if not is_orphaned(folder):
+        return RUNNING
+    where = uri or (None if REDACTED in opening.uri else opening.uri or None)
+    config = Tracking(enabled=True, uri=where, experiment=opening.experiment, skip_finished=False)
+    if journal.is_published:
+        with store.connect(config) as client:
+            if is_there(client, journal.run_id):
+                return COMPLETE
+    store.check_reachable(config)
+    try:
+        return PUBLISHED if publish_pending(folder, config, make_tracker) else MISSING
+    except InputError:  # it was resumed meanwhile
+        return RUNNING
