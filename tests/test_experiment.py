@@ -16,10 +16,10 @@ from support import fit, tiny
 
 from mnist_exp import experiment, plots, run_experiment
 from mnist_exp.core.errors import DivergedError, InputError
+from mnist_exp.core.layout import INTERRUPTED_MODEL
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation import metrics as evaluation
 from mnist_exp.models.forward import timed_scores
-from mnist_exp.core.layout import INTERRUPTED_MODEL
 from mnist_exp.runs.folder import RunFolder
 from mnist_exp.runs.report import write_figures
 from mnist_exp.runs.result import RunResult

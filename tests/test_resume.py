@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from support import figures, tiny
 
+from mnist_exp import resume
 from mnist_exp.config.schema import Config
 from mnist_exp.core import provenance
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.layout import JOURNAL
 from mnist_exp.core.locks import run_lock
-from mnist_exp import resume
 from mnist_exp.data.dataset import load_dataset
 from mnist_exp.experiment import run_experiment
 from mnist_exp.resume import resume_experiment
@@ -204,8 +204,10 @@ def test_checkpoints_of_another_model_are_refused(broken: Path) -> None:
 def test_a_run_does_not_go_on_with_other_data(
     broken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = lambda config: replace(load_dataset(config), digest="other")
-    monkeypatch.setattr(resume, "load_dataset", other)
+    def load_other(config: Any) -> Any:
+        return replace(load_dataset(config), digest="other")
+
+    monkeypatch.setattr(resume, "load_dataset", load_other)
     with pytest.raises(InputError, match="began with other data than"):
         resume_experiment(broken)
 

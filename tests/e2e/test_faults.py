@@ -31,7 +31,7 @@ KINDS = {
 SELF_KILLING_RUN = """
 import os, random, signal, sys, threading
 from mnist_exp import run
-from mnist_exp.training import callbacks, checkpoints
+from mnist_exp.training import callbacks
 
 seed = sys.argv.pop(1)
 chance = random.Random(seed)
@@ -42,7 +42,7 @@ def die(*_):
 if int(seed) % 2:
     writes = iter([0] * chance.randrange(1, 5))
     real = os.fsync
-    checkpoints.os.fsync = lambda file: die() if next(writes, None) is None else real(file)
+    os.fsync = lambda file: die() if next(writes, None) is None else real(file)
 else:
     real = callbacks.EpochBar.on_train_begin
 
@@ -134,9 +134,9 @@ def test_a_run_killed_again_and_again_comes_to_the_same_end(kind: str, tmp_path:
 SERVER_KILLING_RUN = """
 import os, signal, sys
 from mnist_exp import experiment, run
-from mnist_exp.runs.report import write_report
+from mnist_exp.runs import report
+from mnist_exp.runs.folder import RunFolder
 from mnist_exp.tracking import store
-from mnist_exp.training import callbacks
 
 moment, server = sys.argv.pop(1), int(sys.argv.pop(1))
 
@@ -153,9 +153,9 @@ def then_kill(real):
 if moment == "before":
     experiment.store.check_reachable = then_kill(store.check_reachable)
 elif moment == "during":
-    callbacks.EpochFile.on_epoch_end = then_kill(callbacks.EpochFile.on_epoch_end)
+    RunFolder.append_epoch = then_kill(RunFolder.append_epoch)
 else:
-    write_report = then_kill(write_report)
+    report.write_report = then_kill(report.write_report)
 run.main()
 """
 
