@@ -1,8 +1,8 @@
 """Config-driven handwritten-digit experiments: Hydra chooses, Keras trains, MLflow remembers.
 
 >>> from mnist_exp import compose, find_run, run_experiment
->>> outcome = run_experiment(compose(["model=cnn", "train=quick"]))
->>> evaluation = find_run(outcome.run_id).evaluation()
+>>> result = run_experiment(compose(["model=cnn", "train=quick"]))
+>>> evaluation = find_run(result.run_id).evaluation()
 """
 
 from importlib import import_module
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["compose", "find_run", "run_experiment"]
 
-HOMES = {"compose": "config.compose", "find_run": "runs.find", "run_experiment": "experiment"}
+MODULES = {"compose": "config.compose", "find_run": "runs.find", "run_experiment": "experiment"}
 
 
 def __getattr__(name: str) -> Any:
-    """The public functions, imported when they are first asked for."""
-    if name in HOMES:
-        return getattr(import_module(f"mnist_exp.{HOMES[name]}"), name)
+    """The public functions, imported on first use."""
+    if name in MODULES:
+        return getattr(import_module(f"mnist_exp.{MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The door that uses finished runs: `python -m mnist_exp <command>`."""
+"""Use finished runs: `python -m mnist_exp <command>`."""
 
 import typer
 
@@ -34,7 +34,7 @@ def _several() -> None:
 
 
 def main() -> None:
-    """The command: a sentence and exit code 2 for what the user can mend."""
+    """The command; exit code 2 with a sentence for what the user can mend."""
     prepare_process()
     try:
         app()

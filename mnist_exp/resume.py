@@ -4,6 +4,8 @@ import logging
 import os
 from pathlib import Path
 
+from yaml import YAMLError  # type: ignore[import-untyped]
+
 from mnist_exp.config.schema import Config
 from mnist_exp.config.serialize import flatten, public, scientific
 from mnist_exp.core import layout, provenance
@@ -13,8 +15,7 @@ from mnist_exp.core.locks import is_orphaned
 from mnist_exp.core.signals import sigterm_interrupts
 from mnist_exp.data.dataset import Dataset, load_dataset
 from mnist_exp.experiment import run_in, run_tags
-from mnist_exp.runs.folder import RunFolder
-from mnist_exp.runs.result import RunResult
+from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.runs.run import FINGERPRINT_TAG
 from mnist_exp.tracking import store
 from mnist_exp.tracking.events import Opening
@@ -33,7 +34,7 @@ def resume_experiment(path: Path) -> RunResult:
     with sigterm_interrupts() as check_interrupt:
         path = path.absolute()
         folder = RunFolder(path)
-        config = folder.config()
+        config = _config(folder)
         if not is_orphaned(path):
             raise InputError(f"resume={path}: this run is still running; wait for it or end it")
         journal = _journal(path)
@@ -52,6 +53,17 @@ def resume_experiment(path: Path) -> RunResult:
             store.check_reachable(config.tracking)
         tags = run_tags(data, provenance.commit(), folder.overrides(), fingerprint)
         return run_in(folder, config, data, tags, check_interrupt)
+
+
+def _config(folder: RunFolder) -> Config:
+    try:
+        return folder.config()
+    except (InputError, OSError, UnicodeDecodeError, YAMLError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"resume={folder.path}: expected the folder of a run, with its {layout.CONFIG} "
+            f"({reason})"
+        ) from error
 
 
 def _refuse_changes(

@@ -1,4 +1,4 @@
-"""The door that makes runs: Hydra in, one experiment or a sweep out.
+"""Make runs: Hydra in, one experiment or a sweep out.
 
 python -m mnist_exp.run model=dense128
 """
@@ -17,7 +17,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_exp.config.compose import CONF, parse, refuse_lists, refuse_typed_lists
-from mnist_exp.config.messages import explain, is_refusal, made_by_hydra
+from mnist_exp.config.messages import (
+    hydra_error_message,
+    raised_before_experiment,
+    raised_by_hydra,
+)  # fmt: skip
 from mnist_exp.config.schema import Config, keys
 from mnist_exp.core.console import FULL_ERROR, exit_with, prepare_process, quiet_stderr
 from mnist_exp.core.errors import DivergedError, InputError, PrunedError, StorageError, SweepError
@@ -28,34 +32,34 @@ from mnist_exp.sweeps.pruning import PruningReporter
 if TYPE_CHECKING:
     from keras.callbacks import Callback
 
-    from mnist_exp.runs.result import RunResult
+    from mnist_exp.runs.folder import RunResult
 
 logger = logging.getLogger("mnist_exp.run")  # not __main__
-finished: "list[RunResult]" = []  # of this process, sweeps left out: they have workers to see to
+finished: "list[RunResult]" = []  # in this process; a sweep's are left out, its workers need an end
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(values: DictConfig) -> "RunResult":
     """One experiment from its composed config."""
     context = HydraConfig.get()
-    os.chdir(context.runtime.cwd)  # hydra.job.chdir would take mlflow.db and relative paths along
+    os.chdir(context.runtime.cwd)  # hydra.job.chdir would move mlflow.db and relative paths
     folder = Path(context.runtime.output_dir)
     overrides = cast(list[str], OmegaConf.to_container(context.overrides.task, resolve=False))
     if context.mode == RunMode.MULTIRUN:
         return _sweep_job(values, folder, overrides)
-    with sentences(empty_folder=folder):
+    with exit_on_error(empty_folder=folder):
         refuse_lists(context.runtime.choices)
-        goes_on = values.resume is not None
-        outcome = _resume(values, overrides) if goes_on else _run(values, folder, overrides)
-        _say_where(outcome)
-        finished.append(outcome)
-        return outcome
+        is_resumed = values.resume is not None
+        result = _resume(values, overrides) if is_resumed else _run(values, folder, overrides)
+        _log_folder(result)
+        finished.append(result)
+        return result
 
 
 def main() -> None:
-    """The command: a sentence and exit code 2 for what the user can mend, 1 for what failed."""
-    with sentences():
-        # Hydra would print its own errors and leave with 1; asked for all of them, it raises.
+    """The command; exit code 2 with a sentence for what the user can mend, 1 for a failure."""
+    with exit_on_error():
+        # By default Hydra prints its own errors and exits with 1; with this it raises them.
         os.environ[FULL_ERROR] = "1"
         prepare_process()
         refuse_typed_lists(sys.argv[1:])
@@ -63,11 +67,11 @@ def main() -> None:
 
 
 @contextmanager
-def sentences(empty_folder: Path | None = None) -> Iterator[None]:
-    """Within: errors meant for the user end the program with a sentence, not a traceback.
+def exit_on_error(empty_folder: Path | None = None) -> Iterator[None]:
+    """Context manager: errors meant for the user end the program with a sentence.
 
-    With HYDRA_FULL_ERROR=1 set by the user they stay tracebacks. An `empty_folder` that Hydra made
-    for a run that never began is removed.
+    Where the user set HYDRA_FULL_ERROR=1 they stay tracebacks. An `empty_folder` that Hydra made
+    for a run that did not start is removed.
     """
     try:
         yield
@@ -80,9 +84,9 @@ def sentences(empty_folder: Path | None = None) -> Iterator[None]:
     except KeyboardInterrupt as error:
         exit_with(130, "interrupted; what was finished is kept", error)
     except Exception as error:
-        if is_refusal(error):
-            exit_with(2, explain(error, keys()), error)
-        if isinstance(error, OSError) and made_by_hydra(error):  # a run folder, before our part
+        if raised_by_hydra(error):
+            exit_with(2, hydra_error_message(error, keys()), error)
+        if isinstance(error, OSError) and raised_before_experiment(error):  # its run folder
             exit_with(2, unusable(error, "hydra.run.dir=... or hydra.sweep.dir"), error)
         raise
     finally:
@@ -100,9 +104,9 @@ def _run(values: DictConfig, folder: Path, overrides: list[str]) -> "RunResult":
 
 def _resume(values: DictConfig, overrides: list[str]) -> "RunResult":
     if len(overrides) > 1:
+        others = ", ".join(o for o in overrides if not o.startswith("resume="))
         raise InputError(
-            "resume: the run goes on as its record says, so it stands alone; without "
-            f"{', '.join(each for each in overrides if not each.startswith('resume='))}"
+            "resume: the run goes on as its record says, so it stands alone; without " + others
         )
     reference = overrides[0].partition("=")[2].strip("'\"")  # as typed: some ids look like numbers
     if not reference:
@@ -113,8 +117,8 @@ def _resume(values: DictConfig, overrides: list[str]) -> "RunResult":
         return resume_experiment(Path(reference))
     from mnist_exp.runs.find import find_resumable, store_config
 
-    where = store_config(values.tracking.experiment, values.tracking.uri)
-    return resume_experiment(Path(find_resumable(reference, where).folder))
+    tracking = store_config(values.tracking.experiment, values.tracking.uri)
+    return resume_experiment(Path(find_resumable(reference, tracking).folder))
 
 
 def _callbacks(config: Config) -> "list[Callback]":
@@ -122,7 +126,7 @@ def _callbacks(config: Config) -> "list[Callback]":
     sweeper = HydraConfig.get().sweeper
     if not sweeper.get("trial"):
         return []
-    with quiet_stderr():  # TensorFlow greets every import with a page of hints
+    with quiet_stderr():  # importing TensorFlow prints a page of hints
         from keras.callbacks import LambdaCallback
     study, _, number = sweeper.trial.rpartition("/")
     reporter = PruningReporter(sweeper.storage, study, int(number), config.train.epochs)
@@ -130,7 +134,7 @@ def _callbacks(config: Config) -> "list[Callback]":
 
 
 def _sweep_job(values: DictConfig, folder: Path, overrides: list[str]) -> "RunResult":
-    """As `_run`, in a sweep that hears of every error and goes on."""
+    """Like `_run`; every error is logged and raised, and the sweep continues."""
     prepare_process()  # a worker has no console yet
     number = HydraConfig.get().sweep.subdir  # not job.num: finished jobs are not launched
     logger.info(f"\njob {number}: {' '.join(overrides)}")
@@ -143,26 +147,26 @@ def _sweep_job(values: DictConfig, folder: Path, overrides: list[str]) -> "RunRe
     except Exception as error:
         logger.warning(f"job {number} failed: {error}")
         raise
-    except SystemExit as error:  # Hydra would end the whole sweep, silently
+    except SystemExit as error:  # Hydra would end the whole sweep silently
         raise RuntimeError(f"the job called sys.exit({error.code})") from error
 
 
-def _say_where(outcome: "RunResult") -> None:
-    folder = outcome.folder
+def _log_folder(result: "RunResult") -> None:
+    folder = result.folder
     if folder.is_relative_to(Path.cwd()):
         folder = folder.relative_to(Path.cwd())
     logger.info(f"figures, tables and model: {folder}")
-    if outcome.run_id:
-        logger.info(f"MLflow run {outcome.run_id[:8]}; compare all runs with: mlflow ui")
+    if result.run_id:
+        logger.info(f"MLflow run {result.run_id[:8]}; compare all runs with: mlflow ui")
 
 
 if __name__ == "__main__":
-    # As a module of its own name: a worker process can then import `job`.
+    # Imported by its own name, so that a worker process can import `job`.
     from mnist_exp.run import finished as done
     from mnist_exp.run import main as named_main
 
     named_main()
-    if done:  # all is written and closed; to take TensorFlow apart takes a second
+    if done:  # everything is written and closed; taking TensorFlow apart takes a second
         logging.shutdown()
         sys.stdout.flush()
         os._exit(0)

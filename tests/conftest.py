@@ -21,7 +21,7 @@ from support import Command, tiny
 from mnist_exp.config.compose import compose
 from mnist_exp.data.dataset import Dataset, load_dataset
 from mnist_exp.experiment import run_experiment
-from mnist_exp.runs.result import RunResult
+from mnist_exp.runs.folder import RunResult
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A small MNIST with its own table of digests, and a web server whose faults a test chooses."""
+"""A small MNIST that passes for the official one, and a web server with faults to choose."""
 
 import os
 import threading
@@ -10,20 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_exp.data import mnist as sources
+from mnist_exp.data import mnist
 from mnist_exp.data.mnist import Arrays
 
 SHAPES = {"x_train": (20, 28, 28), "y_train": (20,), "x_test": (10, 28, 28), "y_test": (10,)}
 
 
-def put_in_place(monkeypatch: pytest.MonkeyPatch) -> Arrays:
-    """The small arrays, which pass for the official ones until the test ends."""
+def use_small_mnist(monkeypatch: pytest.MonkeyPatch) -> Arrays:
+    """The small arrays; until the test ends, their shapes and digests are the official ones."""
     random = np.random.default_rng(0)
     arrays = {k: random.integers(0, 10, shape, dtype=np.uint8) for k, shape in SHAPES.items()}
-    table = [
-        o._replace(shape=SHAPES[o.key], md5=sources.idx_md5(arrays[o.key])) for o in sources.MNIST
-    ]
-    monkeypatch.setattr(sources, "MNIST", tuple(table))
+    table = [o._replace(shape=SHAPES[o.key], md5=mnist.idx_md5(arrays[o.key])) for o in mnist.MNIST]
+    monkeypatch.setattr(mnist, "MNIST", tuple(table))
     return arrays
 
 
@@ -37,8 +35,8 @@ def same(a: Arrays, b: Arrays) -> bool:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[Path]:
-    """Nobody may read `path`; skips the test for a user whom that does not stop, such as root."""
+def unreadable(path: Path) -> Iterator[Path]:
+    """Context manager: nobody may read `path`. Skips the test for root, who may all the same."""
     path.chmod(0)
     try:
         if os.access(path, os.R_OK):
@@ -51,16 +49,15 @@ def locked(path: Path) -> Iterator[Path]:
 class Server(ThreadingHTTPServer):
     """On loopback; answers every path with `body`."""
 
-    status = 0  # instead of the right one
-    raw = b""  # instead of any HTTP
+    status = 200
+    raw = b""  # sent instead of any HTTP
     cut: int | None = None  # closes the connection after so many bytes
-    knows_ranges = True
-    tells_length = True
+    sends_length = True
 
     def __init__(self, body: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.body = body
-        self.ranges: list[str | None] = []  # what every request asked for
+        self.requests = 0
         self.release = threading.Event()  # answers wait for it
         self.release.set()
 
@@ -73,23 +70,17 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        server, wanted = self.server, self.headers["Range"]
-        server.ranges.append(wanted)
+        server = self.server
+        server.requests += 1
         server.release.wait(10)
         if server.raw:
             self.wfile.write(server.raw)
             return
-        start = int(wanted[6:-1]) if wanted and server.knows_ranges else 0
-        beyond = start >= len(server.body) > 0
-        self.send_response(server.status or (416 if beyond else 206 if start else 200))
-        if start:
-            span = f"bytes {start}-{len(server.body) - 1}/{len(server.body)}"
-            self.send_header("Content-Range", span)
-        body = b"" if beyond else server.body[start:]
-        if server.tells_length:
-            self.send_header("Content-Length", str(len(body)))
+        self.send_response(server.status)
+        if server.sends_length:
+            self.send_header("Content-Length", str(len(server.body)))
         self.end_headers()
-        self.wfile.write(body[: server.cut])
+        self.wfile.write(server.body[: server.cut])
 
     def log_message(self, *args: object) -> None:
         pass

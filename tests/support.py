@@ -1,7 +1,10 @@
 """What tests use by name: small configs, a trained model, a run's figures."""
 
 import csv
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +54,20 @@ def fit(config: Config, data: Dataset, callbacks: Any = ()) -> tuple[Any, Any]:
     model = to_stock_keras(loop.model)  # the loop's own is the next call's
     model.optimizer = loop.optimizer
     return model, history
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """Context manager: serve the application on loopback; yields its address."""
+    import uvicorn
+
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]  # it accepts from here on
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -20,9 +20,8 @@ from mnist_exp.core.layout import INTERRUPTED_MODEL
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation import metrics as evaluation
 from mnist_exp.models.forward import timed_scores
-from mnist_exp.runs.folder import RunFolder
+from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.runs.report import write_figures
-from mnist_exp.runs.result import RunResult
 from mnist_exp.tracking.mlflow_backend import MlflowBackend
 
 FIGURES = {
@@ -360,9 +359,7 @@ def test_a_signal_that_a_library_turned_into_an_error_is_still_one(
 
     callbacks = [LambdaCallback(on_epoch_end=strike)]
     with pytest.raises(KeyboardInterrupt):
-        run_experiment(
-            tiny(f"tracking.uri={store}"), folder=tmp_path / "run", callbacks=callbacks
-        )
+        run_experiment(tiny(f"tracking.uri={store}"), folder=tmp_path / "run", callbacks=callbacks)
     client = mlflow.MlflowClient(store)
     (latest,) = client.search_runs(
         [client.get_experiment_by_name("mnist").experiment_id], max_results=1

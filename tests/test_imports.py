@@ -1,4 +1,4 @@
-"""What can be imported from the package itself; import-linter keeps the rest (pyproject.toml)."""
+"""The public names of the package; import-linter checks its imports (pyproject.toml)."""
 
 import pytest
 

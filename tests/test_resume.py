@@ -21,7 +21,7 @@ from mnist_exp.data.dataset import load_dataset
 from mnist_exp.experiment import run_experiment
 from mnist_exp.resume import resume_experiment
 from mnist_exp.runs.find import find_resumable, store_config
-from mnist_exp.runs.result import RunResult
+from mnist_exp.runs.folder import RunResult
 from mnist_exp.tracking import store as store_room
 from mnist_exp.tracking.journal import Journal
 from mnist_exp.training import callbacks as progress

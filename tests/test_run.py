@@ -1,4 +1,4 @@
-"""The door: quick answers, exit codes, and nothing heavy before the config is valid."""
+"""`python -m mnist_exp.run`: exit codes, and no heavy import before the config is valid."""
 
 import os
 import subprocess
@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("tensorflow", "keras", "mlflow", "matplotlib", "sklearn", "pandas")
-SPY = f"""
+LIST_HEAVY_IMPORTS = f"""
 import sys
 sys.argv = ["run.py", *sys.argv[1:]]
 from mnist_exp.run import main
 try:
     main()
     code = 0
-except SystemExit as end:
-    code = end.code
+except SystemExit as error:
+    code = error.code
 print("heavy:", [name for name in {HEAVY} if name in sys.modules])
 sys.exit(code)
 """
@@ -24,7 +24,7 @@ sys.exit(code)
 
 def call_run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", SPY, *arguments],
+        [sys.executable, "-c", LIST_HEAVY_IMPORTS, *arguments],
         cwd=folder,
         env=os.environ | environment,
         capture_output=True,
@@ -47,7 +47,7 @@ def call_run(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
         (["--cfg", "job"], ["learning_rate: 0.001"]),
     ],
 )
-def test_questions_are_answered_without_heavy_imports(
+def test_help_and_config_need_no_heavy_imports(
     tmp_path: Path, arguments: list[str], words: list[str]
 ) -> None:
     done = call_run(tmp_path, *arguments)
@@ -100,7 +100,7 @@ def test_questions_are_answered_without_heavy_imports(
         ),
     ],
 )
-def test_wrong_input_ends_with_a_sentence_and_code_2(
+def test_wrong_input_exits_with_a_sentence_and_code_2(
     tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
     done = call_run(tmp_path, *arguments)
@@ -111,7 +111,7 @@ def test_wrong_input_ends_with_a_sentence_and_code_2(
     assert list(tmp_path.iterdir()) == []  # nothing half-written
 
 
-def test_a_traceback_is_there_for_who_asks(tmp_path: Path) -> None:
+def test_hydra_full_error_shows_the_traceback(tmp_path: Path) -> None:
     done = call_run(tmp_path, "train.epochs=0", HYDRA_FULL_ERROR="1")
     assert "Traceback" in done.stderr
     assert "InputError: train.epochs: expected" in done.stderr
@@ -126,11 +126,11 @@ def test_only_what_hydra_made_is_removed(tmp_path: Path) -> None:
     assert here.exists()
 
 
-@pytest.mark.parametrize("door", ["mnist_exp.run", "mnist_exp doctor"])
-def test_a_current_folder_that_is_gone_is_one_sentence(door: str, tmp_path: Path) -> None:
-    leave = f"mkdir gone && cd gone && rmdir ../gone && exec {sys.executable} -m {door}"
-    told = subprocess.run(
-        leave, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False
+@pytest.mark.parametrize("module", ["mnist_exp.run", "mnist_exp doctor"])
+def test_a_removed_current_folder_is_one_sentence(module: str, tmp_path: Path) -> None:
+    script = f"mkdir gone && cd gone && rmdir ../gone && exec {sys.executable} -m {module}"
+    done = subprocess.run(
+        script, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert told.returncode == 2
-    assert told.stderr == "the current folder has been removed; change to another one\n"
+    assert done.returncode == 2
+    assert done.stderr == "the current folder has been removed; change to another one\n"

@@ -1,1 +1,1 @@
-"""Hydra finds our sweeper here; everything heavy stays behind the call."""
+"""Hydra's plugins: sweepers and a launcher; everything heavy is imported when they are called."""

@@ -1,6 +1,5 @@
-"""`hydra/sweeper=optuna`: a search with Optuna, run as one recorded sweep."""
+"""`hydra/sweeper=optuna`: a search with Optuna, tracked as one sweep."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,14 +26,14 @@ class OptunaConf:
     max_failed: int = 3
     storage: str | None = None
     params: dict[str, str] | None = None
-    trial: str | None = None  # which one a job is; set by the sweep
+    trial: str | None = None  # study and number, set by the sweep for each of its jobs
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=OptunaConf)
 
 
 class OptunaSweeper(Sweeper):
-    """Reads the search space and leaves the rest to `mnist_exp`."""
+    """Reads the search space; `mnist_exp.sweeps.sweep` does the rest."""
 
     def __init__(self, params: dict[str, str] | None, trial: str | None, **settings: Any) -> None:
         self.params, self.settings = params or {}, settings
@@ -49,17 +48,18 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """The outcome of every trial, in order."""
+        """The result of every trial, in order."""
         from mnist_exp.config.compose import validate
         from mnist_exp.config.schema import SearchSettings
 
         settings = validate(SearchSettings, self.settings, "hydra.sweeper")
-        from mnist_exp.sweeps import search_space as space  # Optuna, which takes a second
+        from mnist_exp.sweeps import search_space  # imports Optuna, which takes a second
         from mnist_exp.sweeps.optuna_strategy import OptunaStrategy
         from mnist_exp.sweeps.sweep import run_sweep
 
-        given: Sequence[str] = [*(f"{k}={v}" for k, v in self.params.items()), *arguments]
-        overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(list(given))
+        parser = OverridesParser.create(config_loader=self.loader)
+        preset = [f"{key}={value}" for key, value in self.params.items()]
+        space, fixed = search_space.read(parser.parse_overrides([*preset, *arguments]))
+        strategy = OptunaStrategy(space, fixed, settings)
         assert self.config is not None
-        plan = OptunaStrategy(*space.read(overrides), settings)
-        return run_sweep(plan, config=self.config, loader=self.loader, launcher=self.launcher)
+        return run_sweep(strategy, config=self.config, loader=self.loader, launcher=self.launcher)

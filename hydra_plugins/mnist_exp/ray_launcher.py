@@ -1,7 +1,7 @@
-"""`hydra/launcher=ray`: each job a task of a Ray cluster, or of one made on this machine.
+"""`hydra/launcher=ray`: each job a task of a Ray cluster, or of one started on this machine.
 
-hydra-ray-launcher 1.2.2 does the same and is configured alike, but needs cloudpickle<3, which
-joblib's present release does not take, and loses every result when one task is lost.
+hydra-ray-launcher 1.2.2 has the same settings, but needs cloudpickle<3, which conflicts with
+joblib's current release, and loses every result when one task is lost.
 """
 
 import os
@@ -44,7 +44,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="ray", node=RayConf)
 
 
 class RayLauncher(Launcher):
-    """Hands every job to Ray, which runs again, once, what a dead node was doing."""
+    """Submits every job to Ray, which retries a dead node's once."""
 
     def __init__(self, ray: DictConfig) -> None:
         self.init: dict[str, Any] = OmegaConf.to_container(ray.init)  # type: ignore[assignment]
@@ -57,15 +57,15 @@ class RayLauncher(Launcher):
             raise InputError(
                 "hydra/launcher=ray: not installed; pip install 'mnist-exp[ray]' brings it"
             )
-        _knock(self.init)
+        _check_reachable(self.init)
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """What became of each job; a lost one is failed, the others go on."""
+        """The return of each job; a lost one has failed, the others continue."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # every job says the same, of itself
+        os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # jobs log equal lines
         import ray
 
         setup_globals()
@@ -81,10 +81,10 @@ class RayLauncher(Launcher):
             for number, overrides in enumerate(job_overrides)
         ]
         try:
-            return [_result(one) for one in tasks]
+            return [_job_return(pending) for pending in tasks]
         except KeyboardInterrupt:
-            for one in tasks:
-                ray.cancel(one)  # a KeyboardInterrupt there, too
+            for pending in tasks:
+                ray.cancel(pending)  # raises KeyboardInterrupt in the worker
             ray.wait(tasks, num_returns=len(tasks), timeout=10)
             raise
 
@@ -96,8 +96,8 @@ class RayLauncher(Launcher):
         return config
 
 
-def _knock(arguments: dict[str, Any]) -> None:
-    """Raises `InputError` when nobody listens at the address: Ray itself tries for minutes."""
+def _check_reachable(arguments: dict[str, Any]) -> None:
+    """Raises `InputError` when nothing listens at the address: Ray itself retries for minutes."""
     host, _, port = str(arguments.get("address", "")).removeprefix("ray://").rpartition(":")
     if not port.isdigit():
         return
@@ -108,7 +108,7 @@ def _knock(arguments: dict[str, Any]) -> None:
 
 
 def _connect(arguments: dict[str, Any]) -> None:
-    """Joins the cluster at `address`, or starts one on this machine that ends with this process."""
+    """Join the cluster at `address`, or start one on this machine that ends with this process."""
     import ray
 
     if ray.is_initialized():
@@ -146,7 +146,7 @@ def job(
     )
 
 
-def _result(task: Any) -> JobReturn:
+def _job_return(task: Any) -> JobReturn:
     import ray
 
     try:

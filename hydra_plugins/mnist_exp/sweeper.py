@@ -1,12 +1,16 @@
-"""Our default sweeper: Hydra's grid, run as one recorded sweep."""
+"""The default sweeper: Hydra's grid, tracked as one sweep."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
+
+if TYPE_CHECKING:
+    from mnist_exp.sweeps.strategy import GridStrategy
 
 
 @dataclass
@@ -22,16 +26,27 @@ ConfigStore.instance().store(group="hydra/sweeper", name="mnist_exp", node=GridC
 
 
 class GridSweeper(BasicSweeper):
-    """Expands the overrides as Hydra does and leaves the rest to `mnist_exp.sweeps.sweep`."""
+    """Expands the overrides as Hydra does; `mnist_exp.sweeps.sweep` does the rest."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        """The outcome of every job, in order."""
-        from mnist_exp.sweeps.strategy import GridStrategy
+        """The result of every job, in order."""
         from mnist_exp.sweeps.sweep import run_sweep
 
         assert self.hydra_context is not None
         assert self.config is not None
         assert self.launcher is not None
+        return run_sweep(
+            self.strategy(arguments),
+            config=self.config,
+            loader=self.hydra_context.config_loader,
+            launcher=self.launcher,
+        )
+
+    def strategy(self, arguments: Sequence[str]) -> "GridStrategy":
+        """The grid of the preset's overrides and these; raises `InputError` for an unusable one."""
+        from mnist_exp.sweeps.strategy import GridStrategy
+
+        assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         swept = [override for override in overrides if override.is_sweep_override()]
@@ -39,13 +54,8 @@ class GridSweeper(BasicSweeper):
             _refuse_endless_or_empty(override)
         keys = [override.get_key_element().lstrip("+") for override in swept]
         jobs = [tuple(job) for batch in self.split_arguments(overrides, None) for job in batch]
-        return run_sweep(
-            # once each: a value may be given twice, and a preset's key on the command line, too
-            GridStrategy(list(dict.fromkeys(jobs)), list(dict.fromkeys(keys))),
-            config=self.config,
-            loader=self.hydra_context.config_loader,
-            launcher=self.launcher,
-        )
+        # Once each: a value may be given twice, and a preset's key on the command line, too.
+        return GridStrategy(list(dict.fromkeys(jobs)), list(dict.fromkeys(keys)))
 
 
 def _refuse_endless_or_empty(override: Override) -> None:

@@ -1,1 +1,1 @@
-"""Questions asked of finished runs: comparison, robustness, reproduction."""
+"""Analysis of finished runs: comparison, robustness, reproduction."""

@@ -1,93 +1,98 @@
-"""A comparison as people read it: terminal tables, one HTML page, Markdown, CSV, figures."""
+"""The report of a comparison: terminal tables, HTML, Markdown, CSV and figures."""
 
 import base64
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from html import escape
 from math import isfinite, isnan
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from mnist_exp.analysis.comparison import SCORE, Comparison, SeedGroup
+from mnist_exp.analysis.comparison import SCORE, Comparison
+from mnist_exp.core.layout import FIGURES
 from mnist_exp.data.dataset import LABELS
-from mnist_exp.runs.run import OBJECTIVE
+from mnist_exp.evaluation.seeds import SeedGroup
+from mnist_exp.runs.run import OBJECTIVE, Run
 
 HEADINGS = (
     "settings", "n", "test %", "best", "95 % range", "val %", "train s", "weights", "img/s",
 )  # fmt: skip
-INTERVALS = (
+RANKING_NOTE = (
     "Ranked by validation accuracy. Test accuracy: mean ± sd over n seeds; its 95 % range is "
     "Student's interval over seeds, for a single run Wilson's over the test images."
 )
-METHOD = (
+TEST_NOTE = (
     "Pairs with two or more seeds in common: paired t-test of the test accuracy over these seeds; "
     "two single runs: exact McNemar test on their predictions. The p-values are corrected by Holm "
     "over all pairs of the table; below 0.05 a difference is called one."
 )
-PAIRS_SHOWN = 20  # in the terminal
-COLUMNS = (
+MAX_PAIRS = 20  # in the terminal
+CSV_COLUMNS = (
     "data", "settings", "n", "mean", "sd", "best", "low", "high", "val_mean", "seconds",
     "parameters", "images_per_second", "run_ids",
 )  # fmt: skip
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222 }
-body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; display: block; overflow-x: auto }
-th, td { padding: .3rem .8rem; border-bottom: 1px solid #d1d5db }
-th, td { text-align: right; white-space: nowrap }
-th:first-child, td:first-child { text-align: left; white-space: normal }
-img { max-width: 100%; margin: 1rem 0 } .note { color: #6b7280 } .shown { font-weight: 600 }
-"""
 
 
 def tables(comparisons: Sequence[Comparison]) -> Iterator[Table | str]:
-    """What the terminal shows: for each data set its table, its notes, its verdicts."""
-    for found in comparisons:
-        drawn = Table(title=_heading(found), title_justify="left", box=SIMPLE_HEAD, padding=0)
-        drawn.add_column(HEADINGS[0], overflow="fold", min_width=14)
+    """The terminal's output: for each data set a table, its notes and its verdicts."""
+    for comparison in comparisons:
+        table = Table(title=_heading(comparison), title_justify="left", box=SIMPLE_HEAD, padding=0)
+        table.add_column(HEADINGS[0], overflow="fold", min_width=14)
         for heading in HEADINGS[1:]:
-            drawn.add_column(heading, no_wrap=True, justify="right")
-        for row in _rows(found):
-            drawn.add_row(*row)
-        yield drawn
-        yield "\n".join([INTERVALS, *found.notes, ""])
-        yield "\n".join(pair.verdict for pair in found.pairs[:PAIRS_SHOWN])
-        if more := found.pairs[PAIRS_SHOWN:]:
+            table.add_column(heading, no_wrap=True, justify="right")
+        for row in _rows(comparison):
+            table.add_row(*row)
+        yield table
+        yield "\n".join([RANKING_NOTE, *comparison.notes, ""])
+        yield "\n".join(pair.verdict for pair in comparison.pairs[:MAX_PAIRS])
+        if more := comparison.pairs[MAX_PAIRS:]:
             yield f"... and {len(more)} more pairs: --output report.html has all"
 
 
 def verdicts(comparisons: Sequence[Comparison]) -> str:
-    """Every verdict, a line each."""
-    return "\n".join(pair.verdict for found in comparisons for pair in found.pairs)
+    """The verdict of every pair, one per line."""
+    return "\n".join(pair.verdict for comparison in comparisons for pair in comparison.pairs)
 
 
-def pictures(comparisons: Sequence[Comparison], title: str) -> dict[str, bytes]:
+def write(path: Path, comparisons: Sequence[Comparison], title: str) -> None:
+    """Write the report in the format of the suffix, and every figure into `figures` beside it."""
+    pngs = figures(comparisons, title)
+    folder = path.parent / FIGURES
+    folder.mkdir()
+    for name, png in pngs.items():
+        (folder / f"{name}.png").write_bytes(png)
+    text = RENDERERS[path.suffix](comparisons, title, pngs)
+    path.write_text(text, encoding="utf-8", newline="")
+
+
+def figures(comparisons: Sequence[Comparison], title: str) -> dict[str, bytes]:
     """Every figure as a PNG, by name: `mnist_accuracies`, `mnist_trade_off`, ..."""
-    drawn = {}
-    for found in comparisons:
-        for name, figure in _figures(found, f"{title}: {_heading(found)}").items():
+    pngs = {}
+    for comparison in comparisons:
+        drawn = _figures(comparison, f"{title}: {_heading(comparison)}")
+        for name, figure in drawn.items():
             file = io.BytesIO()
             figure.savefig(file, format="png")
-            drawn[f"{found.data}_{name}"] = file.getvalue()
-    return drawn
+            pngs[f"{comparison.data}_{name}"] = file.getvalue()
+    return pngs
 
 
-def _figures(found: Comparison, title: str) -> dict[str, Any]:
-    from mnist_exp import plots  # heavy
+def _figures(comparison: Comparison, title: str) -> dict[str, Any]:
+    from mnist_exp import plots  # matplotlib is heavy
 
-    groups = found.groups
+    groups = comparison.groups
     names = [group.name for group in groups]
     means = [group.mean(SCORE) for group in groups]
     drawn = {
         "accuracies": plots.accuracies(
             names,
             means,
-            [group.interval for group in groups],
+            [group.interval(SCORE) for group in groups],
             [[run.metrics[SCORE] for run in group.runs] for group in groups],
             title,
         ),
@@ -100,66 +105,44 @@ def _figures(found: Comparison, title: str) -> dict[str, Any]:
         ),
     }
     curves = {group.name: _validation_curves(group) for group in groups}
-    curves = {name: found for name, found in curves.items() if found}
+    curves = {name: curves_of_runs for name, curves_of_runs in curves.items() if curves_of_runs}
     if curves:
         drawn["learning_curves"] = plots.overlaid_curves(list(curves), list(curves.values()), title)
     if len(groups) > 1:
-        drawn["agreement"] = plots.agreement(names, found.agreement, title)
+        drawn["agreement"] = plots.agreement(names, comparison.agreement, title)
     return drawn
 
 
-def write(
-    path: Path, comparisons: Sequence[Comparison], title: str, pngs: Mapping[str, bytes]
-) -> None:
-    """The report: .html is one self-contained file, .md and .csv have no figures."""
-    text = FORMATS[path.suffix](comparisons, title, pngs)
-    path.write_text(text, encoding="utf-8", newline="")
-
-
 def _html(comparisons: Sequence[Comparison], title: str, pngs: Mapping[str, bytes]) -> str:
-    parts = [
-        "<!doctype html>",
-        '<html lang="en"><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}</title><style>{STYLE}</style>",
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="note">{datetime.now():%Y-%m-%d %H:%M}. {escape(INTERVALS)}</p>',
-    ]
-    for found in comparisons:
-        head = "".join(f"<th>{escape(heading)}" for heading in HEADINGS)
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}" for cell in row) for row in _rows(found)
-        )
-        parts += [
-            f"<h2>{escape(_heading(found))}</h2>",
-            f"<table><thead><tr>{head}<tbody>{rows}</table>",
-            *(f"<p>{escape(note)}</p>" for note in found.notes),
-        ]
-        if found.pairs:
-            items = "".join(
-                f"<li{' class=shown' if pair.is_shown else ''}>{escape(pair.verdict)}"
-                f' <span class="note">({escape(pair.test)})</span>'
-                for pair in found.pairs
-            )
-            parts += [
-                "<h3>Is one better?</h3>",
-                f'<ul>{items}</ul><p class="note">{escape(METHOD)}</p>',
-            ]
-        for name, png in pngs.items():
-            if name.startswith(f"{found.data}_"):
-                encoded = base64.b64encode(png).decode()
-                parts.append(f'<img alt="{name}" src="data:image/png;base64,{encoded}">')
-    return "\n".join(parts) + "\n</html>\n"
+    """One self-contained page, the figures included."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("comparison.html.j2").render(
+        comparisons=comparisons,
+        title=title,
+        time=f"{datetime.now():%Y-%m-%d %H:%M}",
+        headings=HEADINGS,
+        heading=_heading,
+        rows=_rows,
+        ranking_note=RANKING_NOTE,
+        test_note=TEST_NOTE,
+        images={name: base64.b64encode(png).decode() for name, png in pngs.items()},
+    )
 
 
 def _markdown(comparisons: Sequence[Comparison], title: str, pngs: Mapping[str, bytes]) -> str:
-    lines = [f"# {title}", "", INTERVALS, ""]
-    for found in comparisons:
-        lines += [f"## {_heading(found)}", "", _line(HEADINGS), _line(["---"] * len(HEADINGS))]
-        lines += [_line(row) for row in _rows(found)]
-        lines += ["", *(f"{note}\n" for note in found.notes)]
-        lines += [f"- {pair.verdict} ({pair.test})" for pair in found.pairs]
-        lines += ["", METHOD, ""] if found.pairs else []
+    lines = [f"# {title}", "", RANKING_NOTE, ""]
+    for comparison in comparisons:
+        lines += [f"## {_heading(comparison)}", ""]
+        lines += map(_line, [HEADINGS, ["---"] * len(HEADINGS), *_rows(comparison)])
+        lines += ["", *(f"{note}\n" for note in comparison.notes)]
+        lines += [f"- {pair.verdict} ({pair.test})" for pair in comparison.pairs]
+        lines += ["", TEST_NOTE, ""] if comparison.pairs else []
     return "\n".join(lines)
 
 
@@ -168,56 +151,52 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _csv(comparisons: Sequence[Comparison], title: str, pngs: Mapping[str, bytes]) -> str:
-    """The groups' figures as plain numbers, accuracies in [0, 1]."""
+    """A row per group; accuracies in [0, 1], empty cells for missing metrics."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for found in comparisons:
-        for group in found.groups:
-            low, high = group.interval
-            values: dict[str, object] = {
-                "data": found.data,
-                "settings": group.name,
-                "n": group.n,
-                "mean": group.mean(SCORE),
-                "sd": group.sd,
-                "best": group.best,
-                "low": low,
-                "high": high,
-                "val_mean": group.mean(OBJECTIVE),
-                "seconds": group.mean("train/seconds"),
-                "parameters": group.mean("model/parameters"),
-                "images_per_second": group.mean("model/images_per_second"),
-                "run_ids": " ".join(run.run_id for run in group.runs),
-            }
-            writer.writerow(
-                {k: "" if isinstance(v, float) and isnan(v) else v for k, v in values.items()}
-            )
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for comparison in comparisons:
+        for group in comparison.groups:
+            values = [
+                comparison.data,
+                group.name,
+                group.n,
+                group.mean(SCORE),
+                group.sd(SCORE),
+                group.best(SCORE),
+                *group.interval(SCORE),
+                group.mean(OBJECTIVE),
+                group.mean("train/seconds"),
+                group.mean("model/parameters"),
+                group.mean("model/images_per_second"),
+                " ".join(run.run_id for run in group.runs),
+            ]
+            writer.writerow("" if isinstance(v, float) and isnan(v) else v for v in values)
     return text.getvalue()
 
 
-FORMATS: Mapping[str, Callable[[Sequence[Comparison], str, Mapping[str, bytes]], str]] = {
+RENDERERS: Mapping[str, Callable[[Sequence[Comparison], str, Mapping[str, bytes]], str]] = {
     ".html": _html,
     ".md": _markdown,
     ".csv": _csv,
 }
 
 
-def _heading(found: Comparison) -> str:
-    groups = len(found.groups)
-    return f"{groups} group{'s' if groups != 1 else ''} on {LABELS[found.data]}"
+def _heading(comparison: Comparison) -> str:
+    n = len(comparison.groups)
+    return f"{n} group{'s' if n != 1 else ''} on {LABELS[comparison.data]}"
 
 
-def _rows(found: Comparison) -> Iterator[list[str]]:
-    for group in found.groups:
-        low, high = group.interval
-        spread = f" ± {100 * group.sd:.2f}" if isfinite(group.sd) else ""
-        validation = group.mean(OBJECTIVE)
+def _rows(comparison: Comparison) -> Iterator[list[str]]:
+    """The cells below `HEADINGS`, a row per group."""
+    for group in comparison.groups:
+        low, high = group.interval(SCORE)
+        sd, validation = group.sd(SCORE), group.mean(OBJECTIVE)
         yield [
             group.name,
             str(group.n),
-            f"{100 * group.mean(SCORE):.2f}{spread}",
-            f"{100 * group.best:.2f}",
+            f"{100 * group.mean(SCORE):.2f}" + (f" ± {100 * sd:.2f}" if isfinite(sd) else ""),
+            f"{100 * group.best(SCORE):.2f}",
             f"{100 * low:.2f}-{100 * high:.2f}",
             f"{100 * validation:.2f}" if isfinite(validation) else "none",
             f"{group.mean('train/seconds'):.1f}",
@@ -230,6 +209,7 @@ def _thousands(value: float) -> str:
     return f"{value / 1000:,.0f}k" if value >= 10_000 else f"{value:,.0f}"
 
 
-def _validation_curves(group: SeedGroup) -> list[list[float]]:
+def _validation_curves(group: SeedGroup[Run]) -> list[list[float]]:
+    """The validation accuracy per epoch, for each run that has it."""
     curves = ([epoch.get(OBJECTIVE) for epoch in run.history()] for run in group.runs)
     return [[value for value in curve if value is not None] for curve in curves if any(curve)]

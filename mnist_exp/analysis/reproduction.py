@@ -1,9 +1,10 @@
-"""A recorded run made again: its config, its data, its code; and whether it came out the same."""
+"""Reproduction: a recorded run trained again, and how its result differs from the record."""
 
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +15,14 @@ from mnist_exp.core import provenance
 from mnist_exp.core.console import quiet_stderr
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import make_folder
-from mnist_exp.core.layout import MODEL
+from mnist_exp.core.layout import CODE_DIFF, CONFIG, MODEL
 from mnist_exp.core.provenance import Commit
+from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.runs.folder import RunFolder
 from mnist_exp.runs.run import FINGERPRINT_TAG, Run
 
-# A process of its own: it may import other code, and threads are counted when TensorFlow starts.
-AGAIN = """
+# In a child process: it may import other code, and TensorFlow counts its threads when it starts.
+TRAIN_PROGRAM = """
 import sys
 from pathlib import Path
 from omegaconf import OmegaConf
@@ -45,34 +47,48 @@ TIMINGS = ("train/seconds", "train/compile_seconds", "train/epoch_seconds")
 
 
 @dataclass(frozen=True)
-class Reproduction:
-    """How the second time compares with the record."""
+class ScoreChange:
+    """The difference between the recorded scores of a run and new ones of its test images."""
 
-    folder: Path
-    weight: float  # the largest difference of a weight; inf for other shapes
-    probability: float  # of a test image's probability
-    answers: int  # test images that are read as another digit
-    epoch: int | None  # the first, from 1, whose figures differ
-    scores: dict[str, tuple[float, float]]  # test/accuracy ...: recorded, now
-    reasons: list[str]  # what is not as it was
+    probability: float  # the largest absolute difference
+    predictions: int  # images with another predicted digit
+    metrics: Mapping[str, tuple[float, float]]  # recorded, now
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether all probabilities and metrics are bit-equal."""
+        return not self.probability and all(old == new for old, new in self.metrics.values())
+
+    def rows(self) -> list[list[str]]:
+        """The cells of a table: each metric, recorded and now."""
+        return [[name, f"{old:.6g}", f"{new:.6g}"] for name, (old, new) in self.metrics.items()]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """The difference between a run and its second training."""
+
+    scores: ScoreChange
+    weight: float  # the largest absolute difference; inf for other shapes
+    epoch: int | None  # the first with other metrics, from 1
+    reasons: list[str]  # differences of code, versions and hardware
 
     @property
     def is_equal(self) -> bool:
-        """Whether every weight, probability and epoch's figure is the recorded one, to the bit."""
-        return not self.weight and not self.probability and self.epoch is None
+        """Whether all weights, probabilities and metrics per epoch are bit-equal."""
+        return not self.weight and not self.scores.probability and self.epoch is None
 
 
 def reproduce(run: Run, folder: Path) -> Reproduction:
-    """Trains the run again, in the folder; raises `InputError` when it cannot be."""
-    before = run.history(), run.evaluation(), run.model()  # there must be some
+    """Train the run again, in the empty `folder`, and compare; raises `InputError`."""
+    history, _, model = run.history(), run.evaluation(), run.model()  # before any training
     run.dataset()
     folder = make_folder(folder.absolute(), "--output")
     if any(folder.iterdir()):
         raise InputError(f"--output {folder}: expected an empty folder; give another")
-    with tempfile.TemporaryDirectory() as place:
-        code, reasons = _code(run, Path(place))
-        _train(run, code, Path(place) / "asked.yaml", folder)
-    history, evaluation, model = before
+    with tempfile.TemporaryDirectory() as temporary:
+        code, reasons = _code(run, Path(temporary))
+        _train(run, code, Path(temporary) / "asked.yaml", folder)
     with quiet_stderr():
         from mnist_exp.core import hardware
         from mnist_exp.models.io import load_model
@@ -80,39 +96,48 @@ def reproduce(run: Run, folder: Path) -> Reproduction:
         weights = load_model(folder / MODEL, MODEL).get_weights()
         machine = hardware.describe()
     again = RunFolder(folder)
-    now, metrics = again.evaluation(), again.metrics()
-    scored = {name for name in metrics if name.startswith(("test/", "val/"))} & set(run.metrics)
     return Reproduction(
-        folder,
+        score_change(run, again.evaluation(), dict(sorted(again.metrics().items()))),
         weight=_max_abs_difference(model.get_weights(), weights),
-        probability=_max_abs_difference([evaluation.probabilities], [now.probabilities]),
-        answers=int((evaluation.predictions != now.predictions).sum()),
-        epoch=_first_other(history, again.history()),
-        scores={name: (run.metrics[name], metrics[name]) for name in sorted(scored)},
-        reasons=reasons + _changes(run, machine),
+        epoch=_first_changed_epoch(history, again.history()),
+        reasons=reasons + _machine_changes(run, machine),
     )
 
 
-def _code(run: Run, place: Path) -> tuple[Path, list[str]]:
-    """The folder of the run's code, and why it is not quite that."""
+def score_change(run: Run, evaluation: Evaluation, metrics: Mapping[str, float]) -> ScoreChange:
+    """The difference from the record of the run; raises `InputError` when it has no predictions."""
+    recorded = run.evaluation()
+    return ScoreChange(
+        _max_abs_difference([recorded.probabilities], [evaluation.probabilities]),
+        int((recorded.predictions != evaluation.predictions).sum()),
+        {
+            name: (run.metrics[name], value)
+            for name, value in metrics.items()
+            if name.startswith(("test/", "val/")) and name in run.metrics
+        },
+    )
+
+
+def _code(run: Run, folder: Path) -> tuple[Path, list[str]]:
+    """The folder of the run's code, rebuilt in `folder` if need be, and how it differs."""
     try:
         digest = run.tags["data.digest"]
-        mark = provenance.fingerprint(scientific(run.config()), digest)
-        if run.tags[FINGERPRINT_TAG] == mark:
+        fingerprint = provenance.fingerprint(scientific(run.config()), digest)
+        if run.tags[FINGERPRINT_TAG] == fingerprint:
             return provenance.ROOT, []
-    except InputError:  # of other code, that had other keys
+    except InputError:  # the config has keys of other code
         pass
     dirty = run.tags.get("git.dirty") == "true"
-    diff = run.file("code.diff").read_text() if dirty else ""
+    diff = run.file(CODE_DIFF).read_text() if dirty else ""
     try:
-        provenance.rebuild(Commit(run.tags.get("mlflow.source.git.commit", ""), diff), place)
+        provenance.rebuild(Commit(run.tags.get("mlflow.source.git.commit", ""), diff), folder)
     except InputError as error:
         return provenance.ROOT, [f"the code is not the run's: {error}"]
-    return place, []
+    return folder, []
 
 
 def _train(run: Run, code: Path, config: Path, folder: Path) -> None:
-    """Trains with that code in a process of its own, which leaves its results in the folder."""
+    """Train with this code in a child process that fills the folder; raises `InputError`."""
     data = run.data_config()
     values = {
         "data.name": data.name,
@@ -120,44 +145,47 @@ def _train(run: Run, code: Path, config: Path, folder: Path) -> None:
         "data.fallback": data.fallback,
         "save_as": [MODEL],
         "tracking.enabled": False,
-        "train.precision": run.tags["auto.precision"],  # what auto was there
+        "train.precision": run.tags["auto.precision"],  # `auto` may resolve to another one here
         "train.jit": run.tags["auto.jit"] == "true",
     }
-    config.write_text(with_values(run.file("config.yaml").read_text(encoding="utf-8"), values))
+    config.write_text(with_values(run.file(CONFIG).read_text(encoding="utf-8"), values))
     threads = {"TF_NUM_INTRAOP_THREADS": run.tags["threads"]}
-    command = [sys.executable, "-c", AGAIN, str(config), str(folder)]
-    done = subprocess.run(
+    command = [sys.executable, "-c", TRAIN_PROGRAM, str(config), str(folder)]
+    child = subprocess.run(
         command, cwd=code, env=os.environ | threads | {"PYTHONPATH": str(code)}, check=False
     )
-    if done.returncode == 130:
+    if child.returncode == 130:
         raise KeyboardInterrupt
-    if done.returncode:
+    if child.returncode:
         raise InputError(f"{run} could not be trained again: see above; choose another with --run")
 
 
-def _max_abs_difference(these: list[np.ndarray], those: list[np.ndarray]) -> float:
-    """The largest difference; inf for other shapes."""
-    if [array.shape for array in these] != [array.shape for array in those]:
+def _max_abs_difference(before: list[np.ndarray], after: list[np.ndarray]) -> float:
+    """The largest absolute difference, with NaN equal to NaN; inf for other shapes."""
+    if [array.shape for array in before] != [array.shape for array in after]:
         return float("inf")
-    max_abs_difference = 0.0
-    for one, other in zip(these, those, strict=True):
-        same = (one == other) | (np.isnan(one) & np.isnan(other))
-        differences = np.nan_to_num(np.abs(one - other), nan=np.inf)
-        max_abs_difference = max(max_abs_difference, float(differences.max(initial=0, where=~same)))
-    return max_abs_difference
+    largest = 0.0
+    for a, b in zip(before, after, strict=True):
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        differences = np.nan_to_num(np.abs(a - b), nan=np.inf)
+        largest = max(largest, float(differences.max(initial=0, where=~same)))
+    return largest
 
 
-def _first_other(recorded: list[dict[str, float]], now: list[dict[str, float]]) -> int | None:
-    for number, (before, after) in enumerate(zip(recorded, now, strict=False), start=1):
-        figures = before.keys() - TIMINGS
-        if any(repr(before[name]) != repr(after.get(name)) for name in figures):  # nan is nan
+def _first_changed_epoch(
+    before: list[dict[str, float]], after: list[dict[str, float]]
+) -> int | None:
+    """The first epoch, from 1, whose metrics but for times differ; None when all are equal."""
+    for number, (old, new) in enumerate(zip(before, after, strict=False), start=1):
+        names = old.keys() - TIMINGS
+        if any(repr(old[name]) != repr(new.get(name)) for name in names):  # NaN equals NaN
             return number
-    return None if len(recorded) == len(now) else min(len(recorded), len(now)) + 1
+    return None if len(before) == len(after) else min(len(before), len(after)) + 1
 
 
-def _changes(run: Run, machine: dict[str, str]) -> list[str]:
-    """What is not as it was when the run was recorded, and could make a difference."""
-    now = {f"version.{name}": number for name, number in provenance.versions().items()}
+def _machine_changes(run: Run, machine: Mapping[str, str]) -> list[str]:
+    """The versions and hardware that differ from the run's and may change its result."""
+    now = {f"version.{name}": version for name, version in provenance.versions().items()}
     now |= {"cpu": machine["cpu"], "gpu": machine["gpu"]}
     changes = [
         f"{name.removeprefix('version.')} is {value}, it was {run.tags[name]}"

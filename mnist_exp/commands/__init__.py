@@ -1,1 +1,1 @@
-"""The verbs of `python -m mnist_exp`: options in, rooms called, a table out."""
+"""The commands of `python -m mnist_exp`: options in, one call, a table out."""

@@ -1,4 +1,4 @@
-"""compare: is one better than the other, or was it the seed?"""
+"""compare: which settings are better over their seeds, and is the difference significant?"""
 
 from datetime import datetime
 from pathlib import Path
@@ -40,17 +40,18 @@ def compare(
     """Say which settings are better, over their seeds, and whether the difference is real."""
     from mnist_exp.analysis import comparison, comparison_report
     from mnist_exp.core.files import make_folder, write_file
+    from mnist_exp.core.layout import FIGURES
     from mnist_exp.runs.find import search_runs, store_config
     from mnist_exp.runs.run import TITLE_TAG
     from mnist_exp.tracking.open_run import track_run
 
-    if output and output.suffix not in comparison_report.FORMATS:
-        known = ", ".join(comparison_report.FORMATS)
+    if output and output.suffix not in comparison_report.RENDERERS:
+        known = ", ".join(comparison_report.RENDERERS)
         raise InputError(f"--output {output}: expected a name ending in {known}")
     store = store_config(experiment, tracking_uri)
-    found = search_runs(store, where)
-    keys = [key.strip() for key in by.split(",") if key.strip()]
-    comparisons = comparison.compare(found, keys)
+    runs = search_runs(store, where)
+    params = [param.strip() for param in by.split(",") if param.strip()]
+    comparisons = comparison.compare(runs, params)
     for part in comparison_report.tables(comparisons):
         console.print(part, markup=False)
     if output is None:
@@ -58,19 +59,15 @@ def compare(
         return
     title = f"{experiment}, compared"
     folder = make_folder(Path(datetime.now().strftime(COMPARISONS)), "--output")
-    pngs = comparison_report.pictures(comparisons, title)
-    (folder / "figures").mkdir()
-    for name, png in pngs.items():
-        (folder / "figures" / f"{name}.png").write_bytes(png)
-    comparison_report.write(folder / output.name, comparisons, title, pngs)
+    comparison_report.write(folder / output.name, comparisons, title)
     write_file(output, (folder / output.name).read_bytes(), "--output")
     with track_run(
         store,
         name=title,
         folder=folder,
-        params={"where": where, "by": by, "runs": len(found)},
+        params={"where": where, "by": by, "runs": len(runs)},
         tags={TITLE_TAG: comparison_report.verdicts(comparisons)},
-        files=[output.name, "figures"],
+        files=[output.name, FIGURES],
     ):
-        pass  # all is in the folder and only has to be published
+        pass  # the folder is complete and is uploaded at the end
     console.print(f"written to {output} and recorded in MLflow", markup=False)

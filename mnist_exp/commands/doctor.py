@@ -1,4 +1,4 @@
-"""doctor: what a run will find on this machine."""
+"""doctor: check that this machine is ready for runs."""
 
 from typing import Annotated
 
@@ -16,11 +16,11 @@ def doctor(
 ) -> None:
     """Examine versions, data, disk, store and hardware; exit code 1 if something needs doing."""
     with quiet_stderr():
-        from mnist_exp import doctor as checkup
+        from mnist_exp.doctor import examine
         from mnist_exp.runs.find import store_config
 
         needs_doing = False
-        for finding in checkup.examine(store_config(uri=tracking_uri), close=close):
+        for finding in examine(store_config(uri=tracking_uri), close=close):
             mark = "!" if finding.needs_doing else " "
             console.print(f"{mark} {finding.subject:<11} {finding.text}", markup=False)
             needs_doing |= finding.needs_doing

@@ -1,4 +1,4 @@
-"""export: a run's model for other runtimes."""
+"""export: write a run's model in formats of other runtimes."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +11,7 @@ from mnist_exp.core.console import console, quiet_stderr, table
 
 
 class Kind(StrEnum):
-    """The formats, as typed."""
+    """The formats on the command line."""
 
     KERAS = "keras"
     H5 = "h5"
@@ -40,7 +40,7 @@ def export(
 
     found = find_run(run, experiment, tracking_uri)
     images = found.dataset().test_images
-    classifier = Predictor(found)
+    predictor = Predictor(found)
     with quiet_stderr():
         from mnist_exp.deployment import export as exports
 
@@ -50,15 +50,15 @@ def export(
     rows = []
     for kind in kinds:
         with quiet_stderr():
-            done = exports.export(classifier, kind, folder, images)
+            exported = exports.export(predictor, kind, folder, images)
         rows.append(
             [
-                done.format,
-                done.name,
-                f"{done.bytes / 1000:,.0f} kB",
-                f"{done.images_per_second:,.0f}",
-                f"{done.max_abs_difference:.1g}",
-                str(done.changed),
+                exported.format,
+                exported.name,
+                f"{exported.bytes / 1000:,.0f} kB",
+                f"{exported.images_per_second:,.0f}",
+                f"{exported.max_abs_difference:.1g}",
+                str(exported.changed),
             ]
         )
     console.print(f"{found} on {len(images):,} test images, in {folder}", markup=False)

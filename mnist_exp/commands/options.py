@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""The options that commands share."""
 
 from typing import Annotated
 

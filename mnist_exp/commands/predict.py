@@ -1,4 +1,4 @@
-"""predict: which digit is on a picture?"""
+"""predict: read the digits on pictures."""
 
 import io
 import json
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mnist_exp.inference.predictor import Prediction
 
 STDIN = "-"
-SHOWN = 200
+MAX_SHOWN = 200  # pictures in the figure of --show
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 
 
@@ -48,8 +48,7 @@ def predict(
     The exit code is 2 when a file is no picture; the others are read all the same.
     """
     from mnist_exp.core.files import write_file
-    from mnist_exp.pictures import preprocess as images
-    from mnist_exp.pictures.preprocess import Reading
+    from mnist_exp.pictures.preprocess import Reading, read
     from mnist_exp.runs.find import find_run
 
     if show and (show.suffix != ".png" or show.is_dir()):
@@ -58,7 +57,7 @@ def predict(
     names, readings, refused = _names(pictures), [], []
     for name in track(names, "reading", console=errors, transient=True, disable=len(names) < 50):
         try:
-            readings.append(images.read(_content(name), name))
+            readings.append(read(_content(name), name))
         except InputError as error:
             refused.append(error)
             readings.append(Reading(None, str(error).removeprefix(f"{name}: ")))
@@ -67,27 +66,32 @@ def predict(
 
     from mnist_exp.inference.predictor import Predictor, predictions
 
-    seen = [reading.pixels for reading in readings if reading.pixels is not None]
-    nothing = np.empty((0, 10), np.float32)
-    shares = Predictor(found).probabilities(np.stack(seen)) if seen else nothing
-    told = predictions(names, readings, shares)
+    digits = [reading.pixels for reading in readings if reading.pixels is not None]
+    none = np.empty((0, 10), np.float32)
+    probabilities = Predictor(found).probabilities(np.stack(digits)) if digits else none
+    results = predictions(names, readings, probabilities)
     if as_json:
-        typer.echo(json.dumps([asdict(answer) for answer in told], indent=2))
+        typer.echo(json.dumps([asdict(result) for result in results], indent=2))
     else:
         console.print(str(found), markup=False)
-        rows = [_row(answer) for answer in told if answer.digit is not None]
+        rows = [_row(result) for result in results if result.digit is not None]
         if rows:
             console.print(table(["image", "digit", "probability", "second choice"], rows))
-        for answer in told:
-            if answer.note:
-                console.print(f"{answer.image}: {answer.note}", markup=False)
-    if show and seen:
+        for result in results:
+            if result.note:
+                console.print(f"{result.image}: {result.note}", markup=False)
+    if show and digits:
         from mnist_exp import plots
 
-        of = [answer.image for answer in told if answer.digit is not None]
-        first = slice(SHOWN)
-        title = f"Read by {found}" + (f", the first {SHOWN} of {len(of)}" if of[SHOWN:] else "")
-        figure = plots.pictures_seen(np.stack(seen[first]), shares[first], of[first], title)
+        read_names = [result.image for result in results if result.digit is not None]
+        more = read_names[MAX_SHOWN:]
+        limit = f", the first {MAX_SHOWN} of {len(read_names)}" if more else ""
+        figure = plots.pictures_seen(
+            np.stack(digits[:MAX_SHOWN]),
+            probabilities[:MAX_SHOWN],
+            read_names[:MAX_SHOWN],
+            f"Read by {found}{limit}",
+        )
         figure.savefig(png := io.BytesIO())
         write_file(show, png.getvalue(), "--show")
     if refused:
@@ -95,7 +99,7 @@ def predict(
 
 
 def _names(pictures: Sequence[str]) -> list[str]:
-    """The files meant, folders replaced by the pictures in them; raises `InputError`."""
+    """The paths of the pictures, those in folders included; raises `InputError`."""
     names = []
     for picture in pictures:
         try:
@@ -114,22 +118,22 @@ def _names(pictures: Sequence[str]) -> list[str]:
 
 
 def _content(name: str) -> bytes:
-    """The file's bytes, or one more than a picture may have; raises `InputError`."""
+    """The file's bytes, up to one more than a picture may have; raises `InputError`."""
     from mnist_exp.pictures.decode import MAX_BYTES
 
-    most = MAX_BYTES + 1
+    limit = MAX_BYTES + 1
     if name == STDIN:
-        return sys.stdin.buffer.read(most)
+        return sys.stdin.buffer.read(limit)
     try:
-        if not stat.S_ISREG(Path(name).stat().st_mode):  # reading a pipe may never end
+        if not stat.S_ISREG(Path(name).stat().st_mode):  # a pipe may never end
             raise InputError(f"{name}: expected a file; send what it gives to predict -")
         with Path(name).open("rb") as file:
-            return file.read(most)
+            return file.read(limit)
     except OSError as error:
         raise InputError(f"{name}: {error.strerror}; give the path of a picture") from error
 
 
-def _row(answer: "Prediction") -> list[str]:
-    share = answer.probability or 0
-    sure = "> 99.9 %" if share > 0.999 else f"{100 * share:.1f} %"
-    return [answer.image, str(answer.digit), sure, str(answer.second)]
+def _row(result: "Prediction") -> list[str]:
+    probability = result.probability or 0
+    percent = "> 99.9 %" if probability > 0.999 else f"{100 * probability:.1f} %"
+    return [result.image, str(result.digit), percent, str(result.second)]

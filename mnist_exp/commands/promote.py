@@ -1,4 +1,4 @@
-"""promote: a run's model becomes models:/NAME@ALIAS."""
+"""promote: register a run's model as models:/NAME@ALIAS."""
 
 from typing import Annotated
 
@@ -23,10 +23,11 @@ def promote(
     from mnist_exp.runs.find import find_run
 
     found = find_run(run, experiment, tracking_uri)
-    done = promotion.promote(found, name, alias, force=force)
+    promoted = promotion.promote(found, name, alias, force=force)
+    version = f"models:/{name}@{alias} is version {promoted.version}"
+    console.print(f"{version}, {found}: {found.title}", markup=False)
     console.print(
-        f"models:/{name}@{alias} is version {done.version}, {found}: {found.title}", markup=False
+        f"reloaded from the registry, it predicts the same on all {promoted.images:,} images"
     )
-    console.print(f"reloaded from the registry, it predicts the same on all {done.images:,} images")
-    if done.before:
-        console.print(f"before: {done.before}", markup=False)
+    if promoted.before:
+        console.print(f"before: {promoted.before}", markup=False)

@@ -1,4 +1,4 @@
-"""reproduce: does a run come out the same when it is made again?"""
+"""reproduce: train a recorded run again, and compare bit by bit."""
 
 from datetime import datetime
 from pathlib import Path
@@ -32,19 +32,18 @@ def reproduce(
     now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     folder = output or Path("outputs/reproductions") / f"{found.run_id[:8]}_{now}"
     console.print(f"{found} was: {found.title}", markup=False)
-    done = reproduction.reproduce(found, folder)
-    if done.is_equal:
+    again = reproduction.reproduce(found, folder)
+    if again.is_equal:
         console.print(
             "bit-equal: all weights, all probabilities and all epochs' figures are those recorded"
         )
         return
-    rows = [[name, f"{was:.6g}", f"{is_now:.6g}"] for name, (was, is_now) in done.scores.items()]
-    console.print(table(["", "recorded", "now"], rows))
+    console.print(table(["", "recorded", "now"], again.scores.rows()))
     console.print(
-        f"not bit-equal: a weight differs by up to {done.weight:.2g}, a probability by up to "
-        f"{done.probability:.2g}, {done.answers} answers are others"
-        + (f"; the first other figures are those of epoch {done.epoch}" if done.epoch else "")
+        f"not bit-equal: a weight differs by up to {again.weight:.2g}, a probability by up to "
+        f"{again.scores.probability:.2g}, {again.scores.predictions} answers are others"
+        + (f"; the first other figures are those of epoch {again.epoch}" if again.epoch else "")
     )
-    for reason in done.reasons or ["code, versions and hardware are the recorded ones"]:
+    for reason in again.reasons or ["code, versions and hardware are the recorded ones"]:
         console.print(f"  {reason}", markup=False)
     raise typer.Exit(1)

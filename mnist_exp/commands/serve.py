@@ -1,4 +1,4 @@
-"""serve: a page where digits are read as they are drawn, and an API."""
+"""serve: an HTTP API of a run's model, with a page to draw digits on."""
 
 import socket
 from typing import Annotated
@@ -26,26 +26,25 @@ def serve(
     with _listening(host, port) as listener:
         import uvicorn
 
-        from mnist_exp.deployment import server as serving
+        from mnist_exp.deployment import server
 
-        app = serving.app(found)
-        name, number = listener.getsockname()[:2]
-        address = f"[{name}]" if ":" in name else name
+        app = server.app(found)
+        address, port = listener.getsockname()[:2]
+        url_host = f"[{address}]" if ":" in address else address
         console.print(f"{found}: {found.title}", markup=False)
-        console.print(f"http://{address}:{number}  (API: /docs; Ctrl-C ends it)", markup=False)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        console.print(f"http://{url_host}:{port}  (API: /docs; Ctrl-C ends it)", markup=False)
         try:
-            server.run(sockets=[listener])
-        except KeyboardInterrupt:  # uvicorn ended in order, and passes it on
+            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+        except KeyboardInterrupt:  # uvicorn has shut down and raises it again
             console.print("stopped")
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    """A socket at this address; raises `InputError`."""
+    """A socket that listens at this address; raises `InputError`."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family)
-        # asyncio does so for sockets it made itself; without, each answer waits 40 ms for an ACK.
+        # As asyncio does for its own sockets: without it each response waits 40 ms for an ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except OSError as error:

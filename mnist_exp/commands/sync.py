@@ -1,4 +1,4 @@
-"""sync: what a store did not hear of, published from the run folders."""
+"""sync: publish run folders to MLflow that it has not received whole."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,25 +21,25 @@ def sync(
     from mnist_exp.core.layout import JOURNAL
     from mnist_exp.tracking.recovery import COMPLETE, MISSING, sync
 
-    found = sorted({path.parent for folder in folders for path in folder.rglob(JOURNAL)})
-    if not found:
-        named = " ".join(str(folder) for folder in folders)
-        raise InputError(f"{named}: expected folders that runs were made in, with a {JOURNAL}")
+    run_folders = sorted({path.parent for folder in folders for path in folder.rglob(JOURNAL)})
+    if not run_folders:
+        names = " ".join(map(str, folders))
+        raise InputError(f"{names}: expected folders that runs were made in, with a {JOURNAL}")
     complete, failed = 0, 0
-    for folder in found:
+    for folder in run_folders:
         try:
             with quiet_stderr():
                 state = sync(folder, tracking_uri)
         except InputError as error:
-            if len(found) == 1:
+            if len(run_folders) == 1:
                 raise
-            state = str(error)  # the others may be better off
+            state = str(error)
             failed += 1
         complete += state == COMPLETE
         failed += state == MISSING
-        if state != COMPLETE or len(found) == 1:
+        if state != COMPLETE or len(run_folders) == 1:
             console.print(f"{folder}: {state}", markup=False)
-    if len(found) > 1:
-        console.print(f"{complete} of {len(found)} runs were complete already", markup=False)
+    if len(run_folders) > 1:
+        console.print(f"{complete} of {len(run_folders)} runs were complete already", markup=False)
     if failed:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""visualize: a run's figures, drawn again."""
+"""visualize: draw a run's figures again."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,8 +24,8 @@ def visualize(
     from mnist_exp.runs.report import write_figures
 
     found = find_run(run, experiment, tracking_uri)
-    early = found.config().train.patience is not None
-    kept = int(found.metrics["train/kept_epoch"]) if early else None
+    stops_early = found.config().train.patience is not None
+    kept = int(found.metrics["train/kept_epoch"]) if stops_early else None
     evaluation, history, data = found.evaluation(), found.history(), found.dataset()
     folder = make_folder(output or Path("outputs/figures") / found.run_id[:8], "--output")
     write_figures(folder, found.title, data, history, evaluation, kept)

@@ -1,1 +1,1 @@
-"""The config: what may be written, and how YAML and overrides become a validated `Config`."""
+"""The config: its schema, and how YAML and overrides become a validated `Config`."""

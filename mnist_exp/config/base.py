@@ -1,4 +1,4 @@
-"""What every group of the config is made of: the base of its model, and its kinds of numbers."""
+"""The base class of the config's groups, and the types of their numbers."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, get_args
@@ -13,34 +13,34 @@ Widths = Annotated[tuple[Width, ...], Field(strict=False)]  # a YAML list
 
 
 class ConfigModel(BaseModel):
-    """One group of the config: unknown keys and silent conversions are refused."""
+    """A group of the config: frozen, without unknown keys and silent conversions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-def keys(kind: type[ConfigModel], prefix: str = "") -> Iterator[str]:
-    """Every dotted key that such a part, or one of its parts, may hold."""
-    for name, field in kind.model_fields.items():
+def dotted_keys(group: type[ConfigModel], prefix: str = "") -> Iterator[str]:
+    """Every dotted key that the group, and the groups in it, may hold."""
+    for name, field in group.model_fields.items():
         yield prefix + name
-        for part in _parts(field.annotation):
-            yield from keys(part, f"{prefix}{name}.")
+        for nested in _groups(field.annotation):
+            yield from dotted_keys(nested, f"{prefix}{name}.")
 
 
-def siblings(whole: type[ConfigModel], location: tuple[int | str, ...]) -> list[str]:
-    """The names beside the one in `whole` that a validation error points at."""
-    kinds = [whole]
+def siblings(group: type[ConfigModel], location: tuple[int | str, ...]) -> list[str]:
+    """The names allowed in place of the last part of a validation error's location."""
+    groups = [group]
     for name in location[:-1]:
-        if name in kinds[0].model_fields:
-            kinds = _parts(kinds[0].model_fields[str(name)].annotation)
+        if name in groups[0].model_fields:
+            groups = _groups(groups[0].model_fields[str(name)].annotation)
         else:  # a union's branch, by its tag
-            kinds = [kind for kind in kinds if name in _tags(kind)]
-    return sorted(kinds[0].model_fields) if kinds else []
+            groups = [branch for branch in groups if name in _tags(branch)]
+    return sorted(groups[0].model_fields) if groups else []
 
 
-def _parts(annotation: Any) -> list[type[ConfigModel]]:
+def _groups(annotation: Any) -> list[type[ConfigModel]]:
     kinds = (annotation, *get_args(annotation))
     return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, ConfigModel)]
 
 
-def _tags(kind: type[ConfigModel]) -> list[str]:
-    return [tag for field in kind.model_fields.values() for tag in get_args(field.annotation)]
+def _tags(group: type[ConfigModel]) -> list[str]:
+    return [tag for field in group.model_fields.values() for tag in get_args(field.annotation)]

@@ -1,4 +1,4 @@
-"""Text becomes truth once, here: a composed YAML config in, a frozen, validated `Config` out."""
+"""Parse once: a composed YAML config in, a frozen, validated `Config` out."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,12 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
 from mnist_exp.config.base import ConfigModel, siblings
-from mnist_exp.config.messages import GROUPS, explain, is_refusal, sentence
+from mnist_exp.config.messages import (
+    GROUPS,
+    hydra_error_message,
+    raised_by_hydra,
+    validation_error_message,
+)  # fmt: skip
 from mnist_exp.config.schema import Config, keys
 from mnist_exp.core.errors import InputError
 
@@ -19,14 +24,14 @@ PACKAGE = Path(__file__).parents[1]
 # Beside the package in a checkout, inside it in a wheel.
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 
-RESUME = "resume"  # a key of the command alone, not of an experiment
-Kind = TypeVar("Kind", bound=ConfigModel)
+RESUME = "resume"  # a key of the command, not of an experiment
+Group = TypeVar("Group", bound=ConfigModel)
 
 
 def parse(values: Any) -> Config:
-    """The validated config; raises `InputError` naming each wrong key, value and what is allowed.
+    """The validated config of a composed Hydra config or a plain mapping.
 
-    `values` is a composed Hydra config or a plain mapping.
+    Raises `InputError` naming every wrong key, its value and what is allowed.
     """
     if OmegaConf.is_config(values):
         try:
@@ -45,33 +50,31 @@ def parse(values: Any) -> Config:
     return validate(Config, values)
 
 
-def validate(kind: type[Kind], values: Any, prefix: str = "") -> Kind:
-    """The values as that part of the config; raises `InputError` as `parse`.
-
-    `prefix` is the key the part itself has.
-    """
+def validate(group: type[Group], values: Any, prefix: str = "") -> Group:
+    """The values as a group of the config with the key `prefix`. Raises `InputError` as `parse`."""
     try:
-        return kind.model_validate(values)
+        return group.model_validate(values)
     except ValidationError as error:
+        key = (prefix,) if prefix else ()
         sentences = [
-            sentence({**e, "loc": (*filter(None, [prefix]), *e["loc"])}, siblings(kind, e["loc"]))
+            validation_error_message({**e, "loc": (*key, *e["loc"])}, siblings(group, e["loc"]))
             for e in error.errors()
         ]
         raise InputError("\n".join(sentences)) from None
 
 
 def refuse_typed_lists(overrides: Sequence[str]) -> None:
-    """As `refuse_lists`, for what is typed: some of it Hydra cannot even compose."""
+    """Like `refuse_lists`, before composing: Hydra cannot compose some of these overrides."""
     for text in overrides:
-        found = re.match(r"\+{0,2}(\w+)=\s*[\[{]", text)
-        if found and found[1] in GROUPS:
-            refuse_lists(dict.fromkeys(set(GROUPS) - {found[1]}))
+        match = re.match(r"\+{0,2}(\w+)=\s*[\[{]", text)
+        if match and match[1] in GROUPS:
+            refuse_lists(dict.fromkeys(set(GROUPS) - {match[1]}))
 
 
 def refuse_lists(choices: Mapping[str, Any]) -> None:
-    """Raises `InputError` when a group was given several options: Hydra would merge them.
+    """Raise `InputError` when a group has several options, which Hydra would merge, or none.
 
-    `choices` are Hydra's runtime choices, where such a group is not listed.
+    Such a group is missing in `choices`, Hydra's runtime choices.
     """
     for group in GROUPS:
         if group not in choices:
@@ -82,7 +85,7 @@ def refuse_lists(choices: Mapping[str, Any]) -> None:
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
-    """The config that `python -m mnist_exp.run` would use with these overrides."""
+    """The config of `python -m mnist_exp.run` with these overrides."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
@@ -94,22 +97,22 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 
 @contextmanager
 def translate_hydra_errors() -> Iterator[None]:
-    """Within: what Hydra refuses is an `InputError`."""
+    """Context manager: an error that Hydra raises itself becomes an `InputError`."""
     try:
         yield
     except Exception as error:
-        if is_refusal(error):
-            raise InputError(explain(error, keys())) from error
+        if raised_by_hydra(error):
+            raise InputError(hydra_error_message(error, keys())) from error
         raise
 
 
 def from_hydra(composed: Any) -> Config:
-    """The validated config of what Hydra composed, its own part included; raises as `parse`."""
+    """The validated config of a composed one with Hydra's own group. Raises as `parse`."""
     return parse(without_hydra(composed))
 
 
 def without_hydra(composed: Any) -> DictConfig:
-    """What Hydra composed without its own part; raises `InputError` as `refuse_lists`."""
+    """The composed config without Hydra's own group. Raises `InputError` as `refuse_lists`."""
     refuse_lists(composed.hydra.runtime.choices)
     ours = OmegaConf.create({k: v for k, v in composed.items_ex(resolve=False) if k != "hydra"})
     OmegaConf.set_struct(ours, True)

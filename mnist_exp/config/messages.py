@@ -1,4 +1,4 @@
-"""Refusals in our words: the key, what came, what is allowed, the nearest right name."""
+"""Messages for wrong input: the key, the value given, what is allowed, the nearest name."""
 
 import difflib
 import re
@@ -10,21 +10,11 @@ from omegaconf.errors import InterpolationResolutionError
 from pydantic_core import ErrorDetails
 
 GROUPS = [
-    "augment",
-    "data",
-    "debug",
-    "experiment",
-    "model",
-    "optimizer",
-    "schedule",
-    "sweep",
-    "tracking",
+    "augment", "data", "debug", "experiment", "model", "optimizer", "schedule", "sweep", "tracking",
     "train",
-]
-
-
-EXTRAS = {"submitit_local": "slurm", "submitit_slurm": "slurm"}  # launchers that do not come along
-EXPECTED = {  # pydantic's kinds of error in our words
+]  # fmt: skip
+EXTRAS = {"submitit_local": "slurm", "submitit_slurm": "slurm"}  # of optional launchers
+EXPECTED = {  # by pydantic's types of errors
     "greater_than": "a number above {gt}",
     "greater_than_equal": "a number of at least {ge}",
     "less_than": "a number below {lt}",
@@ -46,20 +36,20 @@ EXPECTED = {  # pydantic's kinds of error in our words
 }
 
 
-def is_refusal(error: Exception) -> bool:
-    """Whether Hydra or OmegaConf itself raised the error: some of theirs are plain ValueErrors."""
+def raised_by_hydra(error: Exception) -> bool:
+    """Whether Hydra or OmegaConf raised the error; some of theirs are plain ValueErrors."""
     *_, (frame, _) = walk_tb(error.__traceback__)
     return frame.f_globals["__name__"].partition(".")[0] in ("hydra", "omegaconf")
 
 
-def made_by_hydra(error: Exception) -> bool:
-    """Whether the error arose while Hydra prepared the job: none of our story had begun."""
-    rooms = {frame.f_globals["__name__"] for frame, _ in walk_tb(error.__traceback__)}
-    return not rooms & {"mnist_exp.experiment", "mnist_exp.sweeps.sweep"}
+def raised_before_experiment(error: Exception) -> bool:
+    """Whether the error was raised while Hydra prepared the experiment or sweep."""
+    modules = {frame.f_globals["__name__"] for frame, _ in walk_tb(error.__traceback__)}
+    return not modules & {"mnist_exp.experiment", "mnist_exp.sweeps.sweep"}
 
 
-def explain(error: Exception, keys: Sequence[str]) -> str:
-    """One sentence for an error that Hydra raised while reading the command line."""
+def hydra_error_message(error: Exception, keys: Sequence[str]) -> str:
+    """One sentence for an error that Hydra raised while it read the command line."""
     message = str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
@@ -75,18 +65,18 @@ def explain(error: Exception, keys: Sequence[str]) -> str:
             f"{error.override}: not understood; expected key=value such as model=cnn or "
             f"train.epochs=5, quoted where it holds commas, brackets or spaces"
         )
-    if found := re.search(r"Could not override '([^']+)'", message):
-        return _unknown_key(found[1], keys)
-    if found := re.search(r"Ambiguous value for argument '([^']+)'", message):
-        key = found[1].partition("=")[0]
-        return f"{found[1]}: {key} takes one value; add -m to run one job for each"
-    if found := re.match(r"Multiple values for (\w+)\.", message):
-        return f"+{found[1]}=...: {found[1]} has its option already; write {found[1]}=... without +"
-    if found := re.match(r"(?:Error merging override|Sweep parameters) '?([^']+)", message):
-        hint = "; add -m to run a job for each value" if "(" in found[1] else ""
-        return f"{found[1]}: the key does not take such a value{hint}"
+    if match := re.search(r"Could not override '([^']+)'", message):
+        return _unknown_key(match[1], keys)
+    if match := re.search(r"Ambiguous value for argument '([^']+)'", message):
+        key = match[1].partition("=")[0]
+        return f"{match[1]}: {key} takes one value; add -m to run one job for each"
+    if match := re.match(r"Multiple values for (\w+)\.", message):
+        return f"+{match[1]}=...: {match[1]} has its option already; write {match[1]}=... without +"
+    if match := re.match(r"(?:Error merging override|Sweep parameters) '?([^']+)", message):
+        hint = "; add -m to run a job for each value" if "(" in match[1] else ""
+        return f"{match[1]}: the key does not take such a value{hint}"
     if message.startswith("Config group override"):
-        *_, (frame, _) = walk_tb(error.__traceback__)  # the message does not say which one
+        *_, (frame, _) = walk_tb(error.__traceback__)  # the message does not name it
         given = frame.f_locals["override"].input_line
         return f"{given}: a group takes the name of an option, such as train=quick"
     if isinstance(error, InterpolationResolutionError):
@@ -112,9 +102,9 @@ def _unknown_key(key: str, keys: Sequence[str]) -> str:
 
 
 def nearest(word: str, words: list[str]) -> str:
-    """' (did you mean X?)' for the closest of `words`, or nothing when none is close.
+    """' (did you mean X?)' with the closest of `words`; empty when none is close.
 
-    A key's last part decides, and may be initials: optimizer.lr means optimizer.learning_rate.
+    Compares the last parts of keys, which may be initials: optimizer.lr, optimizer.learning_rate.
     """
     last = {option: option.rpartition(".")[2] for option in words}
     name = word.rpartition(".")[2]
@@ -129,10 +119,10 @@ def _initials(name: str) -> str:
     return "".join(part[0] for part in name.split("_") if part)
 
 
-def sentence(error: ErrorDetails, siblings: Sequence[str]) -> str:
+def validation_error_message(error: ErrorDetails, siblings: Sequence[str]) -> str:
     """One of pydantic's errors as 'key: expected ..., got ...'.
 
-    `siblings` are the names that may stand beside the last part of the key.
+    `siblings` are the names allowed in place of the last part of the key.
     """
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
     key = _key(error["loc"])
@@ -154,19 +144,19 @@ def sentence(error: ErrorDetails, siblings: Sequence[str]) -> str:
         hint = nearest(given, [option.strip("'") for option in _options(context["expected"])])
     if kind == "literal_error":
         context = {"expected": ", ".join(_options(context["expected"]))}
-    wanted = EXPECTED[kind].format(**context, given=given) if kind in EXPECTED else error["msg"]
-    written = "null" if given is None else repr(given)
-    return f"{key}: expected {wanted}, got {written}{hint}"
+    expected = EXPECTED[kind].format(**context, given=given) if kind in EXPECTED else error["msg"]
+    got = "null" if given is None else repr(given)
+    return f"{key}: expected {expected}, got {got}{hint}"
 
 
 def _options(text: str) -> list[str]:
-    """Pydantic's "'a', True or None" as its parts, as YAML has them."""
+    """Pydantic's "'a', True or None" as a list in YAML's spelling."""
     yaml = {"True": "true", "False": "false", "None": "null"}
     return [yaml.get(part, part) for part in text.replace(" or ", ", ").split(", ")]
 
 
 def _key(location: tuple[int | str, ...]) -> str:
-    """The key as typed: pydantic names the union's branch after the group."""
+    """The key as typed: without the union's branch, which pydantic adds after the group."""
     parts = [str(part) for part in location]
     if len(parts) > 1 and parts[0] in ("augment", "model", "optimizer"):
         del parts[1]

@@ -1,4 +1,4 @@
-"""What may be written about a model: the families' settings."""
+"""The `model` group: the settings of each model family."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -13,11 +13,11 @@ Activation = Literal["relu", "gelu", "silu", "elu", "selu", "leaky_relu", "tanh"
 
 
 def _stages(value: Any) -> tuple[int | tuple[int, ...], ...]:
-    """Per stage the filters of its one convolution, or of each."""
+    """Per stage the filters of its only convolution, or of each."""
     stages = value if isinstance(value, (list, tuple)) else []
-    each = [stage if isinstance(stage, (list, tuple)) else [stage] for stage in stages]
-    widths = [width for stage in each for width in stage]
-    if not all(each) or not each or not all(type(w) is int and w >= 1 for w in widths):
+    lists = [stage if isinstance(stage, (list, tuple)) else [stage] for stage in stages]
+    widths = [width for stage in lists for width in stage]
+    if not all(lists) or not lists or not all(type(w) is int and w >= 1 for w in widths):
         example = "a list such as [32, 64] or [32, [64, 64]] of whole numbers of at least 1"
         raise PydanticCustomError("stages", example)
     return tuple(stage if isinstance(stage, int) else tuple(stage) for stage in stages)
@@ -27,7 +27,7 @@ Stages = Annotated[tuple[int | tuple[int, ...], ...], BeforeValidator(_stages)]
 
 
 class Convolution(NamedTuple):
-    """One convolution of a model, and the pooling after it."""
+    """One convolution of a model and the pooling after it."""
 
     filters: int
     kernel: int
@@ -38,7 +38,7 @@ class Convolution(NamedTuple):
 
 
 class Size(NamedTuple):
-    """What a model takes: its weights, and the numbers that an image becomes on its way."""
+    """The number of weights, and of activations per image (`numbers`)."""
 
     weights: int
     numbers: int
@@ -60,7 +60,7 @@ class DenseModel(ConfigModel):
     output: Literal["softmax", "sigmoid"]
 
     def size(self) -> Size:
-        """What it takes."""
+        """The size of the model, to estimate its memory."""
         return _dense_size(28 * 28, self.units)
 
 
@@ -70,9 +70,9 @@ class ConvModel(ConfigModel):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
     family: Literal["conv"]
     filters: Stages
-    kernel: Annotated[int, Field(ge=1, le=28)] = 3  # the first convolution's; the others' is 3x3
-    stride: Annotated[int, Field(ge=1, le=28)] = 1  # the first convolution's
-    padding: Literal["valid", "same"] = "valid"  # between the first and the last, which are valid
+    kernel: Annotated[int, Field(ge=1, le=28)] = 3  # of the first convolution; the others are 3x3
+    stride: Annotated[int, Field(ge=1, le=28)] = 1  # of the first convolution
+    padding: Literal["valid", "same"] = "valid"  # the first and the last are always valid
     last_pool: Literal["max", "global_max", "none"] = "max"  # after the last stage
     batch_norm: bool = False
     units: Widths
@@ -81,7 +81,7 @@ class ConvModel(ConfigModel):
     output: Literal["softmax", "sigmoid"]
 
     def convolutions(self) -> Iterator[Convolution]:
-        """Each convolution in turn."""
+        """The convolutions in order."""
         stages = [(stage,) if isinstance(stage, int) else stage for stage in self.filters]
         pools = ["max"] * (len(stages) - 1) + [self.last_pool]
         n = sum(len(stage) for stage in stages)
@@ -99,22 +99,22 @@ class ConvModel(ConfigModel):
                 )
 
     def size(self) -> Size:
-        """What it takes, the little of normalisation left out."""
+        """The size of the model, to estimate its memory; batch normalisation is negligible."""
         weights, numbers, side, channels = 0, 0, 28, 1
-        for each in self.convolutions():
-            convolved, side = _sides(side, each)
-            weights += each.kernel**2 * channels * each.filters
-            numbers += convolved**2 * each.filters
-            channels = each.filters
+        for conv in self.convolutions():
+            convolved, side = _sides(side, conv)
+            weights += conv.kernel**2 * channels * conv.filters
+            numbers += convolved**2 * conv.filters
+            channels = conv.filters
         inputs = channels * (1 if self.last_pool == "global_max" else side**2)
         dense = _dense_size(inputs, self.units)
         return Size(weights + dense.weights, numbers + dense.numbers)
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_sides(self) -> Self:
         side = 28
-        for number, each in enumerate(self.convolutions(), start=1):
-            _, side = _sides(side, each)
+        for number, conv in enumerate(self.convolutions(), start=1):
+            _, side = _sides(side, conv)
             if side < 1:
                 raise PydanticCustomError(
                     "pair",
@@ -126,11 +126,11 @@ class ConvModel(ConfigModel):
         return self
 
 
-def _sides(side: int, each: Convolution) -> tuple[int, int]:
-    """The pixels of a side after the convolution, and after its pooling."""
-    side -= each.kernel - 1 if each.padding == "valid" else 0
-    side = (side + each.stride - 1) // each.stride
-    return side, side // (2 if each.pool == "max" else 1)
+def _sides(side: int, conv: Convolution) -> tuple[int, int]:
+    """The side in pixels after the convolution, and after its pooling."""
+    side -= conv.kernel - 1 if conv.padding == "valid" else 0
+    side = (side + conv.stride - 1) // conv.stride
+    return side, side // (2 if conv.pool == "max" else 1)
 
 
 ModelConfig = DenseModel | ConvModel

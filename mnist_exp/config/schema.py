@@ -1,4 +1,4 @@
-"""What may be written: the config's groups, keys, types and ranges, as pydantic models."""
+"""The config's groups, keys, types and ranges, as pydantic models."""
 
 from pathlib import PurePath
 from typing import Annotated, Literal, Self
@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Discriminator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from mnist_exp.config import base as parts
-from mnist_exp.config.base import ConfigModel, Fraction, NotNegative, Positive
+from mnist_exp.config.base import ConfigModel, Fraction, NotNegative, Positive, dotted_keys
 from mnist_exp.config.model import ModelConfig
+from mnist_exp.core.layout import CHECKPOINTS, FIGURES, TABLES
 
 
 class Adam(ConfigModel):
@@ -51,7 +51,7 @@ OptimizerConfig = Adam | AdamW | Sgd | RmsProp
 
 
 class Schedule(ConfigModel):
-    """How the learning rate moves over all steps; `warmup` is the rising fraction of them."""
+    """The learning rate over all steps; `warmup` is the fraction of them in which it rises."""
 
     name: Literal["constant", "cosine", "onecycle"]
     warmup: Fraction
@@ -64,7 +64,7 @@ class NoAugment(ConfigModel):
 
 
 class Affine(ConfigModel):
-    """A fresh random affine map of each image in each epoch, drawn evenly from +- these."""
+    """A new random affine map of each image in each epoch, uniform in +- these."""
 
     name: Literal["affine"]
     rotate: Annotated[float, Field(ge=0, le=180)]  # degrees
@@ -77,11 +77,11 @@ AugmentConfig = NoAugment | Affine
 
 
 class Train(ConfigModel):
-    """How long, on what batches, towards which loss, and how to compute it."""
+    """Epochs, batches, loss, averaging and numerics of the training."""
 
     epochs: Annotated[int, Field(ge=1)]
-    clean_epochs: Annotated[int, Field(ge=0)] = 0  # the last ones, without augmentation
-    checkpoint_every: Annotated[int, Field(ge=1)] = 1  # so many epochs
+    clean_epochs: Annotated[int, Field(ge=0)] = 0  # at the end, without augmentation
+    checkpoint_every: Annotated[int, Field(ge=1)] = 1  # epochs
     batch_size: Annotated[int, Field(ge=1)]
     loss: Literal["sparse_categorical_crossentropy", "categorical_crossentropy"]
     label_smoothing: Fraction
@@ -92,7 +92,7 @@ class Train(ConfigModel):
 
 
 class Data(ConfigModel):
-    """Which images, from where, and how they are split."""
+    """The data set, its source and its splits."""
 
     name: Literal["mnist", "mnist5k"]
     path: str | None
@@ -102,7 +102,7 @@ class Data(ConfigModel):
 
 
 class Tracking(ConfigModel):
-    """Where the run is recorded."""
+    """The MLflow store and experiment of the run."""
 
     enabled: bool
     uri: str | None
@@ -111,10 +111,10 @@ class Tracking(ConfigModel):
 
 
 class SearchSettings(ConfigModel):
-    """How `hydra/sweeper=optuna` searches."""
+    """The settings of `hydra/sweeper=optuna`."""
 
-    n_trials: Annotated[int, Field(ge=1)]  # in all, those of earlier commands included
-    n_jobs: Annotated[int, Field(ge=1)]  # trials drawn and launched at once
+    n_trials: Annotated[int, Field(ge=1)]  # in total, with those of earlier commands
+    n_jobs: Annotated[int, Field(ge=1)]  # trials asked for and launched at once
     sampler: Literal["tpe", "random"]
     seed: Annotated[int, Field(ge=0)]
     prune: bool
@@ -123,13 +123,12 @@ class SearchSettings(ConfigModel):
 
 
 MODEL_SUFFIXES = {".keras": "Keras archive", ".h5": "HDF5", "": "SavedModel folder"}
-RUN_FILES = ("checkpoints", "figures", "tables")  # folders of every run
 
 
 def _model_files(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         path = PurePath(name)
-        if path.name != name or name.startswith(".") or name in RUN_FILES:
+        if path.name != name or name.startswith(".") or name in (CHECKPOINTS, FIGURES, TABLES):
             raise PydanticCustomError("file", "plain file names such as [model.keras]")
         if path.suffix not in MODEL_SUFFIXES:
             raise PydanticCustomError("file", "names ending in .keras or .h5, or without a suffix")
@@ -139,7 +138,7 @@ def _model_files(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Config(ConfigModel):
-    """One experiment, wholly determined."""
+    """One experiment, fully specified."""
 
     model: Annotated[ModelConfig, Discriminator("family")]
     optimizer: Annotated[OptimizerConfig, Discriminator("name")]
@@ -152,7 +151,7 @@ class Config(ConfigModel):
     save_as: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_model_files)]
 
     @model_validator(mode="after")
-    def _agrees(self) -> Self:
+    def _check_pairs(self) -> Self:
         if self.train.patience and not self.data.validation_split:
             raise PydanticCustomError(
                 "pair",
@@ -172,4 +171,5 @@ class Config(ConfigModel):
 
 def keys() -> list[str]:
     """Every dotted key that some config may hold."""
-    return sorted({*parts.keys(Config), *parts.keys(SearchSettings, "hydra.sweeper."), "resume"})
+    search = dotted_keys(SearchSettings, "hydra.sweeper.")
+    return sorted({*dotted_keys(Config), *search, "resume"})

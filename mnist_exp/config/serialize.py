@@ -1,4 +1,4 @@
-"""A `Config` as YAML, as flat params, and as what a result depends on."""
+"""A `Config` as YAML, as flat params, and reduced to what a result depends on."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,14 +11,14 @@ from mnist_exp.core.console import redact
 
 
 def scientific(config: Config) -> dict[str, Any]:
-    """What a result depends on: all but where things are and how runs are recorded."""
+    """The values a result depends on: all but paths, tracking and checkpoints."""
     values = config.model_dump(mode="json", exclude={"tracking": True})
     del values["data"]["path"], values["data"]["fallback"], values["train"]["checkpoint_every"]
     return values
 
 
 def public(config: Config) -> dict[str, Any]:
-    """The config as plain nested values, without the password a tracking URI may carry."""
+    """The config as nested values; a password in the tracking URI is redacted."""
     values = config.model_dump(mode="json")
     if uri := values["tracking"]["uri"]:
         values["tracking"]["uri"] = redact(uri)
@@ -26,7 +26,7 @@ def public(config: Config) -> dict[str, Any]:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The nested mapping as one level with dotted keys, as typed on the command line."""
+    """The nested mapping flattened to dotted keys, as on the command line."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -42,12 +42,12 @@ def to_yaml(config: Config) -> str:
 
 
 def from_yaml(text: str) -> Config:
-    """The config that `to_yaml` wrote; raises `InputError`."""
+    """The config that `to_yaml` wrote. Raises `InputError` as `parse`."""
     return parse(OmegaConf.create(text))
 
 
 def with_values(text: str, values: Mapping[str, Any]) -> str:
-    """The config's YAML with other values at these dotted keys, whatever version wrote it."""
+    """The YAML with other values at these dotted keys; an older version may have written it."""
     config = OmegaConf.create(text)
     for key, value in values.items():
         OmegaConf.update(config, key, value)

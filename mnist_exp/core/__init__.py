@@ -1,1 +1,1 @@
-"""What any Python project has: errors, console, files, locks, signals, hardware, versions."""
+"""No domain: errors, console, files, layout, locks, signals, hardware, provenance."""

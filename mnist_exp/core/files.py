@@ -1,4 +1,4 @@
-"""Files and folders: made, written whole, and their errors told in a sentence."""
+"""Files and folders: create, write atomically, and turn errors into a sentence."""
 
 import errno
 import logging
@@ -17,9 +17,9 @@ UNWRITABLE = {
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Makes the file at `path` what `write` writes, or leaves it as it was; raises `OSError`.
+    """Replace the file at `path` by what `write` writes, as a whole or not at all.
 
-    Whatever kills the process or the machine, the file is never there in part.
+    This holds when the process or the machine is killed. Raises `OSError`.
     """
     part = path.with_name(f"{path.name}.part")
     try:
@@ -32,7 +32,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         with suppress(OSError):
             part.unlink()
         raise
-    with suppress(OSError):  # the name, too, should outlive the machine; not all systems can
+    with suppress(OSError):  # makes the new name durable, where the system can
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -41,7 +41,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 
 def make_folder(folder: Path, key: str) -> Path:
-    """The folder, made if need be; raises `InputError` naming `key` when it cannot be."""
+    """The folder, created if missing. Raises `InputError`, naming the `key`, when it cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -50,7 +50,7 @@ def make_folder(folder: Path, key: str) -> Path:
 
 
 def write_file(file: Path, content: bytes, option: str) -> None:
-    """Writes the file that a command was asked for; raises `InputError` when that cannot be."""
+    """Write the file and its folder. Raises `InputError`, naming the option, when it cannot be."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
@@ -60,13 +60,13 @@ def write_file(file: Path, content: bytes, option: str) -> None:
 
 @contextmanager
 def storage_errors(folder: Path) -> Iterator[None]:
-    """Within: an error of writing, such as a full disk's, is a `StorageError`."""
+    """Context manager: an error of writing, such as a full disk's, becomes a `StorageError`."""
     try:
         yield
     except OSError as error:
         number = error.errno
-        if number is None and (told := re.search(r"errno = (\d+)", str(error))):  # HDF5's way
-            number = int(told[1])
+        if number is None and (match := re.search(r"errno = (\d+)", str(error))):  # HDF5
+            number = int(match[1])
         if number not in UNWRITABLE:
             raise
         raise StorageError(
@@ -76,13 +76,13 @@ def storage_errors(folder: Path) -> Iterator[None]:
 
 
 def unusable(error: OSError, key: str) -> str:
-    """The sentence for a folder that cannot be made."""
+    """The sentence for a folder that cannot be created."""
     return f"{error.filename}: {error.strerror}; give another folder with {key}=..."
 
 
 @contextmanager
 def removed_if_refused(folder: Path) -> Iterator[None]:
-    """Within: what is refused leaves no empty folder behind."""
+    """Context manager: remove the folder, if empty, at an `InputError`."""
     try:
         yield
     except InputError:
@@ -91,11 +91,11 @@ def removed_if_refused(folder: Path) -> Iterator[None]:
 
 
 def remove_empty(folder: Path) -> None:
-    """Removes the folder if it is empty, and below `outputs` the empty ones that Hydra made."""
-    here = Path.cwd()
-    ours = [path for path in folder.parents if here / "outputs" in (path, *path.parents)]
-    for path in (folder, *ours):
-        if path == here or path in here.parents:
+    """Remove the folder if it is empty, and its empty parents up to `outputs`, which Hydra made."""
+    cwd = Path.cwd()
+    parents = [path for path in folder.parents if cwd / "outputs" in (path, *path.parents)]
+    for path in (folder, *parents):
+        if path == cwd or path in cwd.parents:
             return
         try:
             path.rmdir()
@@ -105,7 +105,7 @@ def remove_empty(folder: Path) -> None:
 
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
-    """Within: what the package logs is also written to `path`."""
+    """Context manager: the package's log is also written to `path`."""
     package = logging.getLogger("mnist_exp")
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -1,4 +1,4 @@
-"""What this machine is good at: decides what `auto` becomes."""
+"""The hardware of this machine: memory, cores, GPU, bfloat16."""
 
 import os
 import platform
@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
-BFLOAT16_CORES = (8, 0)  # the first compute capability with bfloat16 tensor cores (Ampere)
+BFLOAT16_CAPABILITY = (8, 0)  # Ampere, the first with bfloat16 tensor cores
 
 
 def memory() -> int:
-    """The bytes that this process may use."""
+    """The memory limit of this process, in bytes."""
     limits = [sys.maxsize]
     if hasattr(os, "sysconf"):
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -29,29 +29,29 @@ def has_gpu() -> bool:
 
 
 def has_bfloat16() -> bool:
-    """Whether bfloat16 products run in hardware here."""
+    """Whether the GPU, or without one the CPU, multiplies bfloat16 in hardware."""
     if not has_gpu():
         return bool(BFLOAT16_FLAGS & cpu_flags())
     import tensorflow as tf
 
     gpu = tf.config.list_physical_devices("GPU")[0]
     capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
-    return bool(capability >= BFLOAT16_CORES)
+    return bool(capability >= BFLOAT16_CAPABILITY)
 
 
 @cache
 def cpu_flags() -> frozenset[str]:
-    """The CPU's instruction sets as Linux names them; empty elsewhere."""
+    """The CPU's instruction sets by their Linux names; empty on other systems."""
     lines = _cpuinfo("flags")
     return frozenset(lines[0].split()) if lines else frozenset()
 
 
 def describe() -> dict[str, str]:
-    """What a timing or a last bit depends on: CPU, threads, GPU."""
+    """CPU, threads and GPU: timings and last bits depend on them."""
     import tensorflow as tf
 
-    asked = os.environ.get("TF_NUM_INTRAOP_THREADS")
-    threads = asked or tf.config.threading.get_intra_op_parallelism_threads() or cores()
+    configured = os.environ.get("TF_NUM_INTRAOP_THREADS")
+    threads = configured or tf.config.threading.get_intra_op_parallelism_threads() or cores()
     gpus = tf.config.list_physical_devices("GPU")
     names = [tf.config.experimental.get_device_details(g).get("device_name", g.name) for g in gpus]
     return {
@@ -62,7 +62,7 @@ def describe() -> dict[str, str]:
 
 
 def cores() -> int:
-    """The cores this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,10 +1,10 @@
-"""The names of the files in a run folder, and in a sweep's."""
+"""The file names in a run folder and in a sweep folder."""
 
 CONFIG = "config.yaml"
 OVERRIDES = "overrides.txt"
 CODE_DIFF = "code.diff"
 LOG = "run.log"
-LOCK = ".running"  # locked while the run lives
+LOCK = ".running"  # locked by the process of the run
 JOURNAL = "record.jsonl"
 HISTORY = "history.csv"
 CHECKPOINTS = "checkpoints"
@@ -16,7 +16,7 @@ PREDICTIONS = "predictions.npz"
 TABLES, FIGURES = "tables", "figures"
 RESULT = "outcome.json"
 TRACEBACK = "traceback.txt"
-RUN_ARTIFACTS = (  # uploaded as they are; the model is logged as a model
+RUN_ARTIFACTS = (  # uploaded as files; the model is logged as an MLflow model
     CONFIG, OVERRIDES, LOG, HISTORY, METRICS, SUMMARY, PREDICTIONS, CODE_DIFF, TABLES, FIGURES,
 )  # fmt: skip
 

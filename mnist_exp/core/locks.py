@@ -1,80 +1,72 @@
-"""Locks of the operating system: a killed process gives them back."""
+"""File locks between processes; the operating system releases those of a killed process."""
 
-import os
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from mnist_exp.core.errors import InputError
+from mnist_exp.core.layout import LOCK
 
-LOCK = ".running"  # in a run's folder, locked while the run lives
-
-
-@contextmanager
-def exclusive(lock: Path) -> Iterator[None]:
-    """Lets one process in at a time; the lock goes with a killed process, and leaves no file."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    while True:
-        with lock.open("a") as file:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(file, fcntl.LOCK_EX)
-            try:
-                if not os.path.samestat(lock.stat(), os.fstat(file.fileno())):
-                    continue
-            except FileNotFoundError:  # its last holder removed it while we waited
-                continue
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-            return
+PROBE_SECONDS = 0.2  # the longest a run waits for probes of `is_orphaned`
 
 
 @contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Within: this process holds the folder, and `is_abandoned` says so to every other.
+def exclusive(path: Path, *, seconds: float = -1, refusal: str = "") -> Iterator[None]:
+    """Context manager: one process at a time; the lock file is removed while still locked.
 
-    Raises `InputError` when another holds it.
+    Raises `InputError` with the refusal when it is locked for longer than `seconds` (negative: no
+    limit), `OSError` when it cannot be created. On a file system without locks nothing is locked.
     """
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
+    from filelock import FileLock, Timeout  # 0.1 s
 
-    with (folder / LOCK).open("a") as file:
-        for _ in range(20):  # a look of another process takes no time
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.01)
-            except OSError:  # a file system without locks
-                break
-        else:
-            raise InputError(f"{folder}: another process is at work on this run; wait for it")
-        try:
-            yield
-        finally:
-            (folder / LOCK).unlink(missing_ok=True)
+    path.touch()  # raises, where FileLock would create a missing folder
+    lock = FileLock(path, seconds, poll_interval=0.01, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(refusal) from error
+    except OSError:  # no locks here
+        pass
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows: removed at the release
+            path.unlink()
+        lock.release()
+
+
+def run_lock(folder: Path) -> AbstractContextManager[None]:
+    """Context manager: the run in this folder belongs to this process.
+
+    Raises `InputError` when it belongs to another.
+    """
+    refusal = f"{folder}: another process is at work on this run; wait for it"
+    return exclusive(folder / LOCK, seconds=PROBE_SECONDS, refusal=refusal)
 
 
 def is_orphaned(folder: Path) -> bool:
-    """Whether the folder is there and no living process of this machine holds it."""
-    if sys.platform == "win32" or not folder.is_dir():
-        return False
-    import fcntl
+    """Whether the folder exists and its run belongs to no living process of this machine.
 
+    Never creates the lock file; its shared lock excludes no other probe.
+    """
+    if not folder.is_dir():
+        return False
+    path = folder / LOCK
     try:
-        with (folder / LOCK).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if sys.platform == "win32":
+            from filelock import FileLock
+
+            path.stat()
+            with FileLock(path, timeout=0):
+                pass
+        else:
+            import fcntl
+
+            with path.open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return True
-    except OSError:  # held, or not ours to see
+    except OSError:  # locked, or not readable for this user
         return False
     return True

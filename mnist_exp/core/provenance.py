@@ -1,4 +1,4 @@
-"""Where a result comes from: the code's commit, its uncommitted changes, the versions in use."""
+"""The provenance of a result: commit, uncommitted changes, package versions, fingerprint."""
 
 import hashlib
 import json
@@ -21,10 +21,10 @@ PACKAGES = ("mnist-exp", "tensorflow", "keras", "numpy", "mlflow", "hydra-core")
 
 @dataclass(frozen=True)
 class Commit:
-    """The checkout this package runs from; empty for an installed wheel."""
+    """The commit this package runs from; empty for an installed wheel."""
 
     sha: str = ""
-    diff: str = ""  # against the commit, untracked files named at the end
+    diff: str = ""  # against the commit, then the names of untracked files
 
     @property
     def is_dirty(self) -> bool:
@@ -33,7 +33,7 @@ class Commit:
 
 
 def commit() -> Commit:
-    """The commit and the uncommitted changes of the folder the package lies in."""
+    """The commit and the uncommitted changes of this package's checkout."""
     if not (ROOT / ".git").exists():
         return Commit()
     sha = (_git(ROOT, "rev-parse", "HEAD") or "").strip()
@@ -43,10 +43,9 @@ def commit() -> Commit:
 
 
 def rebuild(code: Commit, folder: Path) -> None:
-    """Fills the folder with the code of that commit and its uncommitted changes.
+    """Write the code of that commit, with its uncommitted changes, into the folder.
 
-    Raises `InputError` when this package is in no checkout that has the commit, or the changes
-    cannot be made again.
+    Raises `InputError` when this checkout lacks the commit or the changes do not apply.
     """
     if not code.sha:
         raise InputError("the run names no commit")
@@ -66,22 +65,22 @@ def rebuild(code: Commit, folder: Path) -> None:
 
 
 def fingerprint(science: Mapping[str, Any], data_digest: str) -> str:
-    """The same for runs that must come out the same: config, data and this package's source."""
-    parts = json.dumps([science, data_digest, _source_digest()], sort_keys=True)
-    return hashlib.sha256(parts.encode()).hexdigest()[:32]
+    """A hash of config, data and this package's source: equal for runs with equal results."""
+    content = json.dumps([science, data_digest, _source_digest()], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 @cache
 def _source_digest() -> str:
     digest = hashlib.sha256()
-    here = ROOT / PACKAGE
-    for path in sorted(here.rglob("*.py")):
-        digest.update(path.relative_to(here).as_posix().encode() + b"\0" + path.read_bytes())
+    package = ROOT / PACKAGE
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:
-    """The version of Python and of each package a result may depend on."""
+    """The versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -92,7 +91,7 @@ def versions() -> dict[str, str]:
 
 
 def _git(folder: Path, *command: str) -> str | None:
-    """What git said; None when it failed or is not there."""
+    """The output of git; None when it failed or is missing."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *command], capture_output=True, timeout=10, check=False

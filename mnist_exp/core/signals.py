@@ -1,4 +1,4 @@
-"""Interrupts that come as exceptions, and never in the middle of a write."""
+"""Interrupts as exceptions, and never in the middle of a write."""
 
 import os
 import signal
@@ -9,21 +9,21 @@ from contextlib import contextmanager
 from functools import cache
 from types import FrameType
 
-SWEEP = "MNIST_EXP_SWEEP"  # the process id of the sweep that a job belongs to
+SWEEP = "MNIST_EXP_SWEEP"  # environment variable: the process id of a job's sweep
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end by SIGTERM."""
+    """The process received SIGTERM."""
 
 
 @contextmanager
 def ends_with_sweep() -> Iterator[None]:
-    """Within: a worker that is a child of its sweep gets SIGTERM when that dies, and leaves.
+    """Context manager: a worker process ends when its sweep has died.
 
-    It would train on, and then take the next job from its queue.
+    Otherwise it would finish its training and take the next job from its queue.
     """
     sweep = int(os.environ.get(SWEEP, "0"))
-    if os.getppid() != sweep:  # the sweep itself, or a worker of a cluster
+    if os.getppid() != sweep:  # the sweep itself, or a worker on a cluster
         yield
         return
     _watch(sweep)
@@ -46,28 +46,29 @@ def _watch(parent: int) -> None:
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[Callable[[], None]]:
-    """Within: SIGTERM raises `Terminated` in the main thread; elsewhere nothing changes.
+    """Context manager: SIGTERM raises `Terminated` in the main thread.
 
-    Gives a function to call now and then: it raises again what some library swallowed, be it
-    SIGTERM's or Ctrl-C's.
+    Yields a function to call regularly: it raises the interrupt again if a library swallowed it.
     """
-    asked: list[type[KeyboardInterrupt]] = []
+    received: list[type[KeyboardInterrupt]] = []
 
-    def still_asked() -> None:
-        if asked:
-            raise asked[0]
+    def check_interrupt() -> None:
+        if received:
+            raise received[0]
 
     if threading.current_thread() is not threading.main_thread():
-        yield still_asked  # only the main thread may set handlers, and only it is interrupted
+        yield check_interrupt  # only the main thread may set handlers, and only it is interrupted
         return
 
-    def end(number: int, frame: FrameType | None) -> None:
-        asked.append(Terminated if number == signal.SIGTERM else KeyboardInterrupt)
-        raise asked[-1]
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(Terminated if number == signal.SIGTERM else KeyboardInterrupt)
+        raise received[-1]
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
-        yield still_asked
+        yield check_interrupt
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -75,20 +76,20 @@ def sigterm_interrupts() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def defer_interrupts() -> Iterator[None]:
-    """Within: Ctrl-C and SIGTERM wait until the end; a write broken off would lock its store."""
+    """Context manager: defer Ctrl-C and SIGTERM; an interrupted write would lock its store."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    received: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
+    def defer(number: int, frame: FrameType | None) -> None:
+        received.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, defer) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])
+        if received:
+            signal.raise_signal(received[0])

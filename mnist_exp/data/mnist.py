@@ -1,25 +1,35 @@
-"""The official arrays, read from files and never handed out unverified."""
+"""The four official arrays, downloaded or read from files, and always verified."""
 
 import gzip
 import hashlib
+import http.client
+import logging
 import math
 import os
 import struct
+import threading
+import urllib.error
+import urllib.request
 import zipfile
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mnist_exp.core.errors import InputError
+from mnist_exp.core.files import write_atomic
+from mnist_exp.core.locks import exclusive
+
+logger = logging.getLogger(__name__)
 
 Array = npt.NDArray[np.uint8]
 Arrays = dict[str, Array]  # by the keys of Keras' mnist.npz
 
 
-class Official(NamedTuple):
-    """One of the four arrays: its md5 is that of the uncompressed idx file, header and data."""
+class OfficialArray(NamedTuple):
+    """One of the four arrays; the md5 is that of the uncompressed idx file, header and data."""
 
     key: str
     file: str
@@ -28,21 +38,98 @@ class Official(NamedTuple):
 
 
 MNIST = (
-    Official(
+    OfficialArray(
         "x_train", "train-images-idx3-ubyte", (60000, 28, 28), "6bbc9ace898e44ae57da46a324031adb"
     ),
-    Official("y_train", "train-labels-idx1-ubyte", (60000,), "a25bea736e30d166cdddb491f175f624"),
-    Official(
+    OfficialArray(
+        "y_train", "train-labels-idx1-ubyte", (60000,), "a25bea736e30d166cdddb491f175f624"
+    ),
+    OfficialArray(
         "x_test", "t10k-images-idx3-ubyte", (10000, 28, 28), "2646ac647ad5339dbf082846283269ea"
     ),
-    Official("y_test", "t10k-labels-idx1-ubyte", (10000,), "27ae3e4e09519cfbb04c329615203637"),
+    OfficialArray("y_test", "t10k-labels-idx1-ubyte", (10000,), "27ae3e4e09519cfbb04c329615203637"),
 )
 SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"  # of Keras' mnist.npz
-LARGEST = 64 * 2**20  # the four arrays, uncompressed, are 55 MB: nothing bigger is read or kept
+LARGEST = 64 * 2**20  # bytes read or kept at most; the four arrays, uncompressed, are 55 MB
+URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
+ANSWER_SECONDS = 4  # from the name look-up to the headers, so that an offline start is quick
+READ_SECONDS = 30
+DISCARDED = "the download was discarded; try again, or give the data with data.path=..."
+
+
+class UnreachableError(Exception):
+    """The download failed: no network, an error status, or a cut connection."""
+
+
+def fetch(url: str, path: Path) -> Arrays:
+    """The verified arrays at `url`, downloaded to `path` unless another process has done so.
+
+    Raises `UnreachableError`, and `InputError` for other content than MNIST; then `path` is not
+    created. pooch would not be shorter: its limits and sentences would be written here, too.
+    """
+    arrays: Arrays = {}
+
+    def write_verified(file: IO[bytes]) -> None:
+        file.write(_download(url))
+        file.flush()
+        arrays.update(read_npz(Path(file.name), DISCARDED, source=url))
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with exclusive(path.with_name(f"{path.name}.lock")):
+            if path.exists():
+                return read(path, f"delete {path} to download it again")
+            write_atomic(path, write_verified)
+    except (OSError, http.client.HTTPException) as error:
+        reason = error.reason if type(error) is urllib.error.URLError else error
+        raise UnreachableError(str(reason)) from error
+    return arrays
+
+
+def _download(url: str) -> bytes:
+    with _open(url) as response:
+        length = response.headers.get("Content-Length")
+        logger.info("downloading %s (%s bytes)", url, length or "unknown")
+        content = response.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise InputError(f"{response.url}: over {LARGEST:,} bytes came; {DISCARDED}")
+    if length and len(content) < int(length):
+        raise UnreachableError(
+            f"the connection was cut after {len(content):,} of {int(length):,} bytes; run again"
+        )
+    return content
+
+
+def _open(url: str) -> http.client.HTTPResponse:
+    """The response, opened in a thread: name look-ups and address lists know no timeout."""
+    opened: Future[http.client.HTTPResponse] = Future()
+
+    def open_url() -> None:
+        try:
+            opened.set_result(urllib.request.urlopen(url, timeout=READ_SECONDS))
+        except Exception as error:  # raised again in the caller's thread
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
+            opened.set_exception(error)
+
+    threading.Thread(target=open_url, daemon=True).start()
+    try:
+        return opened.result(ANSWER_SECONDS)
+    except TimeoutError:
+        opened.add_done_callback(_close)
+        raise TimeoutError(f"no answer within {ANSWER_SECONDS} seconds") from None
+
+
+def _close(late: Future[http.client.HTTPResponse]) -> None:
+    if not late.exception():
+        late.result().close()
 
 
 def read(path: Path, advice: str) -> Arrays:
-    """The verified arrays of an .npz or of a folder of idx files; `advice` ends a refusal."""
+    """The verified arrays of an .npz or of a folder of idx files.
+
+    Raises `InputError`, ending with the advice, for a path that is missing or damaged.
+    """
     if os.path.isdir(path):
         return _read_folder(path, advice)
     if os.path.isfile(path):
@@ -50,47 +137,47 @@ def read(path: Path, advice: str) -> Arrays:
     raise InputError(f"{path}: no such file or folder; {advice}")
 
 
-def read_npz(path: Path, advice: str, shown: str = "") -> Arrays:
-    """The verified arrays of an .npz; a refusal names `shown` when it is given, else the path."""
+def read_npz(path: Path, advice: str, source: str = "") -> Arrays:
+    """The verified arrays of an .npz; errors name its `source`, by default the path."""
     arrays = {}
-    where = shown or str(path)
+    source = source or str(path)
     for official in MNIST:
         try:
             array = _member(path, official)
         except Exception as error:  # damaged bytes raise a dozen kinds
-            raise InputError(_unreadable(path, where, first_line(error), advice)) from error
+            raise InputError(_unreadable(path, source, first_line(error), advice)) from error
         shape = f"{array.shape} instead of {official.shape}"
         damage = shape if array.shape != official.shape else ""
-        verify(where, official, idx_md5(array), advice, damage)
+        verify(source, official, idx_md5(array), advice, damage)
         arrays[official.key] = array
     return arrays
 
 
-def verify(where: Path | str, official: Official, seen: str, advice: str, damage: str) -> None:
-    """Refuses the array called `official` when the md5 `seen` is not its own."""
-    if seen == official.md5:
+def verify(source: Path | str, official: OfficialArray, md5: str, advice: str, damage: str) -> None:
+    """Raise `InputError` when the md5 is not that of the official array."""
+    if md5 == official.md5:
         return
-    swapped = [other.file for other in MNIST if other.md5 == seen]
+    swapped = [other.file for other in MNIST if other.md5 == md5]
     if swapped:
         damage = f"that is {swapped[0]}: the files are swapped"
     raise InputError(
-        f"{where}: {official.file} ({official.key}) has md5 {seen}, expected {official.md5} "
+        f"{source}: {official.file} ({official.key}) has md5 {md5}, expected {official.md5} "
         f"({damage or 'damaged, or not MNIST'}); {advice}"
     )
 
 
 def idx_md5(array: Array) -> str:
-    """The md5 that the array would have as an idx file."""
+    """The md5 of the array as an idx file."""
     return _hash(_header(array.shape), np.ascontiguousarray(array))
 
 
 def first_line(error: BaseException) -> str:
-    """What went wrong, without the advice that NumPy adds on further lines."""
+    """The message without the advice that NumPy adds on further lines."""
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _read_folder(folder: Path, advice: str) -> Arrays:
-    """The four idx files, plain or gzipped; with the right md5 the header is right as well."""
+    """The arrays of the four idx files, plain or gzipped; the md5 covers the header, too."""
     if not os.access(folder, os.X_OK):
         raise InputError(f"{folder}: no permission to look into this folder; {advice}")
     arrays = {}
@@ -105,7 +192,7 @@ def _read_folder(folder: Path, advice: str) -> Arrays:
     return arrays
 
 
-def _idx_file(folder: Path, official: Official, advice: str) -> Path:
+def _idx_file(folder: Path, official: OfficialArray, advice: str) -> Path:
     for name in (official.file, official.file.replace("-idx", ".idx")):
         for path in (folder / name, folder / f"{name}.gz"):
             if os.path.isfile(path):  # Path.is_file may raise
@@ -114,26 +201,26 @@ def _idx_file(folder: Path, official: Official, advice: str) -> Path:
 
 
 def _content(path: Path) -> tuple[bytearray, str]:
-    """The uncompressed bytes, as far as they can be read, and what stopped the reading."""
-    most = max(map(_idx_size, MNIST)) + 1  # more is neither needed nor safe to unpack
+    """The uncompressed bytes, as far as they can be read, and the error that ended them."""
+    limit = max(map(_idx_size, MNIST)) + 1  # more is neither needed nor safe to unpack
     content = bytearray()
     try:
-        with path.open("rb") as start:
-            is_gzip = start.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if is_gzip else path.open("rb") as file:
-            while len(content) < most and (chunk := file.read(min(2**20, most - len(content)))):
+        with path.open("rb") as file:
+            is_gzip = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if is_gzip else path.open("rb") as plain:
+            while len(content) < limit and (chunk := plain.read(min(2**20, limit - len(content)))):
                 content += chunk
     except Exception as error:  # damaged bytes raise several kinds
         return content, first_line(error)
     return content, ""
 
 
-def _idx_size(official: Official) -> int:
+def _idx_size(official: OfficialArray) -> int:
     return len(_header(official.shape)) + math.prod(official.shape)
 
 
-def _member(path: Path, official: Official) -> Array:
-    """One array; its header is looked at before any memory is set aside for it."""
+def _member(path: Path, official: OfficialArray) -> Array:
+    """One array; its header is checked before memory is allocated."""
     with zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if official.key not in names:
@@ -148,21 +235,21 @@ def _member(path: Path, official: Official) -> Array:
     return array
 
 
-def _unreadable(path: Path, where: str, damage: str, advice: str) -> str:
-    seen = f"{path.stat().st_size:,} bytes"
+def _unreadable(path: Path, source: str, damage: str, advice: str) -> str:
+    content = f"{path.stat().st_size:,} bytes"
     if path.stat().st_size <= LARGEST and os.access(path, os.R_OK):
-        seen = f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+        content = f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
     return (
-        f"{where}: expected an .npz as Keras ships it (sha256 {SHA256}) or a folder with the four "
-        f"idx files, got a file of {seen} ({damage}); {advice}"
+        f"{source}: expected an .npz as Keras ships it (sha256 {SHA256}) or a folder with the four "
+        f"idx files, got a file of {content} ({damage}); {advice}"
     )
 
 
 def _hash(*pieces: Any) -> str:
-    total = hashlib.md5(usedforsecurity=False)
+    md5 = hashlib.md5(usedforsecurity=False)
     for piece in pieces:
-        total.update(piece)
-    return total.hexdigest()
+        md5.update(piece)
+    return md5.hexdigest()
 
 
 def _header(shape: tuple[int, ...]) -> bytes:

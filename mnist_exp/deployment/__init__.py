@@ -1,1 +1,1 @@
-"""A model leaves the house: registry, promotion, export, the page and its API."""
+"""Deployment: model registry, promotion, export, the page and its API."""

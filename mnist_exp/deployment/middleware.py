@@ -1,4 +1,4 @@
-"""What the page's server takes from a client, and what it lets a browser do with its answers."""
+"""Middleware of the page's server: limits on request bodies, security headers."""
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -12,7 +12,7 @@ JSON = "application/json"
 MAX_UPLOAD, MAX_JSON = 10_000_000, 100_000  # bytes; 784 numbers have 4,000
 POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'"
 INLINE = "; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"  # Swagger's page
-HEADERS = {  # nothing from elsewhere, nothing guessed, nothing told, nobody's frame
+HEADERS = {  # own resources only, no sniffing of types, no referrer, no framing
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -21,7 +21,7 @@ HEADERS = {  # nothing from elsewhere, nothing guessed, nothing told, nobody's f
 
 
 def protect(site: FastAPI, docs: str) -> None:
-    """Limits every request's body, and gives every answer its headers; `docs` is Swagger's page."""
+    """Limit request bodies and add security headers; `docs` is the path of Swagger's page."""
     site.add_middleware(BodySizeLimit)
 
     @site.middleware("http")
@@ -33,28 +33,28 @@ def protect(site: FastAPI, docs: str) -> None:
         return response
 
     @site.exception_handler(ClientDisconnect)
-    async def leave(_: Request, __: ClientDisconnect) -> Response:
-        return Response(status_code=400)  # that nobody hears
+    async def ignore(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # not sent: the client is gone
 
 
 class BodySizeLimit:
-    """Refuses a body that is too large before it is read whole."""
+    """ASGI middleware: answer 413 for a body that is too large before all of it is read."""
 
-    def __init__(self, inner: ASGIApp) -> None:
-        self.inner = inner
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on, counting what comes."""
+        """Pass the request on and count the bytes of its body."""
         headers = Headers(scope=scope) if scope["type"] == "http" else {}
-        most = MAX_JSON if headers.get("content-type", "").lower().startswith(JSON) else MAX_UPLOAD
-        announced, came = int(headers.get("content-length", 0)), 0
+        limit = MAX_JSON if headers.get("content-type", "").lower().startswith(JSON) else MAX_UPLOAD
+        announced, received = int(headers.get("content-length", 0)), 0
 
         async def counted() -> Message:
-            nonlocal came
+            nonlocal received
             message = await receive()
-            came += len(message.get("body", b""))
-            if max(came, announced) > most:
-                raise HTTPException(413, f"expected at most {most // 1000:,} kB; send less")
+            received += len(message.get("body", b""))
+            if max(received, announced) > limit:
+                raise HTTPException(413, f"expected at most {limit // 1000:,} kB; send less")
             return message
 
-        await self.inner(scope, counted, send)
+        await self.app(scope, counted, send)

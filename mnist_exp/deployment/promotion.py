@@ -1,4 +1,4 @@
-"""A run's model becomes the one that an alias means, if it is not worse."""
+"""Promotion: an alias moves to a run's model, if that is not worse than the present one."""
 
 from dataclasses import dataclass
 
@@ -9,70 +9,70 @@ from mnist_exp.deployment import registry
 from mnist_exp.inference.predictor import Predictor
 from mnist_exp.runs.run import OBJECTIVE, Run
 
-SPLIT = ("data.limit", "data.validation_split")  # which images the validation accuracy is of
+SPLIT = ("data.limit", "data.validation_split")  # the validation images depend on these
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """What was done."""
+    """The new version, and the previous holder of the alias."""
 
     version: str
-    before: Run | str | None  # the alias meant its model, or a version of no run
-    images: int  # test images that the registered model and the run's read alike
+    before: Run | str | None  # a string for a version without a run
+    images: int  # test images with equal predictions of the registered and the run's model
 
 
 def promote(run: Run, name: str, alias: str, *, force: bool = False) -> Promotion:
-    """Registers the run's model under the name and points the alias at it.
+    """Register the run's model under the name and set the alias to it.
 
-    Raises `InputError` when it has a lower val/accuracy than the alias's present holder or cannot
-    be compared with it that way, unless forced; and when the registered model does not predict
-    exactly what the run's does on the test images. Then the alias stays where it was.
+    Raises `InputError`, and leaves the alias alone, when the run's val/accuracy is lower than that
+    of the alias's present holder or not comparable with it (unless forced), and when the registered
+    model does not predict exactly what the run's does on the test images.
     """
-    before = registry.holder(run, name, alias)
+    before = registry.get_alias_holder(run, name, alias)
     if before and not force:
         _refuse_worse(run, before, f"{name}@{alias}")
     images = run.dataset().test_images
-    classifier = Predictor(run)
-    expected = classifier.probabilities(images)
+    expected = Predictor(run).probabilities(images)
     version = registry.register(run, name)
     try:
-        reloaded = Predictor(run, registry.load(run, name, version))
+        reloaded = Predictor(run, registry.load_version(run, name, version))
         if not np.array_equal(reloaded.probabilities(images), expected):
             raise InputError(
                 f"models:/{name}/{version}: the registered model does not predict what that of "
                 f"{run} does, and was withdrawn; look at the store's files"
             )
-        registry.point(run, name, alias, version)
+        registry.set_alias(run, name, alias, version)
     except BaseException:
-        registry.withdraw(run, name, version)
+        registry.delete_version(run, name, version)
         raise
     return Promotion(version, before, len(images))
 
 
-def _refuse_worse(run: Run, champion: Run | str, called: str) -> None:
+def _refuse_worse(run: Run, champion: Run | str, alias: str) -> None:
     if isinstance(champion, str):
         raise InputError(
-            f"{run} cannot be compared with {called}: {champion} was registered by hand "
+            f"{run} cannot be compared with {alias}: {champion} was registered by hand "
             "and names no run; --force promotes it anyway"
         )
-    why = _incomparable(run, champion)
-    if why:
+    reason = _incomparable(run, champion)
+    if reason:
         raise InputError(
-            f"{run} cannot be compared with {called}, {champion}: {why}; --force promotes it anyway"
+            f"{run} cannot be compared with {alias}, {champion}: {reason}; "
+            "--force promotes it anyway"
         )
     ours, theirs = run.metrics[OBJECTIVE], champion.metrics[OBJECTIVE]
     if ours < theirs:
         raise InputError(
-            f"{run} has {OBJECTIVE} {ours:.4f}, less than the {theirs:.4f} of {called}, "
+            f"{run} has {OBJECTIVE} {ours:.4f}, less than the {theirs:.4f} of {alias}, "
             f"{champion}; --force promotes it anyway"
         )
 
 
 def _incomparable(run: Run, champion: Run) -> str:
-    """Why the two validation accuracies are not of the same images; empty when they are."""
-    for one in (run, champion):
-        if OBJECTIVE not in one.metrics:
-            return f"{one} was trained without validation"
+    """Why the two validation accuracies are of different images; empty when they are not."""
+    for either in (run, champion):
+        if OBJECTIVE not in either.metrics:
+            return f"{either} was trained without validation"
     if run.tags["data.digest"] != champion.tags["data.digest"]:
         return f"one is on {run.data}, the other on {champion.data}"
     for param in SPLIT:

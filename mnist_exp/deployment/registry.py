@@ -1,4 +1,4 @@
-"""MLflow's model registry: a version of a run's model, and the alias that means it."""
+"""MLflow's model registry: versions of a run's model, and their aliases."""
 
 import tempfile
 from pathlib import Path
@@ -10,14 +10,14 @@ from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.run import Run
 from mnist_exp.tracking import store
 
-MODEL_FILE = "data/model.keras"  # in a version's files
+MODEL_FILE = "data/model.keras"  # among a version's artifacts
 
 
-def holder(run: Run, name: str, alias: str) -> Run | str | None:
-    """The run whose model the alias means now, in the run's store; None when there is none.
+def get_alias_holder(run: Run, name: str, alias: str) -> Run | str | None:
+    """The run of the version that has the alias in the run's store; None without such a version.
 
-    For a version that was registered by hand, of no run, what to call it. Raises `InputError` for a
-    name or alias that MLflow does not take.
+    A version that was registered by hand, without a run, comes back as a description. Raises
+    `InputError` for a name or alias that MLflow refuses.
     """
     from mlflow.exceptions import MlflowException
 
@@ -29,16 +29,14 @@ def holder(run: Run, name: str, alias: str) -> Run | str | None:
                 return None
             if error.error_code == "INVALID_PARAMETER_VALUE":
                 raise InputError(f"--name {name} --alias {alias}: {error.message}") from error
-            raise  # the store's own trouble does not mean that nobody holds the alias
-    return (
-        resolve_run(version.run_id, run.tracking)
-        if version.run_id
-        else f"version {version.version}"
-    )
+            raise  # a failure of the store does not mean that the alias is free
+    if not version.run_id:
+        return f"version {version.version}"
+    return resolve_run(version.run_id, run.tracking)
 
 
 def register(run: Run, name: str) -> str:
-    """Makes the run's model the newest version of that name; returns its number."""
+    """Register the run's model under the name; the number of the new version."""
     from mlflow.exceptions import MlflowException
 
     with store.connect_to_read(run.tracking) as client:
@@ -50,11 +48,8 @@ def register(run: Run, name: str) -> str:
         return str(client.create_model_version(name, source, run.run_id).version)
 
 
-def load(run: Run, name: str, version: str) -> Any:
-    """The Keras model of a version, from the registry's own files, loaded in safe mode.
-
-    Raises `InputError` when it cannot be.
-    """
+def load_version(run: Run, name: str, version: str) -> Any:
+    """The version's Keras model, from its own artifacts, in safe mode; raises `InputError`."""
     import mlflow
 
     with quiet_stderr():
@@ -65,13 +60,13 @@ def load(run: Run, name: str, version: str) -> Any:
         store.global_tracking_uri(uri),
         tempfile.TemporaryDirectory() as place,
     ):
-        where = client.get_model_version_download_uri(name, version)
-        files = mlflow.artifacts.download_artifacts(where, dst_path=place)
-        return load_model(Path(files) / MODEL_FILE, f"models:/{name}/{version}")
+        artifacts = client.get_model_version_download_uri(name, version)
+        folder = mlflow.artifacts.download_artifacts(artifacts, dst_path=place)
+        return load_model(Path(folder) / MODEL_FILE, f"models:/{name}/{version}")
 
 
-def point(run: Run, name: str, alias: str, version: str) -> None:
-    """From now on the alias means this version; raises `InputError` for a reserved alias."""
+def set_alias(run: Run, name: str, alias: str, version: str) -> None:
+    """Move the alias to this version; raises `InputError` for a reserved alias."""
     from mlflow.exceptions import MlflowException
 
     with store.connect_to_read(run.tracking) as client:
@@ -81,8 +76,8 @@ def point(run: Run, name: str, alias: str, version: str) -> None:
             raise InputError(f"--alias {alias}: {error.message}") from error
 
 
-def withdraw(run: Run, name: str, version: str) -> None:
-    """Removes the version, and the name if it was made for it."""
+def delete_version(run: Run, name: str, version: str) -> None:
+    """Delete the version, and the registered model when no other version is left."""
     with store.connect_to_read(run.tracking) as client:
         client.delete_model_version(name, version)
         if not client.search_model_versions(f"name = '{name}'"):

@@ -1,4 +1,4 @@
-"""How good a model is: labels and probabilities in, every figure derived from them out."""
+"""Evaluation metrics of labels and probabilities: accuracy, loss, calibration, confusion."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,8 @@ from mnist_exp.evaluation.significance import wilson_interval
 
 CLASSES = 10
 BINS = 15  # of the calibration error, as in Guo et al. (2017)
-SMALLEST = 1e-30  # keeps the logarithm of a share that underflowed finite
-
-SATURATED = 1e-8  # a float32 sigmoid of 1 is one of at least 1 - 6e-8
+LOG_EPSILON = 1e-30  # keeps the logarithm of a probability that underflowed finite
+SIGMOID_EPSILON = 1e-8  # a float32 sigmoid of 1 is one of at least 1 - 6e-8
 Output = Literal["softmax", "sigmoid"]  # of the model's last layer
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -41,7 +40,7 @@ class DigitScore:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a model said about n images: `labels` (n,), `probabilities` (n, 10), rows sum to 1."""
+    """Predictions for n images: `labels` (n,), `probabilities` (n, 10) whose rows sum to 1."""
 
     labels: NDArray[Any]
     probabilities: NDArray[np.float32]
@@ -53,7 +52,7 @@ class Evaluation:
 
     @property
     def n(self) -> int:
-        """How many images were scored."""
+        """The number of images."""
         return len(self.labels)
 
     @cached_property
@@ -70,19 +69,19 @@ class Evaluation:
 
     @cached_property
     def correct(self) -> NDArray[np.bool_]:
-        """Whether each prediction is right, (n,)."""
-        right: NDArray[np.bool_] = self.predictions == self.labels
-        return right
+        """Whether each prediction is correct, (n,)."""
+        correct: NDArray[np.bool_] = self.predictions == self.labels
+        return correct
 
     @cached_property
     def loss(self) -> float:
         """The mean cross-entropy in nats of the true digits."""
         truth = self.probabilities[np.arange(self.n), self.labels].astype(np.float64)
-        return float(-np.log(truth.clip(SMALLEST)).mean())
+        return float(-np.log(truth.clip(LOG_EPSILON)).mean())
 
     @cached_property
     def accuracy(self) -> float:
-        """The share of right predictions, in [0, 1]."""
+        """The share of correct predictions, in [0, 1]."""
         return float(self.correct.mean())
 
     @cached_property
@@ -107,11 +106,11 @@ class Evaluation:
         """Confidence against accuracy in 15 equal-width bins of confidence, each (low, high]."""
         # Edges as float32 like the confidences, else float32(0.2) > 0.2 lands a bin too high.
         edges = np.linspace(0, 1, BINS + 1).astype(self.confidence.dtype)
-        where = np.searchsorted(edges[1:-1], self.confidence, side="left")
-        counts = np.bincount(where, minlength=BINS)
+        bins = np.searchsorted(edges[1:-1], self.confidence, side="left")
+        counts = np.bincount(bins, minlength=BINS)
         with np.errstate(invalid="ignore"):
-            confidence = np.bincount(where, self.confidence, BINS) / counts
-            accuracy = np.bincount(where, self.correct, BINS) / counts
+            confidence = np.bincount(bins, self.confidence, BINS) / counts
+            accuracy = np.bincount(bins, self.correct, BINS) / counts
         return Bins(counts, confidence, accuracy)
 
     @cached_property
@@ -134,12 +133,12 @@ class Evaluation:
         return float(((self.probabilities - truth) ** 2).sum(axis=1).mean())
 
     def without(self, indices: Sequence[int]) -> "Evaluation":
-        """The same without these images."""
+        """The evaluation without the images at `indices`."""
         kept = np.delete(np.arange(self.n), indices)
         return Evaluation(self.labels[kept], self.probabilities[kept])
 
     def per_class(self) -> list[DigitScore]:
-        """Precision, recall and F1 of each digit from 0 to 9; 0 where one is undefined."""
+        """Precision, recall and F1 of the digits 0 to 9; 0 where undefined."""
         from sklearn.metrics import precision_recall_fscore_support
 
         columns = precision_recall_fscore_support(
@@ -151,11 +150,11 @@ class Evaluation:
         ]
 
     def most_confused(self, k: int = 10) -> list[tuple[int, int, int]]:
-        """Up to `k` pairs (true, predicted, count), the most frequent mistake first."""
+        """Up to `k` triples (true, predicted, count), the most frequent mistake first."""
         errors = self.confusion * (1 - np.eye(CLASSES, dtype=np.int64))
         order = np.argsort(-errors, axis=None, kind="stable")[:k]
-        pairs = [(*divmod(int(cell), CLASSES), int(errors.flat[cell])) for cell in order]
-        return [pair for pair in pairs if pair[2]]
+        mistakes = [(*divmod(int(cell), CLASSES), int(errors.flat[cell])) for cell in order]
+        return [mistake for mistake in mistakes if mistake[2]]
 
     def worst_mistakes(self, k: int = 25) -> Integers:
         """Indices of up to `k` wrong predictions, the most confident first."""
@@ -163,7 +162,7 @@ class Evaluation:
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")[:k]]
 
     def metrics(self) -> dict[str, float]:
-        """The test scores under their MLflow names."""
+        """The test metrics by their MLflow names."""
         low, high = self.accuracy_interval
         return {
             "test/loss": self.loss,
@@ -184,20 +183,20 @@ def from_scores(labels: NDArray[Any], scores: NDArray[Any], output: Output) -> E
 def probabilities(scores: NDArray[Any], output: Output) -> NDArray[np.float32]:
     """The `scores` (n, 10) as rows that sum to 1; a row of zeros is uniform.
 
-    Keras' cross-entropies put the logits behind sigmoid scores through a softmax. So sigmoids count
-    by their odds s / (1 - s): read as shares of their sum, they gave a calibration error of 0.57
-    instead of 0.003.
+    Keras' cross-entropies apply a softmax to the logits of sigmoid scores. So sigmoids are weighted
+    by their odds s / (1 - s): as shares of their sum they gave a calibration error of 0.57 instead
+    of 0.003.
     """
-    shares = np.asarray(scores, dtype=np.float64)
-    if shares.ndim != 2 or shares.shape[1] != CLASSES:
-        raise ValueError(f"scores must have shape (n, {CLASSES}), got {shares.shape}")
-    if not (shares >= 0).all() or (shares > 1 + 1e-3).any():
+    weights = np.asarray(scores, dtype=np.float64)
+    if weights.ndim != 2 or weights.shape[1] != CLASSES:
+        raise ValueError(f"scores must have shape (n, {CLASSES}), got {weights.shape}")
+    if not (weights >= 0).all() or (weights > 1 + 1e-3).any():
         raise ValueError("scores must lie in 0-1: softmax or sigmoid, not logits")
     if output == "sigmoid":
-        shares = shares / np.maximum(1 - shares, SATURATED)
-    totals = shares.sum(axis=1, keepdims=True)
-    empty = totals == 0
-    return np.where(empty, 1 / CLASSES, shares / np.where(empty, 1, totals)).astype(np.float32)
+        weights = weights / np.maximum(1 - weights, SIGMOID_EPSILON)
+    totals = weights.sum(axis=1, keepdims=True)
+    zero = totals == 0
+    return np.where(zero, 1 / CLASSES, weights / np.where(zero, 1, totals)).astype(np.float32)
 
 
 def _check(labels: NDArray[Any], rows: NDArray[Any]) -> None:

@@ -1,17 +1,17 @@
-"""Intervals and tests: how sure a score is, and whether two of them really differ."""
+"""Confidence intervals of an accuracy, and significance tests of a difference between two."""
 
 from collections.abc import Sequence
 from math import sqrt
 from statistics import NormalDist, mean, stdev
 
-SAME = 1e-12  # below it two accuracies differ by rounding only
+TOLERANCE = 1e-12  # accuracies that differ by less differ by rounding only
 
 
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The score interval (low, high), both in [0, 1], of the proportion `hits / n`.
+    """The score interval (low, high), both in [0, 1], of the proportion `correct / n`.
 
-    Unlike the textbook p ± 1.96 s it never leaves [0, 1] and stays honest near 1, where MNIST
-    scores live. Source: Wilson (1927), "Probable inference, the law of succession, and
+    Unlike the textbook p ± 1.96 s it never leaves [0, 1] and keeps its coverage near 1, where MNIST
+    accuracies are. Source: Wilson (1927), "Probable inference, the law of succession, and
     statistical inference", JASA 22(158), pp. 209-212; equation 4 of Brown, Cai and DasGupta
     (2001), "Interval estimation for a binomial proportion", Statistical Science 16(2).
     """
@@ -43,9 +43,9 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """The two-sided exact p-value that A and B are right equally often.
+    """The two-sided exact p-value that A and B are equally accurate.
 
-    `only_a` images are right by A alone, `only_b` by B alone; those where both agree say nothing.
+    `only_a` images are classified correctly by A alone, `only_b` by B alone.
     Source: McNemar (1947), Psychometrika 12(2); exact form: Edwards (1948), Psychometrika 13(3).
     """
     if only_a < 0 or only_b < 0:
@@ -60,24 +60,24 @@ def mcnemar(only_a: int, only_b: int) -> float:
 def paired_t(differences: Sequence[float]) -> float:
     """The two-sided p-value that the mean of two or more paired differences is 0.
 
-    Equal differences leave no spread to measure them by: then it is the sign test's, 2 / 2^n.
-    Source: Student (1908), as `t_interval`.
+    Equal differences have no standard error: then the sign test gives 2 / 2^n.
+    Source: Student (1908), as in `t_interval`.
     """
     n = len(differences)
     if n < 2:
         raise ValueError(f"expected two or more differences, got {n}")
     from scipy.stats import t
 
-    middle, error = mean(differences), stdev(differences) / sqrt(n)
-    if error < SAME:
-        return 1.0 if abs(middle) < SAME else 2.0 ** (1 - n)
-    return float(2 * t.sf(abs(middle) / error, n - 1))
+    difference, error = abs(mean(differences)), stdev(differences) / sqrt(n)
+    if error < TOLERANCE:
+        return 1.0 if difference < TOLERANCE else 2.0 ** (1 - n)
+    return float(2 * t.sf(difference / error, n - 1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values corrected for their number, in the same order.
+    """The p-values corrected for multiple comparisons, in the same order.
 
-    Below 0.05 each, the chance of one or more false alarms among all of them is below 5 %.
+    With each tested at 0.05, the chance of any false positive among them is at most 5 %.
     Source: Holm (1979), "A simple sequentially rejective multiple test procedure", Scandinavian
     Journal of Statistics 6(2).
     """

@@ -1,1 +1,1 @@
-"""A run's model at work."""
+"""Inference with a run's model."""

@@ -1,4 +1,4 @@
-"""A finished run's model at work: pixels in, probabilities out."""
+"""Inference with a finished run's model: pixels in, probabilities out."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from mnist_exp.runs.run import Run
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says about a picture."""
+    """The digit on a picture."""
 
-    image: str  # what the user calls it
-    digit: int | None  # None: the note says why
+    image: str  # its name
+    digit: int | None  # None: the note gives the reason
     probability: float | None
-    second: int | None  # the next likely digit
+    second: int | None  # the second most probable digit
     note: str
 
 
@@ -30,7 +30,7 @@ def predictions(
     readings: Sequence[Reading],
     probabilities: Iterable[NDArray[np.float32]],
 ) -> list[Prediction]:
-    """An answer for each picture; `probabilities` (n, 10) are of those that hold a digit."""
+    """A prediction per picture; `probabilities` (n, 10) are of those that hold a digit."""
     rows = iter(probabilities)
     return [
         Prediction(name, None, None, None, reading.note)
@@ -40,19 +40,19 @@ def predictions(
     ]
 
 
-def _prediction(name: str, shares: NDArray[np.float32], note: str) -> Prediction:
-    second, first = (int(digit) for digit in shares.argsort()[-2:])
-    return Prediction(name, first, float(shares[first]), second, note)
+def _prediction(name: str, probabilities: NDArray[np.float32], note: str) -> Prediction:
+    second, first = (int(digit) for digit in probabilities.argsort()[-2:])
+    return Prediction(name, first, float(probabilities[first]), second, note)
 
 
 class Predictor:
-    """The model of a run, or another copy of it, ready to read digits.
+    """The model of a run, or another copy of it, as a compiled graph.
 
-    Raises `InputError` when the run has none.
+    Raises `InputError` when the run has no model.
     """
 
     def __init__(self, run: Run, model: Any = None) -> None:
-        with quiet_stderr():  # TensorFlow greets every import with a page of hints
+        with quiet_stderr():  # TensorFlow prints a page of hints at import
             from mnist_exp.models.forward import batched_scores, forward_function
 
         self.run = run
@@ -65,5 +65,5 @@ class Predictor:
         return probabilities(self.scores(pixels), self.output)
 
     def evaluate(self, pixels: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Evaluation:
-        """How well it reads them."""
+        """The model's evaluation on labelled pixels."""
         return Evaluation(labels, self.probabilities(pixels))

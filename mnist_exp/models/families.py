@@ -8,7 +8,7 @@ import keras
 from mnist_exp.config.model import ConvModel, Convolution, DenseModel, ModelConfig
 from mnist_exp.models.layers import BatchNormalization, Conv2D, Dropout
 
-PIXELS = "pixels_0_to_255"  # the input's name: floats in [0, 1] would be read as nearly black
+PIXELS = "pixels_0_to_255"  # the input's name, a warning: floats in [0, 1] are nearly black
 
 
 def build_model(config: ModelConfig, *, precision: str = "float32") -> keras.Model:
@@ -29,15 +29,15 @@ def dense(config: DenseModel, images: Any, precision: str) -> Any:
 def conv(config: ConvModel, images: Any, precision: str) -> Any:
     """Stages of convolutions, pooled, then fully connected layers.
 
-    Normalisation and activation follow the pooling: as accurate, at a quarter of the work (for a
-    rising activation without normalisation even the same). Without units, dropout comes before the
-    last stage.
+    Normalisation and activation follow the pooling: as accurate, at a quarter of the work (with a
+    monotonic activation and no normalisation, identical). Without units, dropout precedes the last
+    stage.
     """
     hidden = keras.layers.Reshape((28, 28, 1), dtype=precision)(images)
-    for each in config.convolutions():
-        if each.starts_last_stage and config.dropout and not config.units:
+    for convolution in config.convolutions():
+        if convolution.starts_last_stage and config.dropout and not config.units:
             hidden = Dropout(config.dropout, dtype=precision)(hidden)
-        hidden = _convolution(each, hidden, config.batch_norm, precision)
+        hidden = _convolution(convolution, hidden, config.batch_norm, precision)
         hidden = keras.layers.Activation(config.activation, dtype=precision)(hidden)
     if config.last_pool == "global_max":
         hidden = keras.layers.GlobalMaxPooling2D(dtype=precision)(hidden)
@@ -45,16 +45,16 @@ def conv(config: ConvModel, images: Any, precision: str) -> Any:
     return _dense_layers(config, hidden, precision)
 
 
-def _convolution(each: Convolution, hidden: Any, batch_norm: bool, precision: str) -> Any:
+def _convolution(config: Convolution, hidden: Any, batch_norm: bool, precision: str) -> Any:
     hidden = Conv2D(
-        each.filters,
-        each.kernel,
-        each.stride,
-        each.padding,
-        use_bias=not batch_norm,  # normalisation would take it away again
+        config.filters,
+        config.kernel,
+        config.stride,
+        config.padding,
+        use_bias=not batch_norm,  # normalisation subtracts the mean
         dtype=precision,
     )(hidden)
-    if each.pool == "max":
+    if config.pool == "max":
         hidden = keras.layers.MaxPooling2D(dtype=precision)(hidden)
     return BatchNormalization(dtype=precision)(hidden) if batch_norm else hidden
 

@@ -1,4 +1,4 @@
-"""Forward passes: pixels in, scores out, nothing learned."""
+"""Forward passes: pixels in, scores out."""
 
 import time
 from collections.abc import Callable
@@ -14,15 +14,15 @@ BATCH = 1000  # images per forward pass
 
 def timed_scores(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, float]:
     """The scores (n, 10) float32 of (n, 28, 28) pixels, and images per second once warm."""
-    ready = _forward(model)
-    ready(tf.constant(images[:BATCH]))  # building the graph is not inference
+    forward = _cached_forward(model)
+    forward(tf.constant(images[:BATCH]))  # building the graph is not inference
     started = time.perf_counter()
-    found = batched_scores(ready, images)
-    return found, len(images) / (time.perf_counter() - started)
+    scores = batched_scores(forward, images)
+    return scores, len(images) / (time.perf_counter() - started)
 
 
 def batched_scores(forward: Callable[[Any], Any], images: np.ndarray) -> np.ndarray:
-    """The scores (n, 10) float32 that `forward` gives (n, 28, 28) uint8 pixels."""
+    """The scores (n, 10) float32 of (n, 28, 28) uint8 pixels, in batches."""
     starts = range(0, len(images), BATCH)
     return np.concatenate([forward(tf.constant(images[i : i + BATCH])).numpy() for i in starts])
 
@@ -32,7 +32,7 @@ def forward_function(model: keras.Model) -> Callable[[Any], Any]:
     function = tf.function(
         lambda batch: model(tf.cast(batch, tf.float32), training=False), autograph=False
     )
-    # A graph rather than a function: of many models' functions TensorFlow warns as of one retraced.
+    # A graph, not the function: of many models' functions TensorFlow warns as of one retraced.
     graph: Callable[[Any], Any] = function.get_concrete_function(
         tf.TensorSpec((None, 28, 28), tf.uint8)
     )
@@ -40,4 +40,4 @@ def forward_function(model: keras.Model) -> Callable[[Any], Any]:
     return graph
 
 
-_forward = lru_cache(maxsize=1)(forward_function)  # a sweep's jobs may share their model
+_cached_forward = lru_cache(maxsize=1)(forward_function)  # a sweep's jobs may share their model

@@ -1,4 +1,4 @@
-"""Model files: saved whole or not at all, loaded without running their code."""
+"""Model files: atomic saving, loading in Keras' safe mode."""
 
 import shutil
 from pathlib import Path
@@ -12,39 +12,39 @@ from mnist_exp.core.errors import InputError
 from mnist_exp.models.families import PIXELS
 
 CHOOSE = "choose a run made by python -m mnist_exp.run"
-MOST_UNPACKED = 20  # times its size: Keras does not compress
+SIGNATURE = [keras.InputSpec("uint8", (None, 28, 28), name=PIXELS)]  # of exported models
+MAX_EXPANSION = 20  # times the file's size: Keras does not compress
 
 
 def save_model(model: keras.Model, path: Path) -> None:
-    """Saves the model, whole or not at all; the suffix is the format, none a SavedModel folder."""
+    """Save the model atomically; the suffix is the format, no suffix a SavedModel folder."""
     from absl import logging as absl
 
     with TemporaryDirectory(dir=path.parent, prefix=".", suffix=".part") as place:
         part = Path(place) / path.name
         if path.suffix:
-            with_advice = absl.get_verbosity()
+            verbosity = absl.get_verbosity()
             absl.set_verbosity(absl.ERROR)  # Keras advises against .h5; the user asked for it
             model.save(part)
-            absl.set_verbosity(with_advice)
+            absl.set_verbosity(verbosity)
         else:
-            pixels = keras.InputSpec("uint8", (None, 28, 28), name=PIXELS)
-            model.export(part, verbose=False, input_signature=[pixels])
-        if path.is_dir():  # of the attempt that a resumed run repeats
+            model.export(part, verbose=False, input_signature=SIGNATURE)
+        if path.is_dir():  # left by the attempt that a resumed run repeats
             shutil.rmtree(path)
         part.replace(path)
 
 
 def load_model(path: Path, name: str) -> keras.Model:
-    """The saved model, loaded in Keras' safe mode: no code that it may carry is run.
+    """The saved model, loaded in Keras' safe mode: code inside the file is not run.
 
-    Raises `InputError`, calling it `name`, for a file that is no model of 28x28 pixels and 10
-    scores.
+    Raises `InputError`, which calls the file `name`, for anything but a model of 28x28 pixels and
+    10 scores.
     """
     if path.suffix == ".keras":
-        _refuse_no_archive(path, name)
+        _check_archive(path, name)
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # whatever a damaged archive or an unsafe layer comes to
+    except Exception as error:  # any type, for a damaged archive or an unsafe layer
         reason = shorten(str(error), 160, placeholder=" ...")
         raise InputError(
             f"{name}: expected a Keras model that loads in safe mode ({reason}); {CHOOSE}"
@@ -65,14 +65,14 @@ def summary(model: keras.Model) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _refuse_no_archive(path: Path, name: str) -> None:
-    """Raises `InputError` for a pickle, which runs code when it is opened, and for a zip bomb."""
+def _check_archive(path: Path, name: str) -> None:
+    """Raises `InputError` for a pickle, which runs code when opened, and for a zip bomb."""
     try:
         with ZipFile(path) as archive:
             unpacked = sum(file.file_size for file in archive.infolist())
     except (BadZipFile, OSError) as error:
-        came = "one of another kind or a damaged one"
-        raise InputError(f"{name}: expected a .keras file, got {came}; {CHOOSE}") from error
-    if unpacked > MOST_UNPACKED * path.stat().st_size:
-        came = f"an archive that would unpack to {unpacked / 2**30:.1f} GiB"
-        raise InputError(f"{name}: expected a .keras file, got {came}; {CHOOSE}")
+        actual = "one of another kind or a damaged one"
+        raise InputError(f"{name}: expected a .keras file, got {actual}; {CHOOSE}") from error
+    if unpacked > MAX_EXPANSION * path.stat().st_size:
+        actual = f"an archive that would unpack to {unpacked / 2**30:.1f} GiB"
+        raise InputError(f"{name}: expected a .keras file, got {actual}; {CHOOSE}")

@@ -1,1 +1,1 @@
-"""Any picture to a digit in MNIST's form."""
+"""Pictures of digits: decode the file, binarize it, preprocess it into MNIST's form."""

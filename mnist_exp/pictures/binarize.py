@@ -1,4 +1,4 @@
-"""Ink is told from paper, whatever their colours and the lighting."""
+"""Binarize: separate ink from paper, whatever their colours and the lighting."""
 
 import numpy as np
 from PIL import Image
@@ -6,84 +6,84 @@ from scipy import ndimage
 
 from mnist_exp.pictures.decode import Floats
 
-COARSE = 40  # pixels a side of the copies that tell paper and lighting
-TWO_TONES = 0.8  # of the variance lies between ink and paper: a drawing or a scan, evenly lit
-FAINTEST = 0.12  # ink's distance from paper, as a share of the paper's brightness
-CLEAREST = 7  # the same in standard deviations of the paper: what noise never reaches
-GRAIN = 400  # a large picture is smoothed by this fraction of its side
+COARSE = 40  # pixels per side of the copies that paper and lighting are estimated from
+MIN_SEPARATION = 0.8  # of the variance lies between ink and paper: a drawing or scan, evenly lit
+MIN_CONTRAST = 0.12  # of ink to paper, as a share of the paper's brightness
+MIN_CONTRAST_TO_NOISE = 7  # the same in standard deviations of the paper: noise never reaches it
+BLUR = 400  # the longer side of a large picture per sigma of its blur
 
 
 def to_grey(picture: Floats) -> Floats:
-    """(h, w) of 0-255, along the colour in which ink and paper differ most."""
+    """(h, w) in 0-255, projected on the colour in which ink and paper differ most."""
     if picture.ndim == 2:
         return picture
-    small = [_resized(picture[..., channel], 4 * COARSE) for channel in range(3)]
-    spread = np.stack([channel - _lighting(channel) for channel in small]).reshape(3, -1)
-    weights = np.linalg.eigh(spread @ spread.T)[1][:, -1]  # the first principal component
+    small = [_downscale(picture[..., channel], 4 * COARSE) for channel in range(3)]
+    centred = np.stack([channel - _lighting(channel) for channel in small]).reshape(3, -1)
+    weights = np.linalg.eigh(centred @ centred.T)[1][:, -1]  # the first principal component
     weights /= np.abs(weights).sum()
     grey: Floats = picture @ weights.astype(np.float32) - 255 * weights.clip(max=0).sum()
     return grey
 
 
 def evenly_lit_ink(grey: Floats) -> Floats:
-    """As `any_ink` for a picture of two tones, of which the rarer is ink; else all 0."""
+    """`any_ink` by Otsu's global threshold, the rarer tone being ink; all 0 unless two tones."""
     threshold = _otsu(grey)
     light = grey > threshold
     share = light.mean()
     between = share * (1 - share) * (grey[light].mean() - grey[~light].mean()) ** 2
-    if between < TWO_TONES * grey.var():
+    if between < MIN_SEPARATION * grey.var():
         return np.zeros_like(grey)
     frame = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
-    rarer = share if abs(share - 0.5) > 0.1 else frame.mean()  # cut close, a digit fills its box
+    rarer = share if abs(share - 0.5) > 0.1 else frame.mean()  # cropped closely, it fills its box
     ink = light if rarer < 0.5 else ~light
     paper, full = float(np.median(grey[~ink])), float(np.median(grey[ink]))
-    if abs(full - paper) < 2 * FAINTEST * 255:
+    if abs(full - paper) < 2 * MIN_CONTRAST * 255:
         return np.zeros_like(grey)
     even: Floats = ((grey - paper) / (full - paper)).clip(0, 1)
     return even
 
 
 def any_ink(grey: Floats) -> Floats:
-    """(h, w): 0 on paper, 1 on strokes, whatever the lighting; all 0 where nothing stands out."""
-    nothing = np.zeros_like(grey)
-    grey = ndimage.gaussian_filter(grey, max(grey.shape) / GRAIN if max(grey.shape) > 100 else 0)
+    """(h, w) from 0 on paper to 1 on strokes, whatever the lighting; all 0 without contrast."""
+    blank = np.zeros_like(grey)
+    grey = ndimage.gaussian_filter(grey, max(grey.shape) / BLUR if max(grey.shape) > 100 else 0)
     if ((grey - _lighting(grey)) ** 3).mean() > 0:  # the rarer tail is the ink
         grey = 255 - grey
     grey = grey / _lighting(grey).clip(min=8)
-    coarse = ndimage.median_filter(_resized(grey, 2 * COARSE), 3, mode="nearest")
+    coarse = ndimage.median_filter(_downscale(grey, 2 * COARSE), 3, mode="nearest")
     window = [max(3, int(0.4 * side)) for side in coarse.shape]  # wider than a stroke
     paper = ndimage.gaussian_filter(ndimage.grey_closing(coarse, window, mode="nearest"), 1)
-    ink = 1 - grey / _enlarged(paper, grey).clip(min=0.01)
-    if np.ptp(ink) < FAINTEST:
-        return nothing
+    ink = 1 - grey / _upscale(paper, grey).clip(min=0.01)
+    if np.ptp(ink) < MIN_CONTRAST:
+        return blank
     below = ink[ink <= _otsu(ink)]
     base, noise = float(np.median(below)), float(below.std())
-    strong = ink[ink > base + 4 * noise + FAINTEST]
+    strong = ink[ink > base + 4 * noise + MIN_CONTRAST]
     if strong.size < 8:
-        return nothing
+        return blank
     full = float(np.median(strong[strong >= _otsu(strong)])) - base
-    if full < max(FAINTEST, CLEAREST * noise):
-        return nothing
+    if full < max(MIN_CONTRAST, MIN_CONTRAST_TO_NOISE * noise):
+        return blank
     scaled: Floats = ((ink - base) / full).clip(0, 1)
     return scaled
 
 
 def _lighting(grey: Floats) -> Floats:
-    """The parabolic surface nearest to the picture: what is left without its details."""
-    coarse = _resized(grey, COARSE)
+    """The lighting, as the least-squares quadratic surface through the picture."""
+    coarse = _downscale(grey, COARSE)
     height, width = coarse.shape
     y, x = (axis.ravel() for axis in np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j])
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
     surface = terms @ np.linalg.lstsq(terms, coarse.ravel())[0]
-    return _enlarged(surface.reshape(coarse.shape).astype(np.float32), grey)
+    return _upscale(surface.reshape(coarse.shape).astype(np.float32), grey)
 
 
 def _otsu(values: Floats) -> float:
-    """The threshold that parts the values into the two most distinct classes.
+    """The threshold with the largest variance between its two classes.
 
     Source: Otsu (1979), "A threshold selection method from gray-level histograms".
     """
-    counts, edges = np.histogram(values.astype(np.float64), 256)  # nearly equal ones, too
+    counts, edges = np.histogram(values.astype(np.float64), 256)  # float32 fails on a tiny range
     below = counts.cumsum()
     sums = (counts * (edges[:-1] + edges[1:]) / 2).cumsum()
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -91,15 +91,16 @@ def _otsu(values: Floats) -> float:
     return float(edges[1 + int(np.nan_to_num(between[:-1], posinf=0).argmax())])
 
 
-def _resized(grey: Floats, longest: int) -> Floats:
-    """The picture averaged down until its longer side is at most so long."""
-    scale = longest / max(grey.shape)
+def _downscale(grey: Floats, side: int) -> Floats:
+    """The picture averaged down to at most `side` pixels per side."""
+    scale = side / max(grey.shape)
     if scale >= 1:
         return grey
-    size = [max(1, round(scale * side)) for side in reversed(grey.shape)]
+    size = [max(1, round(scale * length)) for length in reversed(grey.shape)]
     return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX))
 
 
-def _enlarged(coarse: Floats, like: Floats) -> Floats:
+def _upscale(coarse: Floats, like: Floats) -> Floats:
+    """The picture interpolated to the size of `like`."""
     height, width = like.shape
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BILINEAR))

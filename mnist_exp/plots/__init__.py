@@ -1,4 +1,4 @@
-"""Numbers in, matplotlib `Figure` out: nothing is saved, and pyplot's global state is not used."""
+"""Every plot: numbers in, a matplotlib `Figure` out; nothing is saved, pyplot is not imported."""
 
 from mnist_exp.plots.comparison import accuracies, agreement, overlaid_curves, trade_off
 from mnist_exp.plots.curves import learning_curves

@@ -1,4 +1,4 @@
-"""Groups of runs side by side: how accurate, at what cost, and where they agree."""
+"""Plots of `compare`: accuracy, cost, learning curves and agreement of groups of runs."""
 
 from collections.abc import Sequence
 from textwrap import shorten
@@ -28,8 +28,8 @@ from mnist_exp.plots.page import (
     page,
 )
 
-LONGEST = 46  # characters of a group's name
-SHOWN = len(LINES)  # curves told apart by colour
+MAX_NAME = 46  # characters of a group's name
+MAX_CURVES = len(LINES)  # one per colour
 
 
 def accuracies(
@@ -39,7 +39,7 @@ def accuracies(
     seeds: Sequence[Sequence[float]],
     title: str,
 ) -> Figure:
-    """A row for each group: its mean test accuracy, its 95 % interval, and a dot for each run."""
+    """One row per group: mean test accuracy, 95 % interval and a dot per run."""
     note = "Test accuracy with 95 % interval: of the mean over seeds, of a single run over images."
     left, height = _name_width(names), 0.42 * len(names)
     figure = page(left + 6.2, height + 0.7, title, note)
@@ -52,7 +52,7 @@ def accuracies(
         axes.plot(values, np.full(len(values), row), "o", color=GREY, markersize=4, alpha=0.7)
         axes.plot([mean], [row], "D", color=BLUE, markersize=6)
     axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.set_yticks(rows, [_short(name) for name in names], parse_math=False)
+    axes.set_yticks(rows, [_shorten(name) for name in names], parse_math=False)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=PALE, linewidth=0.6)
     axes.xaxis.set_major_locator(MaxNLocator(7))
@@ -68,10 +68,7 @@ def trade_off(
     parameters: Sequence[float],
     title: str,
 ) -> Figure:
-    """Accuracy against training seconds and against parameters; a line joins what nothing beats.
-
-    Nothing beats a group when every other one is less accurate or costs more: the Pareto front.
-    """
+    """Accuracy against training seconds and against parameters; a line joins the Pareto front."""
     note = "What accuracy costs. The line joins the groups that none beats at the same cost."
     figure = page(10.6, 4.3, title, note)
     for left, costs, label in (
@@ -79,7 +76,7 @@ def trade_off(
         (6.0, parameters, "parameters (log)"),
     ):
         axes = axes_at(figure, left, 0.6, 4.2, 3.7)
-        _front(axes, names, np.array(accuracy), np.array(costs))
+        _plot_front(axes, names, np.array(accuracy), np.array(costs))
         axes.set_xlabel(label, fontsize=9, color=INK)
     return figure
 
@@ -87,24 +84,24 @@ def trade_off(
 def overlaid_curves(
     names: Sequence[str], curves: Sequence[Sequence[Sequence[float]]], title: str
 ) -> Figure:
-    """The validation accuracy per epoch: the mean over a group's runs, shaded from worst to best.
+    """Validation accuracy per epoch: mean and range over the runs of each group.
 
-    `curves` has a list of runs for each group, each with a value per epoch.
+    `curves` holds one list of runs per group, each run one value per epoch.
     """
-    shown = f", the first {SHOWN} groups" if len(names) > SHOWN else ""
-    note = f"Learning curves{shown}: validation accuracy, mean and range over the runs of a group."
+    limit = f", the first {MAX_CURVES} groups" if len(names) > MAX_CURVES else ""
+    note = f"Learning curves{limit}: validation accuracy, mean and range over the runs of a group."
     figure = page(10.0, 4.4, title, note)
     axes = axes_at(figure, 0.9, 0.6, 5.2, 3.6)
     for colour, name, runs in zip(LINES, names, curves, strict=False):
-        epochs = max(map(len, runs), default=0)
-        table = np.full((max(1, len(runs)), epochs), np.nan)
-        for row, values in zip(table, runs, strict=False):
+        longest = max(map(len, runs), default=0)
+        accuracy = np.full((max(1, len(runs)), longest), np.nan)
+        for row, values in zip(accuracy, runs, strict=False):
             row[: len(values)] = values
-        x = np.arange(1, epochs + 1)
-        look: dict[str, Any] = {"markersize": 3 if epochs <= 30 else 0, "linewidth": 1.4}
-        axes.plot(x, np.nanmean(table, axis=0), "o-", color=colour, label=_short(name), **look)
-        low, high = np.nanmin(table, axis=0), np.nanmax(table, axis=0)
-        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        epochs = np.arange(1, longest + 1)
+        style: dict[str, Any] = {"markersize": 3 if longest <= 30 else 0, "linewidth": 1.4}
+        mean, low, high = (f(accuracy, axis=0) for f in (np.nanmean, np.nanmin, np.nanmax))
+        axes.plot(epochs, mean, "o-", color=colour, label=_shorten(name), **style)
+        axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.grid(axis="y", color=PALE, linewidth=0.6)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
@@ -115,7 +112,7 @@ def overlaid_curves(
 
 
 def agreement(names: Sequence[str], shares: Array, title: str) -> Figure:
-    """The share of test images (g, g) on which runs of two groups say the same, as numbers."""
+    """The share of test images (g, g) on which the runs of two groups predict the same digit."""
     note = (
         "Agreement: on which share of the test images two runs say the same digit, right or wrong; "
         "on the diagonal two seeds of one group."
@@ -124,17 +121,17 @@ def agreement(names: Sequence[str], shares: Array, title: str) -> Figure:
     left = _name_width(names) + 0.2
     figure = page(max(left + side + 0.4, 7.5), side + 0.6, title, note)
     axes = axes_at(figure, left, 0.1, side, side)
-    known = shares[np.isfinite(shares)]
-    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+    finite = shares[np.isfinite(shares)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     shade = np.nan_to_num((shares - low) / (high - low if high > low else 1))
     axes.imshow(blend(shade, "#FFFFFF", "#8EC1E0"), aspect="auto")
     for (row, column), share in np.ndenumerate(shares):
         text = f"{100 * share:.1f}" if np.isfinite(share) else "-"
         axes.text(column, row, text, ha="center", va="center", fontsize=9, color=INK)
-    axes.set_yticks(range(len(names)), [_short(name) for name in names], parse_math=False)
+    axes.set_yticks(range(len(names)), [_shorten(name) for name in names], parse_math=False)
     axes.set_xticks(range(len(names)), [str(k + 1) for k in range(len(names))])
     axes.set_yticklabels(
-        [f"{_short(name)}  {k + 1}" for k, name in enumerate(names)], parse_math=False
+        [f"{_shorten(name)}  {k + 1}" for k, name in enumerate(names)], parse_math=False
     )
     axes.xaxis.set(label_position="top", ticks_position="top")
     axes.tick_params(length=0)
@@ -142,10 +139,10 @@ def agreement(names: Sequence[str], shares: Array, title: str) -> Figure:
     return figure
 
 
-def _front(axes: Axes, names: Sequence[str], accuracy: Array, costs: Array) -> None:
+def _plot_front(axes: Axes, names: Sequence[str], accuracy: Array, costs: Array) -> None:
     order = np.lexsort((-accuracy, costs))
     front, best = [], -np.inf
-    for index in order:  # the cheapest first
+    for index in order:  # the lowest cost first
         if accuracy[index] > best:
             front.append(index)
             best = accuracy[index]
@@ -155,30 +152,30 @@ def _front(axes: Axes, names: Sequence[str], accuracy: Array, costs: Array) -> N
     axes.set_xscale("log")
     axes.margins(0.18, 0.14)
     low, high = np.log(costs.min()), np.log(costs.max())
-    for place, index in enumerate(order):
-        across = (np.log(costs[index]) - low) / (high - low) if high > low else 0.5
+    for rank, index in enumerate(order):
+        position = (np.log(costs[index]) - low) / (high - low) if high > low else 0.5
         axes.annotate(
-            _short(names[index]), (costs[index], accuracy[index]),
-            (0, 8 if place % 2 == 0 else -14), textcoords="offset points",
-            ha="left" if across < 0.3 else "right" if across > 0.7 else "center", fontsize=8,
+            _shorten(names[index]), (costs[index], accuracy[index]),
+            (0, 8 if rank % 2 == 0 else -14), textcoords="offset points",
+            ha="left" if position < 0.3 else "right" if position > 0.7 else "center", fontsize=8,
             color=INK, parse_math=False, bbox={"color": "white", "alpha": 0.7, "pad": 0.5},
         )  # fmt: skip
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
-    axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+    axes.xaxis.set_major_formatter(FuncFormatter(_format_cost))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     axes.grid(axis="y", color=PALE, linewidth=0.6)
     axes.set_ylabel("test accuracy, mean", fontsize=9, color=INK)
 
 
-def _plain(value: float, _: int | None = None) -> str:
+def _format_cost(value: float, _: int | None = None) -> str:
     return f"{value:,.0f}" if value >= 1 else f"{value:.2g}"
 
 
-def _short(name: str) -> str:
-    return shorten(name, LONGEST, placeholder=" …")
+def _shorten(name: str) -> str:
+    return shorten(name, MAX_NAME, placeholder=" …")
 
 
 def _name_width(names: Sequence[str]) -> float:
-    """The inches that the longest name needs at the left."""
-    return 0.4 + 0.078 * max(len(_short(name)) for name in names)
+    """Inches of the longest name, at the left."""
+    return 0.4 + 0.078 * max(len(_shorten(name)) for name in names)

@@ -1,4 +1,4 @@
-"""How training went, epoch by epoch."""
+"""Learning curves: loss and accuracy per epoch."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,24 +7,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from mnist_exp.plots.page import (
-    BLUE,
-    GREY,
-    INK,
-    PALE,
-    VERMILLION,
-    Array,
-    axes_at,
-    page,
-)
+from mnist_exp.plots.page import BLUE, GREY, INK, PALE, VERMILLION, Array, axes_at, page
 
 
 def learning_curves(
     history: Sequence[Mapping[str, float]], title: str, kept: int | None = None
 ) -> Figure:
-    """Loss and accuracy per epoch, training against validation, one epoch marked.
+    """Loss and accuracy per epoch, training against validation, with the best epoch marked.
 
-    The one marked is `kept`, counted from 1, whose weights were kept, else the most accurate.
+    `kept` is the epoch, from 1, whose weights were restored; else the most accurate is marked.
     """
     note = "Training figures are means over an epoch, while the weights still move"
     validated = any("val/accuracy" in epoch for epoch in history)
@@ -33,9 +24,9 @@ def learning_curves(
     figure = page(10, 4.1, title, f"Learning curves. {note}.")
     panels = [axes_at(figure, left, 0.6, 4.1, 3.1) for left in (0.8, 5.7)]
     for axes, kind in zip(panels, ("loss", "accuracy"), strict=True):
-        _curve(axes, _series(history, f"train/{kind}"), "training")
+        _plot_curve(axes, _series(history, f"train/{kind}"), "training")
         if validated:
-            _curve(axes, _series(history, f"val/{kind}"), "validation")
+            _plot_curve(axes, _series(history, f"val/{kind}"), "validation")
         axes.set_title(kind.capitalize(), loc="left", fontsize=10, color=INK)
         axes.set_xlabel("epoch", fontsize=9, color=INK)
         axes.set_xlim(0.5, max(1, len(history)) + 0.5)
@@ -44,29 +35,29 @@ def learning_curves(
     panels[0].set_ylabel("cross-entropy (nats)", fontsize=9, color=INK)
     panels[1].yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     if validated:
-        _mark(panels, _series(history, "val/accuracy"), kept)
+        _mark_epoch(panels, _series(history, "val/accuracy"), kept)
     panels[0].legend(fontsize=9, frameon=False)
     return figure
 
 
-def _curve(axes: Axes, values: Array, label: str) -> None:
+def _plot_curve(axes: Axes, values: Array, label: str) -> None:
     style, colour = ("s--", VERMILLION) if label == "validation" else ("o-", BLUE)
     size = 4 if len(values) <= 30 else 0
     axes.plot(range(1, len(values) + 1), values, style, color=colour, markersize=size, label=label)
 
 
 def _series(history: Sequence[Mapping[str, float]], key: str) -> Array:
-    """One value per epoch, NaN where an epoch has none."""
+    """The metric per epoch, NaN where it is missing."""
     return np.array([epoch.get(key, np.nan) for epoch in history])
 
 
-def _mark(panels: Sequence[Axes], scores: Array, kept: int | None) -> None:
-    """A line through every panel at the epoch kept, else at the highest validation accuracy."""
-    if np.isnan(scores).all():
+def _mark_epoch(panels: Sequence[Axes], accuracy: Array, kept: int | None) -> None:
+    """Draw a line at the kept epoch, else at the highest validation accuracy."""
+    if np.isnan(accuracy).all():
         return
-    epoch = kept or int(np.nanargmax(scores)) + 1
+    epoch = kept or int(np.nanargmax(accuracy)) + 1
     for axes in panels:
         axes.axvline(epoch, color=GREY, linewidth=1, linestyle=":", zorder=0)
     which = "kept for its loss" if kept else "best"
-    text = f"{which}: epoch {epoch}, validation {100 * scores[epoch - 1]:.2f} %"
+    text = f"{which}: epoch {epoch}, validation {100 * accuracy[epoch - 1]:.2f} %"
     panels[-1].set_title(text, loc="right", fontsize=9, color=GREY)

@@ -1,4 +1,4 @@
-"""Digits to look at. They go in as one mosaic: a figure of 100 axes took 1.4 s to draw."""
+"""Images of digits, drawn as one mosaic: a figure of 100 axes took 1.4 s to draw."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -26,32 +26,33 @@ SIDE = 28  # pixels of a digit
 
 
 def sample_predictions(images: Array, labels: Array, probabilities: Array, title: str) -> Figure:
-    """The first dozen of `images` (n, 28, 28), each beside its ten probabilities as bars."""
+    """The first 12 of `images` (n, 28, 28), each with its ten probabilities as bars."""
     images, labels, probabilities = images[:12], labels[:12], probabilities[:12]
     note = "Sample predictions. Blue bar: the true digit. Orange bar: a wrong answer."
     figure = page(11.1, 1.95 * ceil(len(images) / 4), title, note)
     axes, corners = _mosaic(figure, images, columns=4, pitch=(54, 38), scale=0.05, left=0.3)
-    for (x, y), label, shares in zip(corners, labels, probabilities, strict=True):
-        said = int(shares.argmax())
-        answer = f"✓ {said}" if said == label else f"✗ true {label}, said {said}"
-        colour = BLUE if said == label else VERMILLION
-        caption = f"{answer} ({percent(shares[said])})"
+    for (x, y), label, row in zip(corners, labels, probabilities, strict=True):
+        predicted = int(row.argmax())
+        correct = predicted == label
+        caption = f"✓ {predicted}" if correct else f"✗ true {label}, said {predicted}"
+        caption += f" ({percent(row[predicted])})"
+        colour = BLUE if correct else VERMILLION
         text_at(axes, x, y + 31, caption, size=9, color=colour, fontweight="bold")
-    _ten_bars(axes, corners, probabilities, labels)
+    _plot_probabilities(axes, corners, probabilities, labels)
     return figure
 
 
 def pictures_seen(images: Array, probabilities: Array, names: Sequence[str], title: str) -> Figure:
-    """What a model saw (n, 28, 28) of pictures of these names, each beside its ten bars."""
+    """The model's inputs (n, 28, 28) made from named pictures, each with its ten probabilities."""
     note = "The 28x28 pixels that the model saw, as dark on light, and its ten probabilities."
     figure = page(11.1, 2.15 * ceil(len(images) / 4), title, note)
     axes, corners = _mosaic(figure, images, columns=4, pitch=(54, 42), scale=0.05, left=0.3)
-    said = probabilities.argmax(axis=1)
-    for (x, y), name, digit, shares in zip(corners, names, said, probabilities, strict=True):
-        caption = f"{digit} ({percent(shares[digit])})"
+    predictions = probabilities.argmax(axis=1)
+    for (x, y), name, digit, row in zip(corners, names, predictions, probabilities, strict=True):
+        caption = f"{digit} ({percent(row[digit])})"
         text_at(axes, x, y + 31, caption, size=9, color=BLUE, fontweight="bold")
         text_at(axes, x, y + 35, name if len(name) <= 32 else f"...{name[-29:]}", color=GREY)
-    _ten_bars(axes, corners, probabilities, said)
+    _plot_probabilities(axes, corners, probabilities, predictions)
     return figure
 
 
@@ -63,7 +64,7 @@ def worst_mistakes(
     indices: Array,
     title: str,
 ) -> Figure:
-    """The first 25 of `indices` into the other arrays, as digits captioned with what was said."""
+    """The first 25 of `indices` into the other arrays, captioned with label and prediction."""
     chosen = np.asarray(indices, dtype=int)[:25]
     if not len(chosen):
         figure = page(9.1, 1.2, title, "Worst mistakes.")
@@ -75,25 +76,22 @@ def worst_mistakes(
     figure = page(9.1, 1.44 * ceil(len(chosen) / 5), title, note)
     axes, corners = _mosaic(figure, images[chosen], columns=5, pitch=(44, 36), scale=0.04, left=0.3)
     for (x, y), index in zip(corners, chosen, strict=True):
-        said = f"true {labels[index]}, said {predictions[index]} ({percent(confidences[index])})"
-        text_at(axes, x, y + 31, said, size=8.5)
+        caption = f"true {labels[index]}, said {predictions[index]} ({percent(confidences[index])})"
+        text_at(axes, x, y + 31, caption, size=8.5)
     return figure
 
 
 def digit_sheet(images: Array, labels: Array, title: str, *, columns: int = 16) -> Figure:
-    """A row of examples of each digit, the first `columns` in file order, and how many there are.
-
-    The counts are those of the arrays given, so pass the whole split.
-    """
-    board = np.zeros((10, columns, SIDE, SIDE), images.dtype)
+    """A row per digit: its first `columns` images in file order and its count in `labels`."""
+    tiles = np.zeros((10, columns, SIDE, SIDE), images.dtype)
     counts = np.bincount(labels, minlength=10)
     for digit in range(10):
         examples = images[np.flatnonzero(labels == digit)[:columns]]
-        board[digit, : len(examples)] = examples
+        tiles[digit, : len(examples)] = examples
     note = f"The first {columns} of each digit, and how many there are in {len(labels):,} images."
     figure = page(0.6 * columns + 1.4, 6.1, title, note)
     axes, corners = _mosaic(
-        figure, board.reshape(-1, SIDE, SIDE), columns=columns, pitch=(30, 30), scale=0.02, left=0.6
+        figure, tiles.reshape(-1, SIDE, SIDE), columns=columns, pitch=(30, 30), scale=0.02, left=0.6
     )
     for digit, (x, y) in enumerate(corners[::columns]):
         text_at(axes, x - 8, y + 14, str(digit), size=12, ha="right", fontweight="bold")
@@ -102,12 +100,12 @@ def digit_sheet(images: Array, labels: Array, title: str, *, columns: int = 16) 
 
 
 def corruption_sheet(rows: Sequence[Array], captions: Sequence[str], title: str) -> Figure:
-    """A row of digits (k, 28, 28) for each caption, the same digits under each corruption."""
+    """A row of images (k, 28, 28) per caption: the same digits under each corruption."""
     columns = len(rows[0])
     note = "The same test images under each corruption, and the accuracy on all of them."
     figure = page(2.9 + 0.6 * columns, 0.6 * len(rows), title, note)
-    board = np.concatenate(rows)
-    axes, corners = _mosaic(figure, board, columns=columns, pitch=(30, 30), scale=0.02, left=2.6)
+    tiles = np.concatenate(rows)
+    axes, corners = _mosaic(figure, tiles, columns=columns, pitch=(30, 30), scale=0.02, left=2.6)
     for caption, (x, y) in zip(captions, corners[::columns], strict=True):
         text_at(axes, x - 6, y + 14, caption, size=9, ha="right")
     return figure
@@ -122,37 +120,38 @@ def _mosaic(
     scale: float,
     left: float,
 ) -> tuple[Axes, list[tuple[int, int]]]:
-    """All digits drawn as one picture, and each one's top left corner, in pixels of a digit.
+    """Draw all digits as one picture; return its axes and each digit's top left corner.
 
-    `pitch` is from digit to digit (across, down) in such pixels, `scale` their size in inches:
-    a multiple of 0.01 is whole screen pixels at 100 dpi.
+    Corners and `pitch`, the distance between digits (across, down), are in pixels of a digit;
+    `scale` is their size in inches: a multiple of 0.01 is whole screen pixels at 100 dpi.
     """
     across, down = pitch
-    wide, high = columns * across, ceil(len(images) / columns) * down
-    board = np.ones((high, wide, 3))
+    width, height = columns * across, ceil(len(images) / columns) * down
+    canvas = np.ones((height, width, 3))
     corners = [((k % columns) * across, (k // columns) * down) for k in range(len(images))]
     for (x, y), image in zip(corners, images, strict=True):
-        board[y : y + SIDE, x : x + SIDE] = blend(image / 255, TILE, INK)
-    axes = axes_at(figure, left, 0.05, wide * scale, high * scale)
-    axes.imshow(board, extent=(0, wide, high, 0), aspect="auto", interpolation="nearest")
+        canvas[y : y + SIDE, x : x + SIDE] = blend(image / 255, TILE, INK)
+    axes = axes_at(figure, left, 0.05, width * scale, height * scale)
+    axes.imshow(canvas, extent=(0, width, height, 0), aspect="auto", interpolation="nearest")
     axes.set_axis_off()
     return axes, corners
 
 
-def _ten_bars(
-    axes: Axes, corners: Sequence[tuple[int, int]], probabilities: Array, right: Array
+def _plot_probabilities(
+    axes: Axes, corners: Sequence[tuple[int, int]], probabilities: Array, labels: Array
 ) -> None:
-    """Beside each digit its probabilities (n, 10) as bars; blue is right, orange a wrong answer."""
-    tracks, bars, colours = [], [], []
-    for (x, y), shares, true in zip(corners, probabilities, right, strict=True):
-        said = int(shares.argmax())
-        for digit, share in enumerate(shares):
+    """Draw probabilities (n, 10) as bars: the label's blue, a wrong prediction's orange."""
+    backgrounds, bars, colours = [], [], []
+    for (x, y), row, label in zip(corners, probabilities, labels, strict=True):
+        predicted = int(row.argmax())
+        for digit, probability in enumerate(row):
             middle = y + 2.8 * (digit + 0.5)
             text_at(axes, x + 32, middle, str(digit), ha="right")
-            tracks.append(_bar(x + 33, middle, 15))
-            bars.append(_bar(x + 33, middle, 15 * share))
-            colours.append(BLUE if digit == true else VERMILLION if digit == said else GREY)
-    axes.add_collection(PolyCollection(tracks, facecolors=TILE), autolim=False)
+            backgrounds.append(_bar(x + 33, middle, 15))
+            bars.append(_bar(x + 33, middle, 15 * probability))
+            wrong = VERMILLION if digit == predicted else GREY
+            colours.append(BLUE if digit == label else wrong)
+    axes.add_collection(PolyCollection(backgrounds, facecolors=TILE), autolim=False)
     axes.add_collection(PolyCollection(bars, facecolors=colours), autolim=False)
 
 

@@ -1,4 +1,4 @@
-"""What a model got right and wrong, in counts, and how sure it was."""
+"""Confusion matrix, reliability diagram and the title with the test accuracy."""
 
 from typing import Any
 
@@ -32,9 +32,9 @@ def score_title(model: str, data: str, accuracy: float, low: float, high: float,
 
 
 def confusion_matrix(confusion: Array, title: str) -> Figure:
-    """Counts of true digit (row) against predicted digit (column), errors shaded by their share.
+    """Counts of true digit (row) against predicted digit (column), errors shaded by row share.
 
-    The diagonal keeps one flat colour: on any common scale it would drown the errors.
+    The diagonal has one flat colour: on a common scale it would hide the errors.
     """
     totals = confusion.sum(axis=1)
     shares = confusion / np.maximum(totals, 1)[:, None]
@@ -47,10 +47,10 @@ def confusion_matrix(confusion: Array, title: str) -> Figure:
     axes = axes_at(figure, 0.8, 0.1, 6.6, 6.2)
     axes.imshow(shade, aspect="auto")
     for (row, column), count in np.ndenumerate(confusion):
-        heavy = row == column or errors[row, column] > 0.6 * darkest
+        bold = row == column or errors[row, column] > 0.6 * darkest
         axes.text(
             column, row, f"{count:,}", ha="center", va="center", fontsize=10,
-            color=INK if count else PALE, fontweight="bold" if heavy and count else "normal",
+            color=INK if count else PALE, fontweight="bold" if bold and count else "normal",
         )  # fmt: skip
     for digit, total in enumerate(totals):
         recall = percent(shares[digit, digit]) if total else "none"
@@ -66,20 +66,21 @@ def confusion_matrix(confusion: Array, title: str) -> Figure:
 def reliability(
     bin_confidence: Array, bin_accuracy: Array, bin_counts: Array, ece: float, title: str
 ) -> Figure:
-    """Accuracy against confidence per bin, the gaps marked, over a count of images per bin."""
+    """Reliability diagram: accuracy against confidence per bin, above the images per bin."""
     note = f"Reliability. Calibration error (ECE) {ece:.4f} over {len(bin_counts)} bins"
     figure = page(8.4, 6.6, title, f"{note}; a gap over few images may be chance.")
     upper, lower = axes_at(figure, 0.8, 2.3, 7.3, 4.2), axes_at(figure, 0.8, 0.55, 7.3, 1.45)
-    full = np.flatnonzero(bin_counts)
-    middles, width = (full + 0.5) / len(bin_counts), 0.9 / len(bin_counts)
-    mean, hit, counts = (np.asarray(v)[full] for v in (bin_confidence, bin_accuracy, bin_counts))
-    upper.bar(middles, hit, width, color=BLUE, alpha=0.35, label="accuracy in the bin")
+    filled = np.flatnonzero(bin_counts)
+    middles, width = (filled + 0.5) / len(bin_counts), 0.9 / len(bin_counts)
+    bins = (np.asarray(values)[filled] for values in (bin_confidence, bin_accuracy, bin_counts))
+    confidence, accuracy, counts = bins
+    upper.bar(middles, accuracy, width, color=BLUE, alpha=0.35, label="accuracy in the bin")
     upper.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="perfect calibration")
-    gaps = [((x, x), (x, y)) for x, y in zip(mean, hit, strict=True)]
+    gaps = [((x, x), (x, y)) for x, y in zip(confidence, accuracy, strict=True)]
     label = "gap: accuracy - confidence"
     upper.add_collection(LineCollection(gaps, colors=VERMILLION, label=label))
-    dots: dict[str, Any] = {"markersize": 5, "clip_on": False, "zorder": 3}
-    upper.plot(mean, hit, "o", color=VERMILLION, label="mean of the bin", **dots)
+    style: dict[str, Any] = {"markersize": 5, "clip_on": False, "zorder": 3}
+    upper.plot(confidence, accuracy, "o", color=VERMILLION, label="mean of the bin", **style)
     upper.set(xlim=(0, 1), ylim=(0, 1.13), yticks=np.arange(0, 1.1, 0.2), xticklabels=[])
     upper.set_ylabel("accuracy", fontsize=9, color=INK)
     upper.legend(fontsize=9, frameon=False, loc="upper center", ncols=4)

@@ -1,4 +1,4 @@
-"""Finds recorded runs: by id, name, alias or rank, and all that fit a query."""
+"""Find recorded runs: by id, name, alias or rank, and all that match a filter."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -24,12 +24,12 @@ FULL_DATA = (  # preferred by `best`, in this order
 
 
 def store_config(experiment: str = "mnist", uri: str | None = None) -> Tracking:
-    """Where to look for runs."""
+    """The experiment and store to search."""
     return Tracking(enabled=True, uri=uri, experiment=experiment, skip_finished=False)
 
 
 def find_run(reference: str = BEST, experiment: str = "mnist", uri: str | None = None) -> Run:
-    """The run that is meant by `best`, an id, the beginning of one, a name or `models:/NAME@ALIAS`.
+    """The run named by `best`, an id, a prefix of one, a name or `models:/NAME@ALIAS`.
 
     `uri` is the MLflow store; default: MLFLOW_TRACKING_URI, else mlflow.db in this folder.
     Raises `InputError` when there is none, or more than one.
@@ -60,7 +60,7 @@ def resolve_run(reference: str, where: Tracking) -> Run:
 
 
 def find_resumable(reference: str, where: Tracking) -> Run:
-    """The run of this id, or of this beginning of one; raises `InputError`."""
+    """The run of this id or unique prefix, in any experiment; raises `InputError`."""
     with store.connect_to_read(where) as client:
         names = [each.name for each in client.search_experiments()]
         places = [where.model_copy(update={"experiment": name}) for name in names]
@@ -78,7 +78,7 @@ def find_resumable(reference: str, where: Tracking) -> Run:
 
 
 def search_runs(where: Tracking, query: str = "") -> list[Run]:
-    """The experiment's FINISHED runs that fit MLflow's filter, the latest first.
+    """The experiment's FINISHED runs that match MLflow's filter, the latest first.
 
     Parents of sweeps are no runs of their own. Raises `InputError` when the filter is not
     understood or nothing fits.
@@ -129,7 +129,7 @@ def _best(client: "MlflowClient", where: Tracking) -> Run:
 
 
 def _by_id(client: "MlflowClient", where: Tracking, reference: str) -> list[Run]:
-    """The runs whose id begins so; a whole id is looked for in every experiment."""
+    """The runs whose id has this prefix; a whole id is searched in every experiment."""
     if not SHORTEST <= len(reference) <= NUMBERED or set(reference) - set("0123456789abcdef"):
         return []
     if len(reference) < NUMBERED:

@@ -1,4 +1,4 @@
-"""The run folder: each of its files has its reader and its writer here."""
+"""A run's result and its folder: each file of it has its reader and its writer here."""
 
 import csv
 import json
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 from mnist_exp.config.schema import Config
 from mnist_exp.config.serialize import from_yaml, to_yaml
@@ -18,12 +17,34 @@ from mnist_exp.core import layout
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import log_file, make_folder, write_atomic
 from mnist_exp.evaluation.metrics import Evaluation
-from mnist_exp.runs.result import RunResult
 
 EPOCH_COLUMNS = (
     "epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy",
     "train/learning_rate", "train/epoch_seconds",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The result of one run; as a number its validation accuracy, which sweeps optimise."""
+
+    title: str  # model, data, score and n in one line
+    folder: Path
+    run_id: str  # empty when tracking is off
+    metrics: Mapping[str, float]
+    data: str  # the label of the data set the scores are of
+
+    def __float__(self) -> float:
+        return self.metrics.get("val/accuracy", float("nan"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result in JSON's types."""
+        return vars(self) | {"folder": str(self.folder), "metrics": dict(self.metrics)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RunResult":
+        """The result that `to_dict` gave."""
+        return cls(**dict(values) | {"folder": Path(values["folder"])})
 
 
 @dataclass(frozen=True)
@@ -55,15 +76,8 @@ class RunFolder:
         raise AssertionError("count never ends")
 
     def config(self) -> Config:
-        """The config of the run; raises `InputError` when there is none."""
-        try:
-            return from_yaml((self.path / layout.CONFIG).read_text(encoding="utf-8"))
-        except (InputError, OSError, UnicodeDecodeError, YAMLError) as error:
-            told = str(error).partition("\n")[0]
-            raise InputError(
-                f"resume={self.path}: expected the folder of a run, with its {layout.CONFIG} "
-                f"({told})"
-            ) from error
+        """The config of the run; raises `InputError` for one that is not valid."""
+        return from_yaml((self.path / layout.CONFIG).read_text(encoding="utf-8"))
 
     def overrides(self) -> list[str]:
         """What was typed to ask for the run."""

@@ -1,4 +1,4 @@
-"""A recorded run: what it gives back of what it was and found."""
+"""A recorded run: its config, data, history, predictions and model, read from MLflow."""
 
 import os
 import tempfile
@@ -14,8 +14,7 @@ from mnist_exp.core.console import quiet_stderr
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import LABELS, Dataset, load_dataset
 from mnist_exp.evaluation.metrics import Evaluation
-from mnist_exp.runs.folder import RunFolder
-from mnist_exp.runs.result import RunResult
+from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.tracking import store
 from mnist_exp.tracking.mlflow_backend import FOLDER_TAG
 
@@ -44,7 +43,7 @@ class Run:
 
     @property
     def folder(self) -> str:
-        """Where it was made."""
+        """The run folder."""
         return self.tags[FOLDER_TAG]
 
     @property
@@ -56,7 +55,7 @@ class Run:
         return f"run {self.run_id[:8]} ({self.name})"
 
     def file(self, name: str) -> Path:
-        """A copy of the recorded file, until this process ends; raises `InputError` for none."""
+        """A copy of the artifact, until this process ends; raises `InputError` for none."""
         place = Path(_downloads().name) / self.run_id
         if (place / name).exists():
             return place / name
@@ -75,16 +74,16 @@ class Run:
                 ) from error
 
     def config(self) -> Config:
-        """The config it was made with; raises `InputError`."""
+        """The config; raises `InputError`."""
         return self._downloaded(layout.CONFIG).config()
 
     def dataset(self, data: str = "") -> Dataset:
-        """The data it was made with, found again on this machine; or `data`, a name or a path.
+        """The run's data set, found on this machine; or `data`, a name or a path.
 
         Raises `InputError` when that cannot be found, or is not what it was made with.
         """
         try:
-            found = load_dataset(self.data_config(data))
+            dataset = load_dataset(self.data_config(data))
         except InputError as error:
             if not data:
                 raise
@@ -92,12 +91,12 @@ class Run:
             raise InputError(
                 f"--data {data}: {reason}; give mnist5k, or the path of MNIST (an .npz or a folder)"
             ) from error
-        if not data and found.digest != self.tags["data.digest"]:
-            raise InputError(f"{self} was made with other data than {found.source}; give --data")
-        return found
+        if not data and dataset.digest != self.tags["data.digest"]:
+            raise InputError(f"{self} was made with other data than {dataset.source}; give --data")
+        return dataset
 
     def data_config(self, data: str = "") -> Data:
-        """Where this machine has that data; raises `InputError`."""
+        """The data config for this machine; raises `InputError`."""
         made_with = self.config().data
         own = {"fallback": "error", "path": None}
         if not data:
@@ -112,15 +111,15 @@ class Run:
         return made_with.model_copy(update=own)
 
     def history(self) -> list[dict[str, float]]:
-        """The figures of each epoch, by name; raises `InputError`."""
+        """The metrics of each epoch; raises `InputError`."""
         return self._downloaded(layout.HISTORY).history()
 
     def evaluation(self) -> Evaluation:
-        """What it said about the test images; raises `InputError`."""
+        """The predictions of the test images; raises `InputError`."""
         return self._downloaded(layout.PREDICTIONS).evaluation()
 
     def model(self) -> Any:
-        """The Keras model, loaded in safe mode: no code that it may carry is run.
+        """The Keras model, loaded in safe mode: none of its code is run.
 
         Raises `InputError` when there is none, or it does not read digits.
         """
@@ -130,7 +129,7 @@ class Run:
         return load_model(self.file(MODEL_ARTIFACT), str(self))
 
     def result(self) -> RunResult:
-        """The result as it is recorded."""
+        """The result, as `run_experiment` returned it."""
         return RunResult(self.title, Path(self.folder), self.run_id, self.metrics, self.data)
 
     def _downloaded(self, name: str) -> RunFolder:

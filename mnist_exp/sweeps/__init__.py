@@ -1,1 +1,1 @@
-"""Many experiments as one: grids, searches, launchers, results."""
+"""Sweeps: grids, searches, launchers, results."""

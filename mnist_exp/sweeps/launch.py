@@ -1,4 +1,4 @@
-"""Hydra's launchers made safe: what a dead worker lost is started again, the cores are shared."""
+"""Hydra's launchers made robust: jobs of a dead worker are relaunched, cores are shared."""
 
 import logging
 import os
@@ -25,20 +25,20 @@ def launch(
     launcher: Launcher,
     jobs: Mapping[int, JobResult],
     *,
-    plan: SweepStrategy,
+    strategy: SweepStrategy,
     folder: Path,
     started: float,
     parent: RunTracker,
 ) -> dict[int, JobResult]:
-    """What the launcher gave back for each job; one that a dead worker lost is started again.
+    """The launcher's result for each job; those of a dead worker are launched once more.
 
-    `started` is the time before which nothing in the jobs' folders is this sweep's.
+    Whatever is older than `started` in the jobs' folders is not this sweep's.
     """
     ahead = dict(jobs)
     done: dict[int, JobResult] = {}
     for attempt in (1, 2):
         overrides = [
-            [*ahead[n].job, *_own_overrides(n, folder, plan, launcher, parent)] for n in ahead
+            [*ahead[n].job, *_own_overrides(n, folder, strategy, launcher, parent)] for n in ahead
         ]
         try:
             returns = launcher.launch(overrides, initial_job_idx=0)
@@ -48,11 +48,11 @@ def launch(
             with defer_interrupts():
                 _end_workers()
             raise
-        except Exception as error:  # of the launcher: a job's own come as returns
+        except Exception as error:  # the launcher's: a job's own comes as its return
             _end_workers()
-            seen = {n: result.collect(folder, started) for n, result in ahead.items()}
-            done |= {n: result for n, result in seen.items() if result.state != "unfinished"}
-            ahead = {n: result for n, result in seen.items() if result.state == "unfinished"}
+            collected = {n: result.collect(folder, started) for n, result in ahead.items()}
+            done |= {n: result for n, result in collected.items() if result.state != "unfinished"}
+            ahead = {n: result for n, result in collected.items() if result.state == "unfinished"}
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             logger.warning(
                 f"a worker died ({reason}); {len(ahead)} jobs were not finished"
@@ -62,7 +62,7 @@ def launch(
 
 
 def refuse_no_workers(launcher: Launcher) -> None:
-    """Raises `InputError` for joblib with no workers, which would look like workers that died."""
+    """Raises `InputError` for joblib without workers, which would look like dead ones."""
     if getattr(launcher, "joblib", {}).get("n_jobs") == 0:
         raise InputError(
             "hydra.launcher.n_jobs: expected a number of workers, or -1 for all cores, got 0"
@@ -78,18 +78,18 @@ def is_remote(launcher: Launcher, name: str) -> bool:
 
 
 def _own_overrides(
-    number: int, folder: Path, plan: SweepStrategy, launcher: Launcher, parent: RunTracker
+    number: int, folder: Path, strategy: SweepStrategy, launcher: Launcher, parent: RunTracker
 ) -> Iterator[str]:
-    """What a job needs to know beside its own overrides, in a form that reaches every launcher."""
-    # Absolute: a worker that was there before us stands in a folder of its own.
+    """The overrides a job gets beside its own, in a form that reaches every launcher."""
+    # Absolute: a worker of an existing cluster has a current folder of its own.
     settings = {"hydra.sweep.dir": str(folder), "hydra.sweep.subdir": str(number)}
-    for key, value in (settings | dict(plan.job_settings(number))).items():
+    for key, value in (settings | dict(strategy.job_settings(number))).items():
         yield f"{key}={_quoted(value)}"
-    # By our own name: MLFLOW_RUN_ID would make every job write into the parent.
+    # Not MLFLOW_RUN_ID: with it every job would write into the parent.
     variables = {PARENT_VARIABLE: parent.run_id, SWEEP: str(os.getpid())}
-    # A worker of a cluster that was there before us has an environment of its own.
-    given = (name for name in ("MNIST_PATH", "MLFLOW_TRACKING_URI") if name in os.environ)
-    variables |= {name: os.environ[name] for name in given}
+    # A worker of an existing cluster has an environment of its own.
+    inherited = (name for name in ("MNIST_PATH", "MLFLOW_TRACKING_URI") if name in os.environ)
+    variables |= {name: os.environ[name] for name in inherited}
     if threads := _threads(launcher):
         variables["TF_NUM_INTRAOP_THREADS"] = str(threads)
     for name, value in variables.items():
@@ -97,12 +97,12 @@ def _own_overrides(
 
 
 def _quoted(value: str) -> str:
-    """The text as Hydra's grammar takes it, whatever is in it."""
+    """The text quoted for Hydra's grammar."""
     return "'" + value.replace("'", "\\'") + "'"
 
 
 def _threads(launcher: Launcher) -> int | None:
-    """The threads of each worker: what Ray gives it, or joblib's share of this machine's cores."""
+    """The threads of each worker: Ray's setting, or joblib's share of this machine's cores."""
     if remote := getattr(launcher, "remote", None):
         return max(1, int(remote.get("num_cpus", 1)))
     settings = getattr(launcher, "joblib", None)
@@ -113,7 +113,7 @@ def _threads(launcher: Launcher) -> int | None:
 
 
 def _end_workers() -> None:
-    """Ends joblib's workers: they would go on without us."""
+    """End joblib's workers, which would outlive the sweep."""
     if "joblib" in sys.modules:
         from joblib.externals.loky import get_reusable_executor  # type: ignore[import-untyped]
 

@@ -1,4 +1,4 @@
-"""A sweep that looks for the best: an Optuna study draws the jobs from the results so far."""
+"""A search: an Optuna study samples the jobs from the results so far."""
 
 import logging
 import platform
@@ -19,7 +19,7 @@ from mnist_exp.core.console import redact
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.locks import is_orphaned
 from mnist_exp.data.dataset import load_dataset
-from mnist_exp.runs.result import RunResult
+from mnist_exp.runs.folder import RunResult
 from mnist_exp.sweeps.pruning import pruner, storage
 from mnist_exp.sweeps.results import Job, JobResult
 from mnist_exp.sweeps.search_space import extremes
@@ -28,23 +28,23 @@ from mnist_exp.tracking import store
 
 logger = logging.getLogger(__name__)
 
-# What a trial's record in the study says beside its values.
+# A trial's user attributes in the study.
 HOST_ATTR, FOLDER_ATTR, RESULT_ATTR = "host", "folder", "outcome"
 REASON_ATTR, INTERRUPTED_ATTR = "reason", "interrupted"
-ENOUGH = 4  # different scores, to speak of importance
+ENOUGH = 4  # different scores, before importances are computed
 WAITING = TrialState.WAITING
 
 
 class OptunaStrategy(SweepStrategy):
-    """Draws `settings.n_trials` jobs in batches, each from what is known by then.
+    """Asks for `settings.n_trials` jobs in batches, each from the results known by then.
 
-    The study is found again by what it is a study of, so the same command goes on with it.
+    The study's name is a fingerprint of space, config and source: the same command continues it.
     """
 
     def __init__(
         self, space: dict[str, BaseDistribution], fixed: Job, settings: SearchSettings
     ) -> None:
-        """`fixed` are the overrides of every job. Raises `InputError` for a useless search."""
+        """`fixed` are the overrides of every job. Raises `InputError` for an unusable space."""
         self.space, self.fixed, self.settings = space, fixed, settings
         self.swept = tuple(key.lstrip("+") for key in self.space)
         self.total, self.tolerated = settings.n_trials, settings.max_failed
@@ -58,9 +58,9 @@ class OptunaStrategy(SweepStrategy):
                 "seed: a search would find the luckiest seed, not the best config; search with one "
                 "seed, then compare the best configs over several"
             )
-        first = {key: extremes(kind)[0] for key, kind in self.space.items()}
-        ends = [(key, value) for key, kind in self.space.items() for value in extremes(kind)]
-        self.probes = list(dict.fromkeys(self._job(first | {key: value}) for key, value in ends))
+        first = {key: extremes(values)[0] for key, values in self.space.items()}
+        ends = [(key, end) for key, values in self.space.items() for end in extremes(values)]
+        self.probes = list(dict.fromkeys(self._job(first | {key: end}) for key, end in ends))
         self._asked: dict[int, optuna.Trial] = {}
 
     def begin(self, configs: Sequence[Config], folder: Path, remote: bool) -> Sequence[JobResult]:
@@ -70,36 +70,36 @@ class OptunaStrategy(SweepStrategy):
                 "data.validation_split=0: set data.validation_split=0.1"
             )
         self.folder = folder
-        given = self.settings.storage
-        self.url = store.absolute(given) if given else _beside(store.uri(configs[0].tracking))
+        storage_url, tracking = self.settings.storage, configs[0].tracking
+        self.url = store.absolute(storage_url) if storage_url else _default_url(store.uri(tracking))
         if self.settings.prune and remote and self.url.startswith(store.SQLITE):
             raise InputError(
                 "hydra.sweeper.storage: workers on other machines report to the study and cannot "
                 f"reach {self.url}; give the URL of a database server, or hydra.sweeper.prune=false"
             )
-        self.study = self._open(f"{configs[0].tracking.experiment}-{self._identity(configs[0])}")
+        self.study = self._open(f"{tracking.experiment}-{self._fingerprint(configs[0])}")
         for trial in self._trials(TrialState.RUNNING):
-            self._mark_dead(trial)
+            self._end_orphan(trial)
         ended = self._trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
         known = [trial for trial in ended if INTERRUPTED_ATTR not in trial.user_attrs]
         logger.info(
             f"search: {self.total} trials, of them done earlier: {len(known)}; "
             f"study {self.study.study_name} in {redact(self.url)}; results in {folder}"
         )
-        return [self._earlier(trial) for trial in known]
+        return [self._earlier_result(trial) for trial in known]
 
     def ask(self) -> Sequence[JobResult]:
         trials = self.study.get_trials(deepcopy=False)
         counted = [t for t in trials if INTERRUPTED_ATTR not in t.user_attrs and t.state != WAITING]
         self.study.sampler = self._sampler(len(counted))
-        drawn = []
+        asked = []
         for _ in range(min(self.settings.n_jobs, self.settings.n_trials - len(counted))):
             trial = self.study.ask(self.space)
             trial.set_user_attr(HOST_ATTR, platform.node())
             trial.set_user_attr(FOLDER_ATTR, str(self.folder))
             self._asked[trial.number] = trial
-            drawn.append(self._known(trial) or self._result(trial.number, trial.params))
-        return drawn
+            asked.append(self._known_result(trial) or self._unfinished(trial.number, trial.params))
+        return asked
 
     def tell(self, results: Sequence[JobResult]) -> None:
         for result in results:
@@ -114,7 +114,7 @@ class OptunaStrategy(SweepStrategy):
                 trial.set_user_attr(REASON_ATTR, result.error)
                 self.study.tell(trial, state=TrialState.FAIL)
             else:
-                self._draw_again(trial)
+                self._requeue(trial)
 
     def job_settings(self, number: int) -> Mapping[str, str]:
         if not self.settings.prune:
@@ -143,7 +143,7 @@ class OptunaStrategy(SweepStrategy):
     def importances(self) -> dict[str, float]:
         """Each key's share of the validation accuracy's variance, by fANOVA.
 
-        Hutter, Hoos and Leyton-Brown, 2014. Empty where too few or equal results say nothing.
+        Hutter, Hoos and Leyton-Brown, 2014. Empty for one key, or too few different results.
         """
         values = {trial.value for trial in self._trials(TrialState.COMPLETE)}
         if len(self.space) < 2 or len(values) < ENOUGH:
@@ -152,7 +152,7 @@ class OptunaStrategy(SweepStrategy):
         return optuna.importance.get_param_importances(self.study, evaluator=evaluator)
 
     def _open(self, name: str) -> optuna.Study:
-        """The study of that name, made where there is none."""
+        """The study of that name, created where there is none."""
         try:
             with store.schema_lock(self.url):
                 return optuna.create_study(
@@ -169,21 +169,21 @@ class OptunaStrategy(SweepStrategy):
                 f"({reason}); give another, such as sqlite:///optuna.db"
             ) from error
 
-    def _identity(self, config: Config) -> str:
-        """The same for searches of the same space, config, data and source."""
+    def _fingerprint(self, config: Config) -> str:
+        """Equal for searches of the same space, config, data and source."""
         science = flatten(scientific(config))
         fixed = {
             key: value
             for key, value in science.items()
             if not any(f"{key}.".startswith(f"{swept.lstrip('+')}.") for swept in self.swept)
         }
-        space = {key: repr(kind) for key, kind in self.space.items()}
+        space = {key: repr(values) for key, values in self.space.items()}
         how = [self.settings.sampler, self.settings.seed]
         digest = load_dataset(config.data).digest
         return provenance.fingerprint({"config": fixed, "space": space, "how": how}, digest)[:12]
 
     def _sampler(self, known: int) -> optuna.samplers.BaseSampler:
-        """Seeded anew for each batch: a search that was interrupted draws on as it would have."""
+        """Seeded anew for each batch, so that a resumed search samples as if never interrupted."""
         sequence = np.random.SeedSequence([self.settings.seed, known])
         seed = int(sequence.generate_state(1)[0])
         if self.settings.sampler == "random":
@@ -193,49 +193,49 @@ class OptunaStrategy(SweepStrategy):
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=states)
 
-    def _mark_dead(self, trial: FrozenTrial) -> None:
-        """Ends a trial that its sweep, which died, left running; what it finished is kept."""
+    def _end_orphan(self, trial: FrozenTrial) -> None:
+        """End the running trial of a killed sweep of this machine; its result, if any, is kept."""
         folder = Path(trial.user_attrs.get(FOLDER_ATTR, ""))
-        is_dead = not folder.is_dir() or is_orphaned(folder)
-        if trial.user_attrs.get(HOST_ATTR) != platform.node() or not is_dead:
+        has_orphan = not folder.is_dir() or is_orphaned(folder)
+        if trial.user_attrs.get(HOST_ATTR) != platform.node() or not has_orphan:
             return
         if trial.number not in [other.number for other in self._trials(TrialState.RUNNING)]:
-            return  # its sweep told of it, and ended, while we looked
-        left = self._result(trial.number, trial.params).collect(folder, since=0)
+            return  # its sweep has told the study, and ended, in the meantime
+        result = self._unfinished(trial.number, trial.params).collect(folder, since=0)
         self._asked[trial.number] = optuna.Trial(self.study, trial._trial_id)
-        self.tell([left])
-        logger.info(f"trial {trial.number} had died; it counts as {left.state}")
+        self.tell([result])
+        logger.info(f"trial {trial.number} had died; it counts as {result.state}")
 
-    def _draw_again(self, trial: optuna.Trial) -> None:
-        """Nobody knows what the trial would have come to, so its values come again."""
+    def _requeue(self, trial: optuna.Trial) -> None:
+        """End an unfinished trial and queue its values for a new one."""
         trial.set_user_attr(INTERRUPTED_ATTR, True)
         self.study.tell(trial, state=TrialState.FAIL)
         self.study.enqueue_trial(trial.params)
 
-    def _known(self, trial: optuna.Trial) -> JobResult | None:
-        """The result of an earlier trial with the same values: it would come out the same."""
+    def _known_result(self, trial: optuna.Trial) -> JobResult | None:
+        """The result of an earlier trial with the same values, which would repeat."""
         for other in self._trials(TrialState.COMPLETE):
             if other.params == trial.params and RESULT_ATTR in other.user_attrs:
-                return self._earlier(other, number=trial.number)
+                return self._earlier_result(other, number=trial.number)
         return None
 
-    def _earlier(self, trial: FrozenTrial, number: int | None = None) -> JobResult:
-        drawn = self._result(trial.number if number is None else number, trial.params)
+    def _earlier_result(self, trial: FrozenTrial, number: int | None = None) -> JobResult:
+        job = self._unfinished(trial.number if number is None else number, trial.params)
         if trial.state != TrialState.COMPLETE:
             pruned = trial.state == TrialState.PRUNED
-            return replace(drawn, error=trial.user_attrs.get(REASON_ATTR, "failed"), pruned=pruned)
-        known = RunResult.from_dict(trial.user_attrs[RESULT_ATTR])
-        return replace(drawn, outcome=known, reused=True)
+            return replace(job, error=trial.user_attrs.get(REASON_ATTR, "failed"), pruned=pruned)
+        outcome = RunResult.from_dict(trial.user_attrs[RESULT_ATTR])
+        return replace(job, outcome=outcome, reused=True)
 
-    def _result(self, number: int, params: Mapping[str, Any]) -> JobResult:
+    def _unfinished(self, number: int, params: Mapping[str, Any]) -> JobResult:
         return JobResult(number, self._job(params), self.swept)
 
     def _job(self, params: Mapping[str, Any]) -> Job:
         return (*self.fixed, *(f"{key}={params[key]}" for key in self.space))
 
 
-def _beside(tracking_uri: str) -> str:
-    """The study's file beside MLflow's, or in this folder when MLflow's is no file."""
+def _default_url(tracking_uri: str) -> str:
+    """The study's SQLite file: beside MLflow's, or in this folder when MLflow's is no file."""
     is_file = tracking_uri.startswith(store.SQLITE)
     folder = Path(tracking_uri.removeprefix(store.SQLITE)).parent if is_file else Path.cwd()
     return f"{store.SQLITE}{folder / 'optuna.db'}"

@@ -1,4 +1,4 @@
-"""A search's trial as its worker sees it: epochs are reported, and a laggard is stopped."""
+"""A trial's side of its Optuna study: report every epoch, prune below the median."""
 
 import logging
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ class PruningReporter:
     epochs: int  # of the whole run
 
     def report(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Report the validation accuracy of `epoch`, counted from 0, as Keras' `on_epoch_end`.
+        """Report the validation accuracy of `epoch`, counted from 0: Keras' `on_epoch_end`.
 
         Raises `PrunedError` when the trial's best so far lies below the median of earlier trials at
-        that epoch, except after the last one: scoring it then takes no time. A study that cannot
-        be reached is a warning.
+        that epoch, except after the last one, when only the scoring is left. An unreachable study
+        is a warning.
         """
         accuracy, epoch = logs["val/accuracy"], epoch + 1
         import optuna
@@ -38,14 +38,14 @@ class PruningReporter:
             (frozen,) = (t for t in study.get_trials(deepcopy=False) if t.number == self.number)
             trial = optuna.Trial(study, frozen._trial_id)
             trial.report(accuracy, epoch)
-            is_laggard = epoch < self.epochs and trial.should_prune()
-        except Exception as error:  # training goes on without being compared
+            is_below = epoch < self.epochs and trial.should_prune()
+        except Exception as error:  # training continues unpruned
             reason = redact(str(error).splitlines()[0] if str(error) else repr(error))
             logger.warning(
                 f"the study did not hear of trial {self.number}'s epoch {epoch}: {reason}"
             )
             return
-        if is_laggard:
+        if is_below:
             raise PrunedError(
                 f"pruned after epoch {epoch} at a validation accuracy of {100 * accuracy:.2f} %: "
                 "its best is below the median of earlier trials"
@@ -53,7 +53,7 @@ class PruningReporter:
 
 
 def pruner() -> Any:
-    """Optuna's median rule, once five trials are complete, from the second epoch on."""
+    """Optuna's median rule, from the sixth trial and the second epoch on."""
     import optuna
 
     return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)
@@ -61,9 +61,9 @@ def pruner() -> Any:
 
 @lru_cache(maxsize=1)
 def storage(url: str) -> Any:
-    """The study's storage; made where it is not there yet. Raises SQLAlchemy's errors."""
+    """The study's storage, created where there is none. Raises SQLAlchemy's errors."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    for_other_writers = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-    return optuna.storages.RDBStorage(url, engine_kwargs=for_other_writers)
+    wait_for_writers = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    return optuna.storages.RDBStorage(url, engine_kwargs=wait_for_writers)

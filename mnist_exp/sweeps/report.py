@@ -1,132 +1,139 @@
-"""A sweep's results as they are shown: a ranking, files and figures."""
+"""The report of a sweep: a ranking in the terminal, CSV files and figures."""
 
 import csv
-from collections.abc import Iterator, Sequence
-from math import inf, isfinite, nan
+from collections.abc import Sequence
+from math import inf, isfinite, isnan, nan
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from mnist_exp.core.layout import FIGURES, SWEEP_GROUPS, SWEEP_JOBS
+from mnist_exp.evaluation.seeds import SeedGroup
+from mnist_exp.runs.folder import RunResult
 from mnist_exp.runs.run import OBJECTIVE
-from mnist_exp.sweeps.results import REPORTED, JobResult, SeedGroup, best, data_label, groups
+from mnist_exp.sweeps.results import JobResult, best, data_label, groups
 
-SHOWN, WIDE = 30, 16  # rows in the terminal, and letters of a swept key's column
+REPORTED = (OBJECTIVE, "test/accuracy", "test/accuracy_low", "test/accuracy_high", "test/loss")
+MAX_ROWS, MAX_WIDTH = 30, 16  # of the terminal's table, and of a swept key's column in characters
+
+Groups = Sequence[SeedGroup[RunResult]]
 
 
-def tables(results: Sequence[JobResult], swept: Sequence[str]) -> Iterator[Table]:
+def tables(results: Sequence[JobResult], swept: Sequence[str]) -> list[Table]:
     """The jobs ranked by validation accuracy, and their means when several seeds were run."""
-    yield _ranking(results, swept)
-    if _has_seeds(results, swept):
-        yield _means(groups(results), [key for key in swept if key != "seed"])
+    by_settings = groups(results)
+    ranking = _ranking(results, swept)
+    if not _has_seeds(by_settings):
+        return [ranking]
+    return [ranking, _means(by_settings, [key for key in swept if key != "seed"])]
 
 
 def write(folder: Path, results: Sequence[JobResult], swept: Sequence[str], title: str) -> None:
-    """Fills the sweep's folder: sweep.csv, over_seeds.csv and the figures."""
+    """Write sweep.csv, over_seeds.csv when several seeds were run, and the figures."""
+    by_settings = groups(results)
     _write_jobs(folder / SWEEP_JOBS, results, swept)
-    if _has_seeds(results, swept):
-        _write_groups(folder / SWEEP_GROUPS, groups(results))
-    if not swept or not any(OBJECTIVE in group.scores for group in groups(results)):
+    if _has_seeds(by_settings):
+        _write_groups(folder / SWEEP_GROUPS, by_settings)
+    scored = [group for group in by_settings if group.by_seed(OBJECTIVE)]
+    if not swept or not scored:
         return
-    from mnist_exp import plots  # heavy
+    from mnist_exp import plots  # matplotlib is heavy
 
     keys = [key for key in swept if key != "seed"]
-    spreads = [(group.choices, group.spread(OBJECTIVE)) for group in groups(results)]
-    drawn = [(choices, *spread) for choices, spread in spreads if spread]
-    if not keys:  # nothing but seeds: each for itself
+    rows = [(group.settings, group.mean(OBJECTIVE), group.sd(OBJECTIVE)) for group in scored]
+    if not keys:  # only seeds were swept: a row for each
         keys = list(swept)
-        drawn = [(result.choices, result.score, nan) for result in results if result.score > -inf]
+        rows = [(result.choices, result.score, nan) for result in results if result.score > -inf]
     (folder / FIGURES).mkdir(exist_ok=True)
-    plots.by_value(keys, drawn, title).savefig(folder / FIGURES / "by_value.png")
+    plots.by_value(keys, rows, title).savefig(folder / FIGURES / "by_value.png")
     if len(keys) > 1:
-        parallel = plots.parallel_coordinates(keys, drawn, title)
+        parallel = plots.parallel_coordinates(keys, rows, title)
         parallel.savefig(folder / FIGURES / "parallel_coordinates.png")
 
 
 def short(value: str) -> str:
-    """The value as a table shows it: a drawn number to four digits."""
+    """The value as tables show it: a long number to four digits."""
     try:
         return f"{float(value):.4g}" if len(value) > 8 else value
     except ValueError:
         return value
 
 
-def _has_seeds(results: Sequence[JobResult], swept: Sequence[str]) -> bool:
-    return "seed" in swept and any(group.n > 1 for group in groups(results))
+def _has_seeds(by_settings: Groups) -> bool:
+    return any(group.n > 1 for group in by_settings)
 
 
 def _ranking(results: Sequence[JobResult], swept: Sequence[str]) -> Table:
     label = data_label(results)
-    blind = label and not best(results)
-    order = "not ranked, without validation images" if blind else "ranked by validation accuracy"
-    drawn = Table(
-        title=f"{order}{f', on {label}' if label else ''}",
-        title_justify="left",
-        box=SIMPLE_HEAD,
+    is_unranked = label and not best(results)
+    order = (
+        "not ranked, without validation images" if is_unranked else "ranked by validation accuracy"
     )
-    drawn.add_column("job", no_wrap=True)
+    title = f"{order}{f', on {label}' if label else ''}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("job", no_wrap=True)
     for key in swept:
-        heading = key if len(key) <= WIDE else key.replace(".", ".\n")
+        heading = key if len(key) <= MAX_WIDTH else key.replace(".", ".\n")
         words = [*heading.split("\n"), *(short(result.choices[key]) for result in results)]
-        widest = min(max(map(len, words)), WIDE)
-        drawn.add_column(heading, overflow="fold", min_width=widest)
-    mixed = len({result.outcome.data for result in results if result.outcome}) > 1
+        width = min(max(map(len, words)), MAX_WIDTH)
+        table.add_column(heading, overflow="fold", min_width=width)
+    is_mixed = len({result.outcome.data for result in results if result.outcome}) > 1
     headings = ["val %", "test %", "95 % interval", "seconds", "run"]
-    for heading in [*headings, "data"] if mixed else headings:
-        drawn.add_column(heading, no_wrap=True)
+    for heading in [*headings, "data"] if is_mixed else headings:
+        table.add_column(heading, no_wrap=True)
     ranked = sorted(results, key=lambda result: -result.score)
-    if len(ranked) > SHOWN:
-        drawn.caption = f"the first {SHOWN} of {len(ranked)}; sweep.csv has them all"
-    for result in ranked[:SHOWN]:
+    if len(ranked) > MAX_ROWS:
+        table.caption = f"the first {MAX_ROWS} of {len(ranked)}; sweep.csv has them all"
+    for result in ranked[:MAX_ROWS]:
         cells = _cells(result)
-        if mixed and result.outcome:
+        if is_mixed and result.outcome:
             cells.append(result.outcome.data)
-        drawn.add_row(str(result.number), *map(short, result.choices.values()), *cells)
-    return drawn
-
-
-def _means(found: Sequence[SeedGroup], keys: Sequence[str]) -> Table:
-    drawn = Table(title="mean ± sd over seeds", title_justify="left", box=SIMPLE_HEAD)
-    for key in keys:
-        drawn.add_column(key, overflow="fold")
-    for heading in ("n", "val %", "test %"):
-        drawn.add_column(heading, no_wrap=True)
-    for group in sorted(found, key=_rank):
-        cells = [_spread(group.spread(figure)) for figure in (OBJECTIVE, "test/accuracy")]
-        drawn.add_row(*map(short, group.choices.values()), str(group.n), *cells)
-    return drawn
-
-
-def _rank(group: SeedGroup) -> float:
-    """Sorts the best mean validation accuracy first."""
-    return -(group.spread(OBJECTIVE) or (0.0,))[0]
-
-
-def _spread(values: tuple[float, float] | None) -> str:
-    if values is None:
-        return "none"
-    middle, deviation = (100 * value for value in values)
-    return f"{middle:.2f}" + (f" ± {deviation:.2f}" if isfinite(deviation) else "")
+        table.add_row(str(result.number), *map(short, result.choices.values()), *cells)
+    return table
 
 
 def _cells(result: JobResult) -> list[str]:
     if result.outcome is None:
         return [result.state, "", "", "", ""]
-    figures = result.outcome.metrics
-    validation = f"{100 * figures[OBJECTIVE]:.2f}" if OBJECTIVE in figures else "none"
-    score, low, high = (100 * figures[f"test/accuracy{end}"] for end in ("", "_low", "_high"))
+    metrics = result.outcome.metrics
+    validation = f"{100 * metrics[OBJECTIVE]:.2f}" if OBJECTIVE in metrics else "none"
+    score, low, high = (100 * metrics[f"test/accuracy{end}"] for end in ("", "_low", "_high"))
     return [
         validation,
         f"{score:.2f}",
         f"{low:.2f}-{high:.2f}",
-        f"{figures['train/seconds']:.1f}",
+        f"{metrics['train/seconds']:.1f}",
         result.outcome.run_id[:8] + (" (earlier)" if result.reused else ""),
     ]
 
 
+def _means(by_settings: Groups, keys: Sequence[str]) -> Table:
+    table = Table(title="mean ± sd over seeds", title_justify="left", box=SIMPLE_HEAD)
+    for key in keys:
+        table.add_column(key, overflow="fold")
+    for heading in ("n", "val %", "test %"):
+        table.add_column(heading, no_wrap=True)
+    for group in sorted(by_settings, key=_rank):
+        cells = [_mean_sd(group, metric) for metric in (OBJECTIVE, "test/accuracy")]
+        table.add_row(*map(short, group.settings.values()), str(group.n), *cells)
+    return table
+
+
+def _mean_sd(group: SeedGroup[RunResult], metric: str) -> str:
+    mean, sd = 100 * group.mean(metric), 100 * group.sd(metric)
+    if isnan(mean):
+        return "none"
+    return f"{mean:.2f}" + (f" ± {sd:.2f}" if isfinite(sd) else "")
+
+
+def _rank(group: SeedGroup[RunResult]) -> float:
+    """Sort by mean validation accuracy, the best first and groups without one last."""
+    return -group.mean(OBJECTIVE) if group.by_seed(OBJECTIVE) else 0.0
+
+
 def _write_jobs(path: Path, results: Sequence[JobResult], swept: Sequence[str]) -> None:
-    """One row per job in the order of the jobs."""
+    """Write a row per job, in their order."""
     columns = ["job", *swept, "state", "data", *REPORTED, "train/seconds", "run_id", "folder"]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [*columns, "error", "command"], extrasaction="ignore")
@@ -140,13 +147,15 @@ def _write_jobs(path: Path, results: Sequence[JobResult], swept: Sequence[str]) 
             writer.writerow(row)
 
 
-def _write_groups(path: Path, found: Sequence[SeedGroup]) -> None:
-    """One row per choice, the best first: n, then the mean and sd of each figure."""
+def _write_groups(path: Path, by_settings: Groups) -> None:
+    """Write a row per group, the best first: n, then mean and sd of each metric."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        columns = [f"{figure} {kind}" for figure in REPORTED for kind in ("mean", "sd")]
-        writer.writerow([*(found[0].choices), "n", *columns])
-        for group in sorted(found, key=_rank):
-            spreads = [group.spread(figure) or ("", "") for figure in REPORTED]
-            cells = [value for spread in spreads for value in spread]
-            writer.writerow([*group.choices.values(), group.n, *cells])
+        columns = [f"{metric} {kind}" for metric in REPORTED for kind in ("mean", "sd")]
+        writer.writerow([*by_settings[0].settings, "n", *columns])
+        for group in sorted(by_settings, key=_rank):
+            row = [*group.settings.values(), group.n]
+            for metric in REPORTED:
+                missing = not group.by_seed(metric)
+                row += ["", ""] if missing else [group.mean(metric), group.sd(metric)]
+            writer.writerow(row)

@@ -1,26 +1,23 @@
-"""What became of a sweep's jobs, one by one and over their seeds."""
+"""The results of a sweep's jobs, one by one and over their seeds."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
-from statistics import mean, stdev
 
 from mnist_exp.core.console import redact
 from mnist_exp.core.layout import RESULT, TRACEBACK
-from mnist_exp.runs.folder import RunFolder
-from mnist_exp.runs.result import RunResult
+from mnist_exp.evaluation.seeds import SeedGroup, group_by_settings
+from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.runs.run import OBJECTIVE
-
-REPORTED = (OBJECTIVE, "test/accuracy", "test/accuracy_low", "test/accuracy_high", "test/loss")
 
 Job = tuple[str, ...]  # its overrides
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """What became of one job: an outcome, an error, or neither when it was never finished."""
+    """The result of one job: that of its run, an error, or neither when it is unfinished."""
 
     number: int
     job: Job
@@ -28,11 +25,11 @@ class JobResult:
     outcome: RunResult | None = None
     error: str = ""
     reused: bool = False  # the outcome is that of an earlier run
-    pruned: bool = False  # stopped by a search as not promising; `error` says when
+    pruned: bool = False  # stopped early by a search; `error` has the epoch
 
     @property
     def state(self) -> str:
-        """One word for it."""
+        """Finished, reused, pruned, failed or unfinished."""
         if self.outcome:
             return "reused" if self.reused else "finished"
         if self.pruned:
@@ -41,52 +38,32 @@ class JobResult:
 
     @property
     def choices(self) -> dict[str, str]:
-        """The swept keys and this job's values."""
+        """The job's value of each swept key."""
         values = dict(override.lstrip("+").split("=", 1) for override in self.job)
         return {key: values.get(key, "") for key in self.swept}
 
     @property
     def command(self) -> str:
-        """What runs this job alone; the sweep's preset would run them all."""
+        """The command that runs this job alone, without the preset that runs the whole sweep."""
         alone = [override for override in self.job if not override.startswith("sweep=")]
         return redact(f"python -m mnist_exp.run {shlex.join(alone)}")
 
     @property
     def score(self) -> float:
-        """What the sweep is ranked by; the last place for a job without an outcome."""
+        """The validation accuracy, by which jobs are ranked; -inf without one."""
         return self.outcome.metrics.get(OBJECTIVE, -inf) if self.outcome else -inf
 
     def collect(self, folder: Path, since: float) -> "JobResult":
-        """Filled in from what the job left in the sweep's `folder` after that time, if it ended."""
+        """The result with what the job wrote into the sweep's `folder` since that time, if any."""
         if self.state != "unfinished":
             return self
-        for place in (folder / str(self.number), *folder.glob(f"{self.number}-*")):
-            for path in (place / RESULT, place / TRACEBACK):
+        for job_folder in (folder / str(self.number), *folder.glob(f"{self.number}-*")):
+            for path in (job_folder / RESULT, job_folder / TRACEBACK):
                 if path.exists() and path.stat().st_mtime >= since:
                     if path.name == RESULT:
-                        return replace(self, outcome=RunFolder(place).result())
+                        return replace(self, outcome=RunFolder(job_folder).result())
                     return replace(self, error=path.read_text().strip().splitlines()[-1])
         return self
-
-
-@dataclass(frozen=True)
-class SeedGroup:
-    """Jobs that differ in their seed only, at least one of them with an outcome."""
-
-    choices: Mapping[str, str]  # the swept keys without the seed
-    scores: Mapping[str, Sequence[float]]  # of each figure that every job of the group has
-
-    def spread(self, figure: str) -> tuple[float, float] | None:
-        """The mean and the sample standard deviation (NaN for one seed) of a figure."""
-        values = self.scores.get(figure, ())
-        if not values:
-            return None
-        return mean(values), stdev(values) if len(values) > 1 else float("nan")
-
-    @property
-    def n(self) -> int:
-        """How many seeds it has."""
-        return max((len(values) for values in self.scores.values()), default=0)
 
 
 def best(results: Sequence[JobResult]) -> JobResult | None:
@@ -95,27 +72,20 @@ def best(results: Sequence[JobResult]) -> JobResult | None:
     return top if top and top.score > -inf else None
 
 
-def groups(results: Sequence[JobResult]) -> list[SeedGroup]:
-    """The results over their seeds, in the order of the jobs."""
-    members: dict[tuple[tuple[str, str], ...], list[RunResult]] = {}
-    for result in results:
-        if result.outcome:
-            key = tuple((k, v) for k, v in result.choices.items() if k != "seed")
-            members.setdefault(key, []).append(result.outcome)
-    return [
-        SeedGroup(
-            dict(key),
-            {
-                figure: [outcome.metrics[figure] for outcome in outcomes]
-                for figure in REPORTED
-                if all(figure in outcome.metrics for outcome in outcomes)
-            },
+def groups(results: Sequence[JobResult]) -> list[SeedGroup[RunResult]]:
+    """The completed jobs as groups that differ in their seed only, in the order of the jobs."""
+    return group_by_settings(
+        (
+            {key: value for key, value in result.choices.items() if key != "seed"},
+            result.choices.get("seed", ""),
+            result.outcome,
         )
-        for key, outcomes in members.items()
-    ]
+        for result in results
+        if result.outcome
+    )
 
 
 def data_label(results: Sequence[JobResult]) -> str:
-    """The data set the scores are of; both when a sweep mixed them."""
+    """The label of the data set the scores are of; both labels when a sweep mixed two."""
     names = sorted({result.outcome.data for result in results if result.outcome})
     return " and ".join(names)

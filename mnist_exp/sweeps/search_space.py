@@ -1,4 +1,4 @@
-"""A search space, from Hydra's own syntax to Optuna's distributions."""
+"""A search space: Hydra's override syntax as Optuna's distributions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from mnist_exp.core.errors import InputError
 
 
 def read(overrides: Sequence[Override]) -> tuple[dict[str, BaseDistribution], tuple[str, ...]]:
-    """The distribution of each swept key, and the other overrides; the last word on a key counts.
+    """The distribution of each swept key, and the other overrides; a key's last override counts.
 
     Raises `InputError` for bounds that enclose nothing.
     """
@@ -26,7 +26,7 @@ def read(overrides: Sequence[Override]) -> tuple[dict[str, BaseDistribution], tu
 
 
 def extremes(distribution: BaseDistribution) -> list[Any]:
-    """The values that decide whether a config can be made of all: the bounds, or every choice."""
+    """The values to probe, which stand for all: the bounds, or every choice."""
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
@@ -34,16 +34,16 @@ def extremes(distribution: BaseDistribution) -> list[Any]:
 
 
 def _distribution(override: Override) -> BaseDistribution:
-    given, sweep = override.input_line or "", override.value()
+    text, sweep = override.input_line or "", override.value()
     is_log = "log" in getattr(sweep, "tags", ())
     if isinstance(sweep, IntervalSweep):
-        return _interval(given, sweep.start, sweep.end, is_log)
+        return _interval(text, sweep.start, sweep.end, is_log)
     values: list[Any] = list(override.sweep_iterator())
     if not values:
-        raise InputError(f"{given}: there is nothing to choose from")
+        raise InputError(f"{text}: there is nothing to choose from")
     if isinstance(sweep, RangeSweep) and not sweep.shuffle:
         if is_log:
-            raise InputError(f"{given}: a range has even steps; write tag(log, interval(...))")
+            raise InputError(f"{text}: a range has even steps; write tag(log, interval(...))")
         low, high, step = min(values), max(values), abs(sweep.step)
         if all(isinstance(value, int) for value in values):
             return IntDistribution(low, high, step=int(step))
@@ -51,11 +51,11 @@ def _distribution(override: Override) -> BaseDistribution:
     return CategoricalDistribution(list(dict.fromkeys(override.sweep_string_iterator())))
 
 
-def _interval(given: str, low: Any, high: Any, is_log: bool) -> BaseDistribution:
+def _interval(text: str, low: Any, high: Any, is_log: bool) -> BaseDistribution:
     if low >= high:
-        raise InputError(f"{given}: expected the lower bound first and the upper one second")
+        raise InputError(f"{text}: expected the lower bound first and the upper one second")
     if is_log and low <= 0:
-        raise InputError(f"{given}: a logarithmic search needs a lower bound above 0")
+        raise InputError(f"{text}: a logarithmic search needs a lower bound above 0")
     if isinstance(low, int) and isinstance(high, int):  # int(interval(...))
         return IntDistribution(low, high, log=is_log)
     return FloatDistribution(low, high, log=is_log)

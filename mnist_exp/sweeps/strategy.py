@@ -1,4 +1,4 @@
-"""Who decides which jobs a sweep runs: a plan. A grid's are known from the start."""
+"""Strategies: which jobs a sweep runs. A grid's are known from the start."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,45 +8,45 @@ from mnist_exp.sweeps.results import Job, JobResult
 
 
 class SweepStrategy:
-    """What a sweep asks of its plan; this one has no jobs."""
+    """The interface between a sweep and its strategy; this one has no jobs."""
 
     swept: Sequence[str] = ()  # the keys that differ between jobs
-    total = 0  # jobs, if none is ever missing
+    total = 0  # jobs, were none to fail
     probes: Sequence[Job] = ()  # jobs that must be valid before any job is started
-    tolerated = 0  # failed jobs; with more the sweep has failed, and draws no further ones
+    tolerated = 0  # failed jobs; with more the sweep fails and asks for no further ones
 
     def begin(self, configs: Sequence[Config], folder: Path, remote: bool) -> Sequence[JobResult]:
-        """The results an earlier command left; called once, with what became of the probes.
+        """Start with the probes' configs; the results of an earlier command of this sweep.
 
-        `folder` is the sweep's; `far` says that jobs may run on other machines. Raises `InputError`
-        before anything is started.
+        `folder` is the sweep's; `remote` means that jobs may run on other machines. Called once.
+        Raises `InputError` before anything is started.
         """
         return ()
 
     def ask(self) -> Sequence[JobResult]:
-        """The jobs to run next, as results still to be filled in; none when all is done."""
+        """The next batch of jobs, as unfinished results; empty when all is done."""
         return ()
 
     def tell(self, results: Sequence[JobResult]) -> None:
-        """Hears what became of the jobs drawn last."""
+        """Receive the results of the batch asked for last."""
 
     def job_settings(self, number: int) -> Mapping[str, str]:
-        """What else a job must be told, by Hydra's own keys."""
+        """Additional overrides of a job: Hydra key -> value."""
         return {}
 
     def write_figures(self, folder: Path, title: str) -> None:
-        """Draws what only this plan knows."""
+        """Write the strategy's own figures."""
 
 
 class GridStrategy(SweepStrategy):
-    """All jobs, at once."""
+    """All jobs in one batch."""
 
     def __init__(self, jobs: Sequence[Job], swept: Sequence[str]) -> None:
         self.probes, self.swept, self.total = jobs, swept, len(jobs)
-        self._drawn = False
+        self._asked = False
 
     def ask(self) -> Sequence[JobResult]:
-        if self._drawn:
+        if self._asked:
             return ()
-        self._drawn = True
+        self._asked = True
         return [JobResult(number, job, self.swept) for number, job in enumerate(self.probes)]

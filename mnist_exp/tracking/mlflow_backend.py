@@ -1,4 +1,4 @@
-"""A run as MLflow keeps it: what the record says is published here, again without harm."""
+"""A run in MLflow: the backend that events are published to."""
 
 import json
 import logging
@@ -27,18 +27,18 @@ SERVING = ("mlflow", "tensorflow", "keras", "numpy")  # what a served model need
 
 
 class MlflowBackend:
-    """One MLflow run, open until `close`; to say the same twice leaves it as it is."""
+    """One MLflow run. Every method is idempotent: an event may be published again."""
 
     def __init__(
         self, client: "MlflowClient", uri: str, opening: Opening, folder: Path, run_id: str
     ) -> None:
-        """A new run for what is in `folder`, or the one of this id where the store has it."""
+        """Open the run of this id where the store has it, else a new one, for `folder`."""
         self.client, self.uri, self.folder = client, uri, folder
         self.experiment_id = self._experiment_id(opening.experiment)
         self.run_id = run_id if is_there(client, run_id) else self._new(opening)
 
     def _new(self, opening: Opening) -> str:
-        """The id of a new run, or of one that was made when the answer did not come back."""
+        """The id of a new run, or of the one that a lost answer left behind."""
         query = f"tags.{JOURNAL_TAG} = '{opening.tags[JOURNAL_TAG]}'"
         for run in self.client.search_runs([self.experiment_id], query):
             return str(run.info.run_id)
@@ -48,32 +48,32 @@ class MlflowBackend:
         return str(run.info.run_id)
 
     def reopen(self) -> None:
-        """The run is RUNNING again, whatever it had come to."""
+        """Set the run RUNNING again."""
         self.client.update_run(self.run_id, "RUNNING")
         self._forget_outcome()
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Publishes config values as they would be typed."""
+        """Log config values as they would be typed."""
         from mlflow.entities import Param
 
         values = [Param(key, _text(value)) for key, value in params.items()]
         self.client.log_batch(self.run_id, params=values)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int, at: float) -> None:
-        """Publishes figures of `step`, found `at` so many seconds since 1970."""
+        """Log metrics of `step`, `at` so many seconds since 1970."""
         from mlflow.entities import Metric
 
         values = [Metric(key, value, int(1000 * at), step) for key, value in metrics.items()]
         self.client.log_batch(self.run_id, metrics=values)
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
-        """Sets tags."""
+        """Set tags."""
         from mlflow.entities import RunTag
 
         self.client.log_batch(self.run_id, tags=[RunTag(k, str(v)) for k, v in tags.items()])
 
     def log_dataset(self, name: str, digest: str, source: str, images: Mapping[str, int]) -> None:
-        """Names the data set as the run's input; `images` counts those of each split."""
+        """Log the data set as the run's input; `images` counts those of each split."""
         from mlflow.entities import Dataset as MlflowDataset
         from mlflow.entities import DatasetInput, InputTag
         from mlflow.exceptions import MlflowException
@@ -93,7 +93,7 @@ class MlflowBackend:
             self.client.log_inputs(self.run_id, inputs)
 
     def log_model(self, name: str, example: Sequence[Any]) -> None:
-        """Publishes the Keras model of this name with its signature: uint8 pixels of 0-255 in."""
+        """Log the Keras model of this name, its inputs uint8 pixels of 0-255."""
         import keras
         import mlflow
         from mlflow.models import ModelSignature
@@ -120,9 +120,9 @@ class MlflowBackend:
             )
 
     def _has_model(self) -> bool:
-        """Whether it has a model with all its files, which MLflow links before it has them.
+        """Whether the run has a complete model; incomplete ones are deleted.
 
-        Others are deleted.
+        MLflow links a model to its run before it has the files.
         """
         from mlflow.exceptions import MlflowException
 
@@ -134,7 +134,7 @@ class MlflowBackend:
         return False
 
     def log_files(self, names: Sequence[str]) -> None:
-        """Publishes the files and folders of these names, as far as they are there."""
+        """Upload the files and folders of these names, as far as they are there."""
         for path in (self.folder / name for name in names):
             if path.is_dir():
                 self.client.log_artifacts(self.run_id, str(path), path.name)
@@ -142,7 +142,7 @@ class MlflowBackend:
                 self.client.log_artifact(self.run_id, str(path))
 
     def close_children(self) -> None:
-        """Ends as KILLED the runs below this one, on any machine, that are still RUNNING."""
+        """End as KILLED the child runs, on any machine, that are still RUNNING."""
         for run in running_runs(self.client, [self.experiment_id], PARENT_TAG, self.run_id):
             mark_killed(self.client, run.info.run_id)
 
@@ -177,7 +177,7 @@ def open_mlflow_run(config: Tracking, opening: Opening, folder: Path, run_id: st
 
 
 def is_there(client: "MlflowClient", run_id: str) -> bool:
-    """Whether the store has this run; it may be a new one, or another."""
+    """Whether the store has this run."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -189,7 +189,7 @@ def is_there(client: "MlflowClient", run_id: str) -> bool:
 
 
 def mark_killed(client: "MlflowClient", run_id: str) -> bool:
-    """Ends a run as KILLED whose process died; whether it was RUNNING still."""
+    """End an orphaned run as KILLED; whether it was still RUNNING."""
     if client.get_run(run_id).info.status != "RUNNING":
         return False  # it ended, and gave its lock back, while we looked
     client.set_tag(run_id, OUTCOME_TAG, "interrupted")
@@ -207,7 +207,7 @@ def running_runs(
 
 @contextmanager
 def _fluent(uri: str, experiment_id: str) -> Iterator[None]:
-    """Within: what MLflow keeps for the whole process points at our run, and it stays silent."""
+    """Context manager: MLflow's process-wide settings point at this run, and it prints nothing."""
     import keras
 
     chatty = keras.config.is_interactive_logging_enabled()
@@ -231,5 +231,5 @@ def _fluent(uri: str, experiment_id: str) -> Iterator[None]:
 
 
 def _text(value: Any) -> str:
-    """A param as it would be typed on the command line."""
+    """The param as typed on the command line."""
     return value if isinstance(value, str) else json.dumps(value)

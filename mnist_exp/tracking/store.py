@@ -1,4 +1,4 @@
-"""The tracking store: where it is, and a client of it or a sentence saying why there is none."""
+"""The tracking store: its URI, a client of it, and why it cannot be used."""
 
 import logging
 import os
@@ -42,7 +42,7 @@ TO_READ = "name the one you mean with --tracking-uri or MLFLOW_TRACKING_URI"
 
 @contextmanager
 def connect_to_read(config: Tracking) -> Iterator["MlflowClient"]:
-    """Within: a client of the store that is there already.
+    """Context manager: a client of an existing store.
 
     Raises `InputError` when the store cannot be used, or was never written.
     """
@@ -58,14 +58,12 @@ def connect_to_read(config: Tracking) -> Iterator["MlflowClient"]:
 
 @contextmanager
 def connect(config: Tracking, *, to_write: bool = True) -> Iterator["MlflowClient"]:
-    """Within: a client of the store; the first to come makes its schema while the others wait.
+    """Context manager: a client of the store; the first process creates its schema.
 
     Raises `InputError` when the store cannot be used.
     """
     where = uri(config)
-    check_reachable(
-        config, to_write=to_write
-    )  # before MLflow's import of seconds, and minutes of waiting
+    check_reachable(config, to_write=to_write)  # before MLflow's import of seconds
     from mlflow import MlflowClient
 
     try:
@@ -79,7 +77,7 @@ def connect(config: Tracking, *, to_write: bool = True) -> Iterator["MlflowClien
 
 @contextmanager
 def global_tracking_uri(where: str) -> Iterator[None]:
-    """Within: what MLflow looks up in the store of the process, such as models, is found there."""
+    """Context manager: MLflow's process-wide tracking URI, which its model look-ups use."""
     import mlflow
 
     environment = os.environ.get(ENVIRONMENT)
@@ -89,13 +87,13 @@ def global_tracking_uri(where: str) -> Iterator[None]:
         yield
     finally:
         mlflow.set_tracking_uri(None if before == environment else before)
-        if environment is not None:  # it follows what is set, and would be forgotten with it
+        if environment is not None:  # set_tracking_uri changes it, too
             os.environ[ENVIRONMENT] = environment
 
 
 @contextmanager
 def schema_lock(where: str) -> Iterator[None]:
-    """Within: no other process makes the schema of this SQLite file; servers see to it themselves.
+    """Context manager: no other process creates the schema of this SQLite file.
 
     Raises `FileNotFoundError` when the file has no folder.
     """
@@ -118,21 +116,21 @@ def display_uri(config: Tracking) -> str:
 
 
 def absolute(where: str) -> str:
-    """The URI as it can be used from any folder."""
+    """The URI, independent of the current folder."""
     if where.startswith(SQLITE):
         return f"{SQLITE}{Path(where.removeprefix(SQLITE)).absolute()}"
     return where
 
 
 def check_reachable(config: Tracking, *, to_write: bool = True) -> None:
-    """Raises `InputError` when nobody answers or the file is no database, without MLflow's help.
+    """Raise `InputError` when no server answers or the file is no database; MLflow stays out.
 
     Sets MLflow's environment, where the user has not: before a thread imports it, since other
     threads may be reading the environment then.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    # What it retries ends well, or in an error that is told.
+    # What is retried succeeds, or ends in an error that is reported.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     where = uri(config)
@@ -146,7 +144,7 @@ def check_reachable(config: Tracking, *, to_write: bool = True) -> None:
 
 
 def _try_server(where: str) -> None:
-    """Raises an error when no server answers; behind a proxy only MLflow can tell."""
+    """Raise an error when no server answers; behind a proxy only MLflow can tell."""
     parts = urlsplit(where)
     if parts.scheme not in PORTS or not parts.hostname or parts.scheme in getproxies():
         return
@@ -154,14 +152,14 @@ def _try_server(where: str) -> None:
     with closing(HTTPConnection(parts.hostname, port, timeout=CONNECT_SECONDS)) as server:
         server.connect()
         if parts.scheme == "https":
-            return  # whom to trust is MLflow's to know
+            return  # certificates are MLflow's business
         server.sock.settimeout(ANSWER_SECONDS)
         server.request("GET", "/health")
-        server.getresponse().read()  # whatever it says
+        server.getresponse().read()  # of any status
 
 
 def _try_database(file: Path, to_write: bool) -> None:
-    """Raises an error when this is no database, or none that can be written."""
+    """Raise an error when this is no database, or none that can be written."""
     if not file.exists():
         return
     place = f"{file.absolute().as_uri()}?mode={'rw' if to_write else 'ro'}"
@@ -177,9 +175,10 @@ def _try_database(file: Path, to_write: bool) -> None:
 
 
 def _make_whole(file: Path) -> None:
-    """Makes the database, if there is none: beside its place, since MLflow takes a second.
+    """Create the database, if there is none, under another name, and rename it.
 
-    A process killed meanwhile would leave tables that no MLflow could use or complete.
+    MLflow takes a second: a process killed meanwhile would leave half a schema that no MLflow
+    could use or complete.
     """
     if file.exists():
         return
@@ -189,7 +188,7 @@ def _make_whole(file: Path) -> None:
         left.unlink()
     part = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")  # MLflow remembers names
     SqlAlchemyStore(f"{SQLITE}{part}", "./mlruns").engine.dispose()
-    with suppress(FileExistsError):  # an mlflow ui was quicker
+    with suppress(FileExistsError):  # an mlflow ui created it meanwhile
         os.link(part, file)
     part.unlink()
 
@@ -202,7 +201,7 @@ def _sqlite_file(where: str) -> Path:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What MLflow raises, and what it lets through of the libraries that it came to use."""
+    """What MLflow raises, and what it lets through of the libraries it has imported."""
     from mlflow.exceptions import MlflowException
 
     found: list[type[Exception]] = [MlflowException, OSError]
@@ -226,7 +225,7 @@ def _unusable(where: str, error: Exception, to_write: bool) -> InputError:
 
 
 def reason(error: BaseException) -> str:
-    """What a store raised, in one line without passwords."""
+    """The store's error in one line, without passwords."""
     if isinstance(error, InputError) and error.__cause__:
         return reason(error.__cause__)
     lines = str(error).strip().splitlines() or [type(error).__name__]

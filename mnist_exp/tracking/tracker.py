@@ -66,7 +66,7 @@ class RunTracker:
         clock: Clock = time,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        """Of the run in `folder`, new or there already; `on_open` hears of the open backend."""
+        """For the run in `folder`, new or existing; `on_open` receives the open backend."""
         self.folder, self.config = folder, config
         self.journal = Journal(folder)
         self._open_backend, self._on_open = open_backend, on_open
@@ -82,7 +82,7 @@ class RunTracker:
         self._thread = ThreadPoolExecutor(1, "mlflow")
 
     def start(self) -> None:
-        """Begin to publish in the background."""
+        """Start to publish in the background."""
         if self._started is None and self.config.enabled:
             self._started = self._thread.submit(self._drain)
 
@@ -101,7 +101,7 @@ class RunTracker:
         self._log(LogParams(dict(params)))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Metrics at `step`, which counts epochs from 1; those of a step are logged once."""
+        """Log metrics at `step`, which counts epochs from 1; those of a step are logged once."""
         values = {name: float(value) for name, value in metrics.items()}
         event = LogMetrics(values, step, self._clock.time())
         if event.key not in self._logged:
@@ -109,19 +109,19 @@ class RunTracker:
             self._log(event)
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
-        """Tags of the run."""
+        """Set tags of the run."""
         self._log(LogTags(dict(tags)))
 
     def log_dataset(self, name: str, digest: str, source: str, images: Mapping[str, int]) -> None:
-        """The data set as the run's input; `images` counts those of each split."""
+        """Log the data set as the run's input; `images` counts those of each split."""
         self._log(LogDataset(name, digest, source, dict(images)))
 
     def log_model(self, name: str, example: np.ndarray) -> None:
-        """The Keras model in this file of the folder; `example` (n, ...) are uint8 inputs of it."""
+        """Log the Keras model in this file of the folder; `example` (n, ...) uint8 inputs of it."""
         self._log(LogModel(name, example.tolist()))
 
     def log_files(self, names: Sequence[str]) -> None:
-        """The files and folders of these names, as far as they are there."""
+        """Upload the files and folders of these names, as far as they are there."""
         self._log(LogFiles(list(names)))
 
     def close_children(self) -> None:
@@ -129,7 +129,7 @@ class RunTracker:
         self._log(CloseChildren())
 
     def reopen(self) -> None:
-        """The run was closed, and is RUNNING again."""
+        """Set the run RUNNING again."""
         self._log(Reopen())
 
     def close(self, status: str) -> None:
@@ -193,7 +193,7 @@ class RunTracker:
         self._queue.extendleft(reversed(skipped))
 
     def _drain_to_the_end(self) -> None:
-        """As `_drain` the last time; a store that another process has locked is waited for."""
+        """Drain the queue a last time, waiting for a store that another process has locked."""
         until = self._clock.monotonic() + LOCKED_SECONDS
         self._drain(last=True)
         if self._queue and _is_locked(self._error):

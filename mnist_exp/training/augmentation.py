@@ -1,4 +1,4 @@
-"""Random changes of the training images, drawn anew in every epoch."""
+"""Random affine maps of the training images, drawn anew in every epoch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,15 +11,15 @@ from mnist_exp.config.schema import Affine, AugmentConfig
 CENTRE = 13.5  # of 28 pixels, counted from 0
 
 
-def augment(config: AugmentConfig, seed: Sequence[int], images: Any) -> Any:
-    """The (n, 28, 28) uint8 images as the model is to see them once: the same for the same seed.
+def augment(config: AugmentConfig, seed: Sequence[int] | np.random.Generator, images: Any) -> Any:
+    """The (n, 28, 28) uint8 images, augmented; the same for the same seed.
 
-    All n at once, by every core, rather than a batch in each step: XLA has no such operation.
+    All n at once, on every core, rather than a batch in each step: XLA has no such operation.
     """
     if not isinstance(config, Affine):
         return images
     maps = affine_maps(config, np.random.default_rng(seed), len(images))
-    changed = tf.raw_ops.ImageProjectiveTransformV3(
+    augmented = tf.raw_ops.ImageProjectiveTransformV3(
         images=images[..., None],
         transforms=maps,
         output_shape=images.shape[1:],
@@ -27,11 +27,11 @@ def augment(config: AugmentConfig, seed: Sequence[int], images: Any) -> Any:
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
     )
-    return changed[..., 0]
+    return augmented[..., 0]
 
 
 def affine_maps(config: Affine, random: np.random.Generator, n: int) -> np.ndarray:
-    """(n, 8) float32: from each pixel (x, y) of the result to where it comes from.
+    """(n, 8) float32: from each pixel (x, y) of the result to its source pixel.
 
     A row a, b, c, d, e, f, 0, 0 means (ax + by + c, dx + ey + f): rotated, sheared and zoomed about
     the centre, then shifted.
@@ -43,6 +43,6 @@ def affine_maps(config: Affine, random: np.random.Generator, n: int) -> np.ndarr
     cos, sin = np.cos(angle) / size, np.sin(angle) / size
     a, b, d, e = cos, cos * slant - sin, sin, sin * slant + cos
     x, y = CENTRE + shift
-    nothing = np.zeros(n)
-    rows = [a, b, CENTRE - a * x - b * y, d, e, CENTRE - d * x - e * y, nothing, nothing]
+    zeros = np.zeros(n)
+    rows = [a, b, CENTRE - a * x - b * y, d, e, CENTRE - d * x - e * y, zeros, zeros]
     return np.stack(rows, axis=1).astype(np.float32)

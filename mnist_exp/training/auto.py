@@ -1,4 +1,4 @@
-"""What `auto` becomes on this machine, and what does not fit into its memory."""
+"""The training settings that `auto` stands for on this machine, and the memory check."""
 
 from mnist_exp.config.model import ModelConfig
 from mnist_exp.config.schema import Train
@@ -7,29 +7,28 @@ from mnist_exp.core.errors import InputError
 
 
 def resolve_auto(train: Train, model: ModelConfig) -> Train:
-    """The training settings, each `auto` replaced by what is best on this machine.
+    """The training settings, each `auto` replaced by the fastest value on this machine.
 
     That is mixed_bfloat16 for convolutions where the hardware multiplies it natively, and XLA
     except for convolutions on a CPU, where XLA is 30 times slower.
     """
-    convolutional = model.family == "conv"
-    chosen: dict[str, object] = {}
+    is_convolutional = model.family == "conv"
+    resolved: dict[str, object] = {}
     if train.precision == "auto":
-        narrow = convolutional and hardware.has_bfloat16()
-        chosen["precision"] = "mixed_bfloat16" if narrow else "float32"
+        is_narrow = is_convolutional and hardware.has_bfloat16()
+        resolved["precision"] = "mixed_bfloat16" if is_narrow else "float32"
     if train.jit == "auto":
-        chosen["jit"] = hardware.has_gpu() or not convolutional
-    return train.model_copy(update=chosen)
+        resolved["jit"] = hardware.has_gpu() or not is_convolutional
+    return train.model_copy(update=resolved)
 
 
 def check_memory(model: ModelConfig, batch_size: int, n: int) -> None:
     """Raises `InputError` when training on `n` images needs more memory than there is.
 
-    Counted is what it takes at the very least: each weight and its gradient, and what each image of
-    a batch becomes.
+    A lower bound: each weight with its gradient in float32, and a batch's activations in bfloat16.
     """
     size, images = model.size(), min(batch_size, n)
-    bytes_needed = 8 * size.weights + 2 * images * size.numbers  # bfloat16's two
+    bytes_needed = 8 * size.weights + 2 * images * size.numbers
     if bytes_needed > hardware.memory():
         raise InputError(
             f"model: {size.weights:.3g} weights, and train.batch_size={batch_size}, "

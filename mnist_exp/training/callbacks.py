@@ -1,4 +1,4 @@
-"""Training made visible: a live bar in a terminal, a plain line per epoch everywhere."""
+"""Training's progress: a live bar in a terminal, a plain line per epoch everywhere."""
 
 import logging
 import time
@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import keras
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mnist_exp.core.console import console
@@ -15,22 +16,23 @@ logger = logging.getLogger(__name__)
 
 
 class EpochBar(keras.callbacks.Callback):
-    """Shows epoch, loss, accuracy, validation figures, images per second and the time left."""
+    """Shows epoch, loss, accuracy, validation metrics, images per second and the time left."""
 
-    def __init__(self, images: int) -> None:
+    def __init__(self, images: int, screen: Console = console) -> None:
+        """For epochs of so many `images`."""
         super().__init__()
         self.images = images
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[metrics]}"),
             TimeRemainingColumn(compact=True),
             TextColumn("left"),
-            console=console,
+            console=screen,
             transient=True,
-            disable=not (console.is_terminal or console.is_jupyter),
+            disable=not (screen.is_terminal or screen.is_jupyter),
         )
-        self.task = self.bar.add_task("compiling", total=None, figures="")
+        self.task = self.bar.add_task("compiling", total=None, metrics="")
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -45,34 +47,31 @@ class EpochBar(keras.callbacks.Callback):
         self.bar.stop()
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Sets the bar's length: all steps of all epochs."""
+        """Set the bar's length: all steps of all epochs."""
         self.bar.update(self.task, total=self.params["epochs"] * self.params["steps"])
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Names the epoch."""
+        """Show the epoch's number."""
         self.done = epoch * self.params["steps"]
         self.started = time.perf_counter()
         self.bar.update(self.task, description=f"epoch {epoch + 1}/{self.params['epochs']}")
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Moves the bar to the step done last, with the epoch's figures so far."""
-        figures = logs or {}
-        share = (batch + 1) / self.params["steps"]
-        speed = share * self.images / (time.perf_counter() - self.started)
-        text = f"loss {figures['loss']:.4f}  accuracy {figures['accuracy']:6.2%}"
+        """Move the bar to this step, with the epoch's metrics so far."""
+        logs, steps = logs or {}, batch + 1
+        speed = steps / self.params["steps"] * self.images / (time.perf_counter() - self.started)
+        text = f"loss {logs['loss']:.4f}  accuracy {logs['accuracy']:6.2%}"
         self.bar.update(
-            self.task,
-            completed=self.done + batch + 1,
-            figures=f"{text}  {speed:,.0f} images/s",
+            self.task, completed=self.done + steps, metrics=f"{text}  {speed:,.0f} images/s"
         )
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Leaves the epoch's line behind."""
+        """Log the epoch's line."""
         logger.info(epoch_line(epoch + 1, self.params["epochs"], logs or {}, self.images))
 
 
 def epoch_line(epoch: int, epochs: int, row: Mapping[str, float], images: int) -> str:
-    """One epoch in words and figures."""
+    """One epoch's metrics in a line."""
     seconds = row["train/epoch_seconds"]
     text = f"epoch {epoch:>{len(str(epochs))}}/{epochs}  "
     text += f"loss {row['train/loss']:.4f}  accuracy {row['train/accuracy']:.2%}  "

@@ -1,4 +1,4 @@
-"""Training's whole state in the run folder, after each epoch: there as a whole, or not at all."""
+"""The whole state of training in the run folder, after each epoch; written atomically."""
 
 import json
 import logging
@@ -18,50 +18,47 @@ from mnist_exp.core.layout import CHECKPOINTS
 
 logger = logging.getLogger(__name__)
 
-KEPT = 2  # the newest, and one before it should that be damaged
+KEPT = 2  # the newest, and the one before it should that be damaged
 TEXT = "text"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What training needs to go on after an epoch as if nothing had happened."""
+    """All that training needs to resume after an epoch bit for bit."""
 
-    epochs: Sequence[dict[str, float]]  # the figures of each so far
+    epochs: Sequence[dict[str, float]]  # the metrics of each so far
     facts: Mapping[str, float]
     arrays: Mapping[str, Sequence[np.ndarray]]
 
 
 class Checkpoints:
-    """The newest checkpoints of a run folder; one may be in writing while training goes on."""
+    """The newest checkpoints of a run folder; one may be in writing while training continues."""
 
     def __init__(self, folder: Path, every: int = 1) -> None:
-        """`every` so many epochs one is written."""
+        """One checkpoint per `every` epochs."""
         self.folder, self.every = folder / CHECKPOINTS, every
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None
         self._failed = False
 
     def is_due(self, epoch: int) -> bool:
-        """Whether there is to be one after this epoch, counted from 1."""
+        """Whether this epoch, counted from 1, ends with a checkpoint."""
         return epoch % self.every == 0
 
     def save(self, epoch: int, checkpoint: Checkpoint) -> None:
-        """Begins to write the checkpoint after this epoch.
-
-        One that cannot be written is a warning: training does not depend on it.
-        """
+        """Start writing the checkpoint after this epoch; a failure is a warning."""
         self.wait()
         self._writing = self._thread.submit(self._write, epoch, checkpoint)
 
     def wait(self) -> None:
-        """Returns when what was saved is on disk."""
+        """Block until what was saved is on disk."""
         if self._writing is None:
             return
         try:
             self._writing.result()
             self._failed = False
         except OSError as error:
-            if not self._failed:  # told once, not every epoch
+            if not self._failed:  # warn once, not every epoch
                 logger.warning(
                     f"{error.filename or self.folder}: {error.strerror}; training goes on, but the "
                     "epochs since the last checkpoint are lost should it break off"
@@ -70,7 +67,7 @@ class Checkpoints:
         self._writing = None
 
     def newest(self) -> Checkpoint | None:
-        """The newest that is whole; a damaged one is told of, and the one before it taken."""
+        """The newest readable checkpoint; warns of each damaged one."""
         paths = self._paths()
         while paths:
             path = paths.pop()
@@ -82,12 +79,12 @@ class Checkpoints:
         return None
 
     def close(self) -> None:
-        """As `wait`; nothing more will be saved."""
+        """Like `wait`, for the last time."""
         self.wait()
         self._thread.shutdown()
 
     def remove(self) -> None:
-        """Removes them all: the run is finished."""
+        """Remove them all: the run is finished."""
         self.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -108,22 +105,22 @@ class Checkpoints:
 
 
 def dump(checkpoint: Checkpoint, file: IO[bytes]) -> None:
-    """Writes the checkpoint as an .npz; its CRCs show damage."""
+    """Write the checkpoint as an .npz, whose CRCs reveal damage."""
     text = json.dumps({"epochs": checkpoint.epochs, "facts": checkpoint.facts})
     arrays: dict[str, np.ndarray] = {
         f"{name}.{number}": array
-        for name, each in checkpoint.arrays.items()
-        for number, array in enumerate(each)
+        for name, values in checkpoint.arrays.items()
+        for number, array in enumerate(values)
     }
     arrays = {TEXT: np.frombuffer(text.encode(), np.uint8), **arrays}
-    np.savez(file, **arrays)  # type: ignore[arg-type]  # of names that NumPy has no use for itself
+    np.savez(file, **arrays)  # type: ignore[arg-type]  # no name is one of savez' own arguments
 
 
 def read(path: Path) -> Checkpoint:
-    """The checkpoint in the file; raises `ValueError` when it is not whole."""
+    """The checkpoint in the file; raises `ValueError` for a damaged one."""
     try:
         with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():  # before NumPy believes what a header says
+            if damaged := archive.testzip():  # before NumPy trusts a header
                 raise ValueError(f"wrong checksum of {damaged}")
         with np.load(path, allow_pickle=False) as stored:
             text = json.loads(stored[TEXT].tobytes())
@@ -131,5 +128,5 @@ def read(path: Path) -> Checkpoint:
             for key in stored.files[1:]:
                 arrays.setdefault(key.rpartition(".")[0], []).append(stored[key])
         return Checkpoint(text["epochs"], text["facts"], arrays)
-    except Exception as error:  # whatever a damaged archive comes to
+    except Exception as error:  # a damaged archive can raise anything
         raise ValueError(str(error) or type(error).__name__) from error

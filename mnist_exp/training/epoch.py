@@ -1,4 +1,4 @@
-"""One epoch as a compiled graph: data on the device, the host looks in twice a second."""
+"""One epoch as a compiled graph: the data stays on the device, the host looks in twice a second."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,47 +15,41 @@ from mnist_exp.data.dataset import Dataset
 from mnist_exp.models.forward import BATCH
 from mnist_exp.models.layers import BatchNormalization
 
-TINY = 1e-30  # a share that underflows keeps a finite logarithm, and a gradient
-STATISTICS = 5000  # training images that tell averaged weights' normalisation its statistics
-CHUNK_SECONDS = 0.4  # how long the host may be away: bounds the answer to a Ctrl-C
+TINY = 1e-30  # keeps the logarithm of a probability that underflowed finite, and its gradient
+STATISTICS = 5000  # training images from which batch normalization's statistics are recomputed
+CHUNK_SECONDS = 0.4  # between two returns to the host: bounds the response to Ctrl-C
 
 
 class EpochLoop:
-    """A model, its optimizer and its data, compiled into stretches of training steps."""
+    """A model, its optimizer and its data, compiled into chunks of training steps."""
 
     def __init__(
-        self,
-        model: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
-        config: Train,
-        *,
-        n: int,
+        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, config: Train, *, n: int
     ) -> None:
         """For `n` training images, which `start` brings; `config` has no `auto` left."""
         self.model, self.optimizer = model, optimizer
         self.precision, self.jit = config.precision, bool(config.jit)
-        self.batch = config.batch_size
-        self.whole, rest = divmod(n, config.batch_size)
-        self.steps = self.whole + bool(rest)
+        self.batch_size, self.ema = config.batch_size, config.ema
+        self.full_batches, rest = divmod(n, config.batch_size)
+        self.steps = self.full_batches + bool(rest)
         activation = model.layers[-1].activation
         self.loss = loss_function(activation, config.label_smoothing)
-        self.plain_loss = loss_function(activation)  # what test/loss is, whatever the smoothing
-        self.momentum = config.ema
-        self.variables = model.trainable_variables
-        optimizer.build(self.variables)
-        self.averages = [tf.Variable(v) for v in self.variables] if config.ema else []
+        self.plain_loss = loss_function(activation)  # val/loss, like test/loss, has no smoothing
+        self.weights = model.trainable_variables
+        optimizer.build(self.weights)
+        self.averages = [tf.Variable(weight) for weight in self.weights] if config.ema else []
+        self.chunk_seconds, self._chunk_steps = CHUNK_SECONDS, 1
         self._chunk = tf.function(self._steps, jit_compile=self.jit, autograph=False)
         batch = [tf.TensorSpec([None, 28, 28], tf.uint8), tf.TensorSpec([None], tf.int32)]
         rate = tf.TensorSpec([], tf.float32)
         self._last_batch = tf.function(self._step, [*batch, rate], autograph=False)
         self._score = tf.function(self._evaluate, batch, autograph=False)
         self._recompute = tf.function(self._recompute_statistics, batch[:1], autograph=False)
-        self._chunk_steps = 1
 
     def start(
         self, model: keras.Model, optimizer: keras.optimizers.Optimizer, data: Dataset
     ) -> None:
-        """Begins (anew) as this untrained model would with this optimizer; what is compiled stays.
+        """Reset to this untrained model, this optimizer and this data; keep what is compiled.
 
         Both are built like the loop's own.
         """
@@ -68,34 +62,34 @@ class EpochLoop:
             variable.assign(fresh)
 
     @property
-    def _state(self) -> list[Any]:
-        """Every variable that a step may change, those that seed dropout's masks included."""
+    def _variables(self) -> list[Any]:
+        """Every variable that a step may change, the seeds of dropout's masks included."""
         return [*self.model.variables, *self.optimizer.variables, *self.averages]
 
     def state(self) -> list[np.ndarray]:
-        """All that a next step depends on, to be given to `restore`."""
-        return [np.array(variable.numpy()) for variable in self._state]
+        """All that the next step depends on, for `restore`."""
+        return [np.array(variable.numpy()) for variable in self._variables]
 
     def restore(self, state: Sequence[np.ndarray]) -> None:
-        """Goes back, or on, to that state; raises `InputError` for that of another model."""
-        if [value.shape for value in state] != [tuple(v.shape) for v in self._state]:
+        """Set every variable to that state; raises `InputError` for that of another model."""
+        if [value.shape for value in state] != [tuple(v.shape) for v in self._variables]:
             raise InputError(
                 "expected checkpoints of this run, got those of another model or optimizer; "
                 "remove them to begin it anew"
             )
-        for variable, value in zip(self._state, state, strict=True):
+        for variable, value in zip(self._variables, state, strict=True):
             variable.assign(value)
 
     def compile(self) -> float:
-        """Builds the graphs without taking a step; the seconds it took."""
+        """Build the graphs without taking a step; the seconds it took."""
         started = time.perf_counter()
-        if self.steps > self.whole:
+        if self.steps > self.full_batches:
             self._last_batch.get_concrete_function()
         if len(self.validation[1]):
             self._score.get_concrete_function()
-        if self.whole:
-            data = (self.images, self.labels, tf.zeros(self.steps))
-            self._chunk(*data, tf.constant(0), tf.constant(0), tf.constant(0.0), tf.constant(0))
+        if self.full_batches:
+            rates, zero, sums = tf.zeros(self.steps), tf.constant(0), _zero_sums()
+            self._chunk(self.images, self.labels, rates, zero, zero, sums)
         return time.perf_counter() - started
 
     def run(
@@ -105,45 +99,39 @@ class EpochLoop:
         progress: Callable[[int, dict[str, float]], None],
         augment: Callable[[Any], Any] = lambda images: images,
     ) -> dict[str, float]:
-        """The epoch's row: mean loss and accuracy over all images, rate and seconds.
+        """Train one epoch; its mean loss and accuracy over all images, learning rate and seconds.
 
-        `order` (n,) is the permutation of the images, `rates` (steps,) the learning rates;
-        `progress` is told the last step done, and the figures so far, after every stretch;
-        `augment` changes the images.
+        `permutation` (n,) orders the images, `learning_rates` are (steps,), `augment` changes the
+        images. After every chunk `progress` gets its last step and the epoch's means so far.
         """
         started = time.perf_counter()
         # All at once and in threads: a gather per step made a dense epoch 3 to 6 % longer.
-        images, labels = (
-            augment(tf.gather(self.images, permutation)),
-            tf.gather(self.labels, permutation),
-        )
-        learning_rates = tf.constant(learning_rates, tf.float32)
-        loss, correct = tf.constant(0.0), tf.constant(0)
-        step = 0
-        while step < self.whole:
+        images = augment(tf.gather(self.images, permutation))
+        labels = tf.gather(self.labels, permutation)
+        rates = tf.constant(learning_rates, tf.float32)
+        sums, step = _zero_sums(), 0
+        while step < self.full_batches:
             before = time.perf_counter()
-            stop = min(step + self._chunk_steps, self.whole)
-            chunk = tf.constant(step), tf.constant(stop)
-            loss, correct = self._chunk(images, labels, learning_rates, *chunk, loss, correct)
-            so_far = _means(loss, correct, stop * self.batch)  # waits for the device
+            stop = min(step + self._chunk_steps, self.full_batches)
+            sums = self._chunk(images, labels, rates, tf.constant(step), tf.constant(stop), sums)
+            means = _means(sums, stop * self.batch_size)  # waits for the device
             self._pace(stop - step, time.perf_counter() - before)
             step = stop
-            progress(step - 1, so_far)
+            progress(step - 1, means)
         if step < self.steps:  # the smaller last batch has a graph of its own
-            rest = slice(step * self.batch, None)
-            sums = self._last_batch(images[rest], labels[rest], learning_rates[step])
-            loss, correct = loss + sums[0], correct + sums[1]
-            so_far = _means(loss, correct, len(permutation))
-            progress(step, so_far)
+            rest = slice(step * self.batch_size, None)
+            loss, correct = self._last_batch(images[rest], labels[rest], rates[step])
+            means = _means((sums[0] + loss, sums[1] + correct), len(permutation))
+            progress(step, means)
         return {
-            "train/loss": so_far["loss"],
-            "train/accuracy": so_far["accuracy"],
-            "train/learning_rate": float(learning_rates[-1]),
+            "train/loss": means["loss"],
+            "train/accuracy": means["accuracy"],
+            "train/learning_rate": float(rates[-1]),
             "train/epoch_seconds": time.perf_counter() - started,
         }
 
     def validate(self) -> dict[str, float]:
-        """Loss and accuracy on the validation images; nothing when there are none."""
+        """Loss and accuracy on the validation images; empty when there are none."""
         images, labels = self.validation
         n = len(labels)
         if not n:
@@ -155,13 +143,13 @@ class EpochLoop:
         return {"val/loss": loss / n, "val/accuracy": correct / n}
 
     def is_finite(self) -> bool:
-        """Whether the model's scores of some training images are numbers."""
+        """Whether the model's scores of some training images are finite."""
         scores = self.model(tf.cast(self.images[:BATCH], tf.float32), training=False)
         return bool(tf.reduce_all(tf.math.is_finite(scores)))
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
-        """Within: the model holds the averaged weights; afterwards the trained ones again."""
+        """Context manager: the model holds the averaged weights, afterwards the trained ones."""
         trained = [v.numpy() for v in self.model.variables] if self.averages else []
         try:
             self.keep_averaged_weights()
@@ -171,63 +159,56 @@ class EpochLoop:
                 variable.assign(value)
 
     def keep_averaged_weights(self) -> None:
-        """The averaged weights, where there are any, become the model's.
+        """Replace the model's weights by their averages, where there are any.
 
-        So do the statistics that normalisation finds with them: those of the trained weights, or an
-        average of such, are of other activations.
+        Batch normalization's statistics are recomputed with them: those of the trained weights, or
+        an average of such, belong to other activations.
         """
-        for variable, average in zip(self.variables, self.averages, strict=False):
-            variable.assign(average)
+        for weight, average in zip(self.weights, self.averages, strict=False):
+            weight.assign(average)
         if self.averages and any(isinstance(x, BatchNormalization) for x in self.model.layers):
             self._recompute(self.images[:STATISTICS])
 
     def _pace(self, steps: int, seconds: float) -> None:
-        """Aims the next stretch at STRETCH_SECONDS, growing at most fourfold."""
-        wanted = int(steps * CHUNK_SECONDS / max(seconds, 1e-6))
+        """Aim the next chunk at `chunk_seconds`; it grows at most fourfold."""
+        wanted = int(steps * self.chunk_seconds / max(seconds, 1e-6))
         self._chunk_steps = max(1, min(wanted, 4 * self._chunk_steps))
 
     def _steps(
-        self,
-        images: Any,
-        labels: Any,
-        learning_rates: Any,
-        start: Any,
-        stop: Any,
-        loss: Any,
-        correct: Any,
+        self, images: Any, labels: Any, rates: Any, start: Any, stop: Any, sums: tuple[Any, Any]
     ) -> Any:
-        """Steps start to stop; the sums of loss and hits, those before included.
+        """Take steps start to stop; add to the sums of loss and correct answers.
 
-        Going on with one sum, the record does not depend on how an epoch was cut into stretches.
-        (tf.range would recompile per value.)
+        One running sum over the epoch does not depend on how it is cut into chunks.
         """
 
         def body(i: Any, loss: Any, correct: Any) -> Any:
-            first = i * self.batch
-            batch_images = tf.slice(images, [first, 0, 0], [self.batch, 28, 28])
-            batch_labels = tf.slice(labels, [first], [self.batch])
-            step_loss, step_correct = self._step(batch_images, batch_labels, learning_rates[i])
+            first = i * self.batch_size
+            batch_images = tf.slice(images, [first, 0, 0], [self.batch_size, 28, 28])
+            batch_labels = tf.slice(labels, [first], [self.batch_size])
+            step_loss, step_correct = self._step(batch_images, batch_labels, rates[i])
             return i + 1, loss + step_loss, correct + step_correct
 
-        return tf.while_loop(lambda i, *_: i < stop, body, (start, loss, correct))[1:]
+        # tf.range would recompile for every start and stop.
+        return tf.while_loop(lambda i, *_: i < stop, body, (start, *sums))[1:]
 
     def _step(self, images: Any, labels: Any, rate: Any) -> Any:
         with tf.GradientTape() as tape:
             scores = self.model(tf.cast(images, tf.float32), training=True)
             loss = self.loss(labels, scores)
             mean_loss = loss / tf.cast(tf.size(labels), loss.dtype)
-        gradients = tape.gradient(mean_loss, [v.value for v in self.variables])
+        gradients = tape.gradient(mean_loss, [weight.value for weight in self.weights])
         self.optimizer.learning_rate.assign(rate)
-        self.optimizer.apply(gradients, self.variables)
+        self.optimizer.apply(gradients, self.weights)
         self._average()
         return loss, _count_correct(labels, scores)
 
     def _average(self) -> None:
-        # The first step starts the average, as Keras does: the random start would linger.
+        # The first step starts the average, as in Keras: the random start would linger.
         first = tf.cast(tf.equal(self.optimizer.iterations.value, 1), tf.float32)
-        for variable, average in zip(self.variables, self.averages, strict=False):
-            keep = (1.0 - first) * self.momentum
-            average.assign(keep * average + (1.0 - keep) * variable.value)
+        for weight, average in zip(self.weights, self.averages, strict=False):
+            keep = (1.0 - first) * self.ema
+            average.assign(keep * average + (1.0 - keep) * weight.value)
 
     def _recompute_statistics(self, images: Any) -> None:
         hidden = tf.cast(images, tf.float32)
@@ -241,9 +222,9 @@ class EpochLoop:
 
 
 def loss_function(activation: Any, label_smoothing: float = 0.0) -> Callable[[Any, Any], Any]:
-    """(integer labels, scores) -> the summed cross-entropy in nats, `activation` the scores' own.
+    """(integer labels, scores) -> the summed cross-entropy in nats, for scores of `activation`.
 
-    It is both of Keras' categorical cross-entropies: they differ only in how labels are written.
+    It stands for both of Keras' categorical cross-entropies, which differ only in the labels' form.
     """
     if activation is keras.activations.softmax and not label_smoothing:
         return _cross_entropy
@@ -252,15 +233,19 @@ def loss_function(activation: Any, label_smoothing: float = 0.0) -> Callable[[An
 
 
 def _cross_entropy(labels: Any, scores: Any) -> Any:
-    """As Keras', whose graph of it made a dense epoch 5 % longer."""
+    """Keras' formula; with Keras' own graph of it a dense epoch took 5 % longer."""
     true = tf.reduce_sum(tf.one_hot(labels, 10) * scores, axis=1)
     total = tf.reduce_sum(scores, axis=1)
     return tf.reduce_sum(tf.math.log(total + 10 * TINY) - tf.math.log(true + TINY))
 
 
-def _means(loss: Any, correct: Any, seen: int) -> dict[str, float]:
-    """The sums over `seen` images as means, by Keras' names."""
-    return {"loss": float(loss) / seen, "accuracy": int(correct) / seen}
+def _zero_sums() -> tuple[Any, Any]:
+    return tf.constant(0.0), tf.constant(0)
+
+
+def _means(sums: tuple[Any, Any], n: int) -> dict[str, float]:
+    """The sums of loss and correct answers as means over `n` images, by Keras' names."""
+    return {"loss": float(sums[0]) / n, "accuracy": int(sums[1]) / n}
 
 
 def _count_correct(labels: Any, scores: Any) -> Any:

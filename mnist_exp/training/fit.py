@@ -1,4 +1,4 @@
-"""Training as a sequence of epochs: fit, validate, keep the best, stop in time."""
+"""Training as a sequence of epochs: fit, validate, keep the best weights, stop early."""
 
 import math
 from collections.abc import Sequence
@@ -16,12 +16,11 @@ from mnist_exp.models import families
 from mnist_exp.training import augmentation, optimizers
 from mnist_exp.training.checkpoints import Checkpoint, Checkpoints
 from mnist_exp.training.epoch import EpochLoop
-from mnist_exp.training.optimizers import learning_rate_schedule
 
 NOT_COMPILED = {"epochs": 1, "clean_epochs": 0, "checkpoint_every": 1, "patience": None}
 NO_AUGMENT = NoAugment(name="none")
-# Keras' callbacks monitor its own names, so they hear of both.
-KERAS = {
+# Keras' callbacks monitor these names, so an epoch's logs hold both.
+KERAS_NAMES = {
     "train/loss": "loss",
     "train/accuracy": "accuracy",
     "val/loss": "val_loss",
@@ -32,15 +31,15 @@ KERAS = {
 
 @dataclass
 class History:
-    """What training left behind: a row of figures per epoch, and where the time went."""
+    """The metrics of every epoch, and the time spent."""
 
     epochs: list[dict[str, float]] = field(default_factory=list)
-    seconds: float = 0.0  # in training steps: no compiling, no validation
+    seconds: float = 0.0  # of training steps, without compiling and validation
     compile_seconds: float = 0.0
-    best_epoch: int | None = None  # counted from 1; None without early stopping: the last is kept
+    best_epoch: int | None = None  # from 1; None without early stopping: the last one is kept
 
     def metrics(self) -> dict[str, float]:
-        """The kept weights' validation figures, and the seconds training and compiling took."""
+        """The kept weights' validation metrics, and the seconds of training and compiling."""
         kept = self.best_epoch or len(self.epochs)
         row = self.epochs[kept - 1]
         return {name: value for name, value in row.items() if name.startswith("val/")} | {
@@ -53,11 +52,10 @@ class History:
 def prepare(
     model: ModelConfig, optimizer: OptimizerConfig, train: Train, data: Dataset, *, seed: int
 ) -> EpochLoop:
-    """The untrained model, its optimizer and its data, to be trained by `fit`.
+    """The untrained model, its optimizer and its data, ready for `fit`.
 
-    `train` has no `auto` left. The loop is the one of the call before wherever nothing compiled
-    would differ: a compilation takes 0.8 s and memory that never comes back. So that call's model
-    must not be used any more.
+    `train` has no `auto` left. The previous call's loop is reused, and its model overwritten, where
+    nothing compiled would differ: compiling takes 0.8 s and memory that is never given back.
     """
     loop = _compiled(
         model,
@@ -66,9 +64,8 @@ def prepare(
         len(data.train_labels),
     )
     keras.utils.set_random_seed(seed)
-    loop.start(
-        families.build_model(model, precision=train.precision), optimizers.build(optimizer), data
-    )
+    fresh = families.build_model(model, precision=train.precision)
+    loop.start(fresh, optimizers.build(optimizer), data)
     return loop
 
 
@@ -83,10 +80,10 @@ def fit(
     checkpoints: Checkpoints | None = None,
     start: Checkpoint | None = None,
 ) -> History:
-    """Train the loop's model; its weights end as the last, the best or the averaged ones.
+    """Train the loop's model; it ends with the last, the best or the averaged weights.
 
-    Callbacks get every epoch's logs, by our names and by Keras', and a batch's once per chunk of
-    steps. From the checkpoint `start` training goes on to the end it would have come to.
+    Callbacks receive every epoch's logs, by our names and by Keras', and a batch's once per chunk
+    of steps. From the checkpoint `start` training resumes bit for bit.
     Raises `DivergedError` when an epoch's loss is not finite.
     """
     model, optimizer = loop.model, loop.optimizer
@@ -104,17 +101,11 @@ def fit(
             break
         hooks.on_epoch_begin(epoch)
         permutation = np.random.default_rng([seed, epoch]).permutation(len(loop.labels))
-        if schedule.name != "constant" or schedule.warmup:
-            steps = range(epoch * loop.steps, (epoch + 1) * loop.steps)
-            learning_rates = learning_rate_schedule(
-                schedule, peak, train.epochs * loop.steps, steps
-            )
-        else:  # as it stands: a callback such as ReduceLROnPlateau may have changed it
-            learning_rates = np.full(loop.steps, optimizer.learning_rate, np.float32)
+        rates = _learning_rates(loop, schedule, peak, epoch, train.epochs)
         is_clean = epoch >= train.epochs - train.clean_epochs
         settings = NO_AUGMENT if is_clean else augment
         change = partial(augmentation.augment, settings, [seed, epoch, 1])
-        row = loop.run(permutation, learning_rates, hooks.on_train_batch_end, change)
+        row = loop.run(permutation, rates, hooks.on_train_batch_end, change)
         _refuse_divergence(row["train/loss"], epoch, peak)
         is_due = checkpoints is not None and checkpoints.is_due(epoch + 1)
         state = loop.state() if is_due else []
@@ -123,16 +114,28 @@ def fit(
             _refuse_divergence(row.get("val/loss", 0.0), epoch, peak)
             history.epochs.append(row)
             history.seconds += row["train/epoch_seconds"]
-            best.see(model, row)
+            best.update(model, row)
             if checkpoints and state:
                 checkpoints.save(epoch + 1, _checkpoint(state, history, best))
-            hooks.on_epoch_end(epoch, row | {KERAS[k]: v for k, v in row.items() if k in KERAS})
+            keras_logs = {KERAS_NAMES[k]: v for k, v in row.items() if k in KERAS_NAMES}
+            hooks.on_epoch_end(epoch, row | keras_logs)
     loop.keep_averaged_weights()
     history.best_epoch = best.restore(model)
-    if not loop.is_finite():  # the last step is in no epoch's loss
+    if not loop.is_finite():  # no epoch's loss includes the last step's update
         _refuse_divergence(math.nan, len(history.epochs) - 1, peak)
     hooks.on_train_end(history.epochs[-1])
     return history
+
+
+def _learning_rates(
+    loop: EpochLoop, schedule: Schedule, peak: float, epoch: int, epochs: int
+) -> np.ndarray:
+    """The learning rate of each step of the epoch, counted from 0."""
+    if schedule.name == "constant" and not schedule.warmup:
+        # Read anew: a callback such as ReduceLROnPlateau may have changed it.
+        return np.full(loop.steps, loop.optimizer.learning_rate, np.float32)
+    steps = range(epoch * loop.steps, (epoch + 1) * loop.steps)
+    return optimizers.learning_rate_schedule(schedule, peak, epochs * loop.steps, steps)
 
 
 def _checkpoint(state: Sequence[np.ndarray], history: History, best: "BestWeights") -> Checkpoint:
@@ -153,33 +156,34 @@ def _restore(
     history.epochs = list(checkpoint.epochs)
     history.seconds = facts["seconds"]
     history.compile_seconds += facts["compile_seconds"]
-    best.seen = len(history.epochs)
+    best.last_epoch = len(history.epochs)
     best.loss, best.epoch = facts["best_loss"], int(facts["best_epoch"])
     best.weights = list(checkpoint.arrays.get("best", []))
 
 
 class BestWeights:
-    """Early stopping on val/loss: the best weights seen, and whether patience has run out."""
+    """Early stopping on val/loss: the best weights so far, and whether patience has run out."""
 
     def __init__(self, patience: int | None) -> None:
         self.patience = patience
         self.loss = math.inf
-        self.epoch = self.seen = 0
+        self.epoch = self.last_epoch = 0
         self.weights: list[np.ndarray] = []
 
-    def see(self, model: keras.Model, row: dict[str, float]) -> None:
-        """Keeps a copy of the weights when `row` is the best so far."""
-        self.seen += 1
+    def update(self, model: keras.Model, row: dict[str, float]) -> None:
+        """Count an epoch; copy the weights when its `row` is the best so far."""
+        self.last_epoch += 1
         if self.patience and row["val/loss"] < self.loss:
-            self.loss, self.epoch, self.weights = row["val/loss"], self.seen, model.get_weights()
+            self.loss, self.epoch = row["val/loss"], self.last_epoch
+            self.weights = model.get_weights()
 
     @property
     def is_stale(self) -> bool:
-        """Whether `patience` epochs went by without a better one."""
-        return self.patience is not None and self.seen - self.epoch >= self.patience
+        """Whether `patience` epochs have passed without a better one."""
+        return self.patience is not None and self.last_epoch - self.epoch >= self.patience
 
     def restore(self, model: keras.Model) -> int | None:
-        """Puts the best weights back; the epoch they are from, None without patience."""
+        """Set the best weights; their epoch, or None without patience."""
         if not self.weights:
             return None
         model.set_weights(self.weights)
@@ -188,7 +192,7 @@ class BestWeights:
 
 @lru_cache(maxsize=1)
 def _compiled(model: ModelConfig, optimizer: OptimizerConfig, train: Train, n: int) -> EpochLoop:
-    """A loop that all trainings share which differ in none of these."""
+    """The loop shared by all trainings that differ in none of these."""
     built = families.build_model(model, precision=train.precision)
     return EpochLoop(built, optimizers.build(optimizer), train, n=n)
 

@@ -1,4 +1,4 @@
-"""Optimizers as configured, and the learning rate of every step."""
+"""Optimizers and learning rate schedules."""
 
 import math
 from typing import Any
@@ -11,13 +11,13 @@ from mnist_exp.config.schema import OptimizerConfig, Schedule
 
 
 class FusedUpdate:
-    """Keras' formula for Adam's update of a weight, as one operation instead of twenty.
+    """Keras' update of a weight by Adam, as one operation instead of twenty.
 
     An epoch takes as long; compiling it takes a fifth to a third less.
     """
 
     def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Moves the variable and both of its moments."""
+        """Update the variable and both of its moments."""
         index = self._get_variable_index(variable)
         step = tf.cast(self.iterations.value + 1, variable.dtype)
         tf.raw_ops.ResourceApplyAdam(
@@ -35,11 +35,11 @@ class FusedUpdate:
 
 
 class Adam(FusedUpdate, keras.optimizers.Adam):
-    """Keras' Adam, updated at once."""
+    """Keras' Adam with a fused update."""
 
 
 class AdamW(FusedUpdate, keras.optimizers.AdamW):
-    """Keras' AdamW, updated at once."""
+    """Keras' AdamW with a fused update."""
 
 
 OPTIMIZERS = {
@@ -51,15 +51,15 @@ OPTIMIZERS = {
 
 
 def build(config: OptimizerConfig) -> keras.optimizers.Optimizer:
-    """The Keras optimizer; AdamW leaves biases and normalisation weights undecayed."""
+    """The Keras optimizer; AdamW does not decay biases and normalization weights."""
     settings: dict[str, Any] = config.model_dump(exclude={"name"})
-    return _undecayed(OPTIMIZERS[config.name](**settings))
+    return _exclude_from_decay(OPTIMIZERS[config.name](**settings))
 
 
 def to_stock_keras(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """The same optimizer, not yet built, of Keras' own class: it loads without this package."""
+    """The same optimizer, not yet built, of Keras' own class: loads without this package."""
     kind = getattr(keras.optimizers, type(optimizer).__name__)
-    return _undecayed(kind.from_config(optimizer.get_config()))
+    return _exclude_from_decay(kind.from_config(optimizer.get_config()))
 
 
 def with_optimizer_state(
@@ -69,27 +69,27 @@ def with_optimizer_state(
     copy = to_stock_keras(optimizer)
     model.compile(optimizer=copy, loss=loss, metrics=["accuracy"])
     copy.build(model.trainable_variables)
-    for ours, theirs in zip(copy.variables, optimizer.variables, strict=True):
-        ours.assign(theirs)
+    for target, source in zip(copy.variables, optimizer.variables, strict=True):
+        target.assign(source)
     return model
 
 
-def _undecayed(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """The optimizer, kept from decaying biases and normalisation weights."""
+def _exclude_from_decay(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Exclude biases and normalization weights from the optimizer's weight decay."""
     if optimizer.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
 
-def learning_rate_schedule(schedule: Schedule, peak: float, steps: int, which: range) -> np.ndarray:
-    """The learning rates, float32, of the steps `which`, counted from 0, of `steps` in all.
+def learning_rate_schedule(schedule: Schedule, peak: float, total: int, steps: range) -> np.ndarray:
+    """The learning rates, float32, of `steps`, counted from 0, of `total` steps.
 
     onecycle follows Smith and Topin (2018) with the factors of fastai: from peak/25 up to peak and
     down to peak/250,000, both on half cosines.
     """
-    warm = round(schedule.warmup * steps)
-    step = np.arange(which.start, which.stop, dtype=np.float64)
-    down = (step - warm) / max(steps - warm - 1, 1)
+    warm = round(schedule.warmup * total)
+    step = np.arange(steps.start, steps.stop, dtype=np.float64)
+    down = (step - warm) / max(total - warm - 1, 1)
     match schedule.name:
         case "constant":
             up, fall = (step + 1) / max(warm, 1), np.ones_like(step)

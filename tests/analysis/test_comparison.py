@@ -1,4 +1,4 @@
-"""Which groups are made of recorded runs, and what is said about their differences."""
+"""Groups of recorded runs, the tests of their differences, and the report."""
 
 import csv
 import re
@@ -20,13 +20,13 @@ LABELS = np.arange(1000) % 10
 
 
 @dataclass(frozen=True, eq=False)
-class Recorded(Run):
-    """A run as the record would give it back, without a store."""
+class FakeRun(Run):
+    """A recorded run without a tracking store."""
 
-    said: Evaluation = field(default=None)  # type: ignore[assignment]
+    predicted: Evaluation = field(default=None)  # type: ignore[assignment]
 
     def evaluation(self) -> Evaluation:
-        return self.said
+        return self.predicted
 
     def history(self) -> list[dict[str, float]]:
         return [{"epoch": 1.0, "val/accuracy": 0.9}, {"epoch": 2.0, "val/accuracy": 0.95}]
@@ -34,19 +34,19 @@ class Recorded(Run):
 
 def recorded(
     model: str, seed: int, wrong: range, *, data: str = "mnist", number: int = 0, **params: str
-) -> Recorded:
-    """A run of `model` that is wrong on these of 1,000 images."""
+) -> FakeRun:
+    """A run of `model` that misclassifies these of 1,000 images."""
     predictions = LABELS.copy()
     predictions[list(wrong)] = (predictions[list(wrong)] + 1) % 10
-    said = Evaluation(LABELS, np.eye(10, dtype=np.float32)[predictions])
+    evaluation = Evaluation(LABELS, np.eye(10, dtype=np.float32)[predictions])
     settings = {"model.name": model, "seed": str(seed), "tracking.uri": str(number)} | params
-    return Recorded(
+    return FakeRun(
         run_id=f"{model}-{seed}-{number}",
         name=f"{model}-seed{seed}",
         status="FINISHED",
-        metrics=said.metrics()
+        metrics=evaluation.metrics()
         | {
-            "val/accuracy": said.accuracy,
+            "val/accuracy": evaluation.accuracy,
             "train/seconds": 2.0,
             "model/parameters": 118_282,
             "model/images_per_second": 5e5,
@@ -54,16 +54,16 @@ def recorded(
         params=settings,
         tags={"data.name": data, "data.digest": data, "data.label": data, "cpu": "a"},
         tracking=store_config(),
-        said=said,
+        predicted=evaluation,
     )
 
 
-def one(found: list[Comparison]) -> Comparison:
-    (comparison,) = found
+def one(comparisons: list[Comparison]) -> Comparison:
+    (comparison,) = comparisons
     return comparison
 
 
-def seeds(model: str, mistakes: list[int], **more: str) -> list[Recorded]:
+def seeds(model: str, mistakes: list[int], **more: str) -> list[FakeRun]:
     """A run per seed with that many mistakes."""
     return [recorded(model, seed, range(n), **more) for seed, n in enumerate(mistakes)]
 
@@ -73,9 +73,9 @@ def test_runs_that_differ_in_their_seed_are_one_group() -> None:
     cnn, dense = found.groups
     assert (cnn.name, cnn.n, dense.name, dense.n) == ("cnn", 3, "dense128", 3)
     assert cnn.mean("test/accuracy") == pytest.approx(0.989)
-    assert cnn.sd == pytest.approx(0.001)
-    assert cnn.best == 0.99
-    low, high = cnn.interval  # Student's t for 2 degrees of freedom is 4.3027
+    assert cnn.sd("test/accuracy") == pytest.approx(0.001)
+    assert cnn.best("test/accuracy") == 0.99
+    low, high = cnn.interval("test/accuracy")  # Student's t for 2 degrees of freedom is 4.3027
     assert (low, high) == pytest.approx(
         (0.989 - 4.3027 * 0.001 / 3**0.5, 0.989 + 4.3027 * 0.001 / 3**0.5), abs=1e-6
     )
@@ -98,16 +98,16 @@ def test_groups_of_one_model_are_named_by_what_differs() -> None:
     ]
 
 
-def test_shared_seeds_are_tested_in_pairs() -> None:
+def test_shared_seeds_are_compared_by_a_paired_test() -> None:
     found = one(
         compare([*seeds("cnn", [10, 12, 11, 9, 13]), *seeds("dense128", [30, 33, 31, 29, 34])])
     )
     (pair,) = found.pairs
-    assert pair.is_shown
+    assert pair.is_significant
     assert pair.verdict == "cnn beats dense128: +2.04 points, p < 0.001, n = 5 seeds"
 
 
-def test_seeds_that_only_one_has_do_not_count() -> None:
+def test_seeds_of_only_one_group_do_not_count() -> None:
     late = [recorded("b", seed, range(20)) for seed in (1, 2)]
     found = one(compare([*seeds("a", [500, 20, 20]), *late]))
     assert found.pairs[0].difference == 0  # over seeds 1 and 2
@@ -129,9 +129,9 @@ def _choose(n: int, k: int) -> float:
     return comb(n, k)
 
 
-def test_a_chance_difference_is_called_one() -> None:
+def test_a_chance_difference_is_not_significant() -> None:
     (pair,) = one(compare([recorded("a", 0, range(20)), recorded("b", 0, range(12, 34))])).pairs
-    assert not pair.is_shown
+    assert not pair.is_significant
     assert pair.verdict.startswith("a and b: no difference shown (+0.20 points, p = ")
 
 
@@ -142,7 +142,7 @@ def test_groups_without_a_common_seed_are_not_tested() -> None:
     assert pair.verdict == "a and b: not tested, they share no seeds: run both with the same ones"
 
 
-def test_many_pairs_need_more_evidence() -> None:
+def test_p_values_are_corrected_for_the_number_of_pairs() -> None:
     a, b = recorded("a", 0, range(20)), recorded("b", 0, range(10, 43))
     alone = one(compare([a, b])).pairs[0]
     others = [recorded(name, 0, range(20)) for name in "cdefgh"]
@@ -177,7 +177,7 @@ def test_grouping_by_a_param_pools_what_differs_otherwise() -> None:
         compare(mixed, by=["modle"])
 
 
-def test_other_data_makes_another_table() -> None:
+def test_each_data_set_has_its_own_comparison() -> None:
     found = compare([*seeds("cnn", [10, 11]), *seeds("cnn", [90], data="mnist5k")])
     assert [(c.data, len(c.groups)) for c in found] == [("mnist", 1), ("mnist5k", 1)]
     assert any("do not compare with full MNIST" in note for note in found[1].notes)
@@ -189,7 +189,7 @@ def test_agreement_is_between_runs_and_on_the_diagonal_between_seeds() -> None:
     shares = one(compare([*a, *b])).agreement
     names = [group.name for group in one(compare([*a, *b])).groups]
     i, j = names.index("a"), names.index("b")
-    assert shares[i, i] == pytest.approx(0.95)  # 50 images answered otherwise
+    assert shares[i, i] == pytest.approx(0.95)  # 50 images predicted otherwise
     assert shares[i, j] == shares[j, i] == pytest.approx((0.88 + 0.93) / 2)
     assert isnan(shares[j, j])
 
@@ -203,21 +203,21 @@ def test_every_form_of_the_report(tmp_path: Path) -> None:
             *seeds("cnn", [90], data="mnist5k"),
         ]
     )
-    pngs = comparison_report.pictures(found, "compared")
-    assert set(pngs) == {
+    comparison_report.write(tmp_path / "r.html", found, "compared")
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
         *(f"mnist_{kind}" for kind in ("accuracies", "trade_off", "learning_curves", "agreement")),
         *(f"mnist5k_{kind}" for kind in ("accuracies", "trade_off", "learning_curves")),
     }
-    for suffix in comparison_report.FORMATS:
-        comparison_report.write(tmp_path / f"r{suffix}", found, "compared", pngs)
     html = (tmp_path / "r.html").read_text()
     assert html.count("data:image/png;base64,") == 7
     assert not re.search(r"(src|href)=(?!\"data:)", html)  # nothing from elsewhere
     assert "<script>" not in html
-    markdown = (tmp_path / "r.md").read_text()
+    assert html.count("note=&lt;script&gt;alert(1)&lt;/script&gt;") == 2  # a row and a verdict
+    markdown = comparison_report.RENDERERS[".md"](found, "compared", {})
     assert "| cnn note=plain | 3 | 96.73 ± 0.25 | 97.00 |" in markdown
     assert "n = 3 seeds (paired t-test)" in markdown
-    rows = list(csv.DictReader((tmp_path / "r.csv").open()))
+    text = comparison_report.RENDERERS[".csv"](found, "compared", {})
+    rows = list(csv.DictReader(text.splitlines()))
     assert [row["n"] for row in rows] == ["3", "3", "1"]
     assert float(rows[1]["mean"]) == pytest.approx(1 - 0.098 / 3)
     assert rows[2]["sd"] == ""

@@ -1,4 +1,4 @@
-"""A run made again: bit-equal, or the difference and why it could be."""
+"""Reproduction of a run: bit-equal, or the difference and its possible reasons."""
 
 import subprocess
 from pathlib import Path
@@ -13,7 +13,7 @@ from mnist_exp.core import provenance
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.provenance import Commit, rebuild
 from mnist_exp.experiment import run_experiment
-from mnist_exp.runs.result import RunResult
+from mnist_exp.runs.folder import RunResult
 
 Recorded = dict[str, RunResult]
 NAME = "dense128-seed0"
@@ -21,7 +21,7 @@ NAME = "dense128-seed0"
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Trains without another import of TensorFlow; what is in it is changed in the config."""
+    """Train in this process, which saves an import of TensorFlow, with these config changes."""
     changes: dict[str, Any] = {}
 
     def train(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
@@ -46,7 +46,7 @@ def test_the_same_config_data_and_code_are_bit_equal(
     assert (folder / "figures/confusion_matrix.png").exists()
 
 
-def test_what_came_out_otherwise_is_told_with_its_reasons(
+def test_a_difference_is_reported_with_its_possible_reasons(
     recorded: Recorded,
     command: Command,
     workplace: Path,
@@ -74,7 +74,7 @@ def test_a_folder_that_is_not_empty_is_refused(
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with one commit, where the package is thought to be."""
+    """A repository with one commit, as the root of the package."""
     place = tmp_path / "checkout"
     (place / "mnist_exp").mkdir(parents=True)
     (place / "mnist_exp/code.py").write_text("first = 1\n")
@@ -98,7 +98,9 @@ def test_code_is_rebuilt_from_its_commit_and_its_changes(checkout: Path, tmp_pat
     assert (tmp_path / "then/mnist_exp/code.py").read_text() == "first = 2\n"
 
 
-def test_code_that_cannot_be_rebuilt_says_why(checkout: Path, tmp_path: Path) -> None:
+def test_code_that_cannot_be_rebuilt_is_refused_with_the_reason(
+    checkout: Path, tmp_path: Path
+) -> None:
     sha = provenance.commit().sha
     (checkout / "mnist_exp/new.py").touch()
     for code, reason in [

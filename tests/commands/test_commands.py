@@ -1,4 +1,4 @@
-"""The commands that use one recorded run, as typed."""
+"""evaluate and visualize, as typed."""
 
 import csv
 import shutil
@@ -10,14 +10,14 @@ from support import Command
 
 from mnist_exp.runs import find as runs
 from mnist_exp.runs.find import resolve_run, store_config
-from mnist_exp.runs.result import RunResult
+from mnist_exp.runs.folder import RunResult
 from mnist_exp.runs.run import Run
 
 Recorded = dict[str, RunResult]
 NAME = "dense128-seed0"
 
 
-def test_evaluate_gives_the_recorded_figures_exactly(recorded: Recorded, command: Command) -> None:
+def test_evaluate_scores_a_run_as_recorded_to_the_bit(recorded: Recorded, command: Command) -> None:
     code, out, err = command("evaluate", "--run", NAME)
     assert (code, err) == (0, "")
     accuracy = recorded[NAME].metrics["test/accuracy"]
@@ -25,7 +25,7 @@ def test_evaluate_gives_the_recorded_figures_exactly(recorded: Recorded, command
     assert "all figures and every probability are exactly those recorded" in out
 
 
-def test_evaluate_says_when_figures_are_not_those_recorded(
+def test_evaluate_exits_with_1_when_scores_are_not_those_recorded(
     recorded: Recorded, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = resolve_run("dense128-seed1", store_config())
@@ -35,7 +35,9 @@ def test_evaluate_says_when_figures_are_not_those_recorded(
     assert "not exactly as recorded: a probability differs by up to" in out
 
 
-def test_evaluate_under_corruptions(recorded: Recorded, command: Command, workplace: Path) -> None:
+def test_evaluate_writes_the_scores_under_corruptions(
+    recorded: Recorded, command: Command, workplace: Path
+) -> None:
     code, out, _ = command("evaluate", "--run", NAME, "--corruptions", "--output", "worse")
     assert code == 0
     rows = list(csv.DictReader((workplace / "worse/corruptions.csv").open()))
@@ -58,7 +60,7 @@ def test_a_model_of_full_mnist_is_not_scored_on_its_own_training_images(
     assert "was trained on full MNIST, and the bundled digits are among its training" in err
 
 
-def test_visualize_draws_every_figure_from_the_record(
+def test_visualize_draws_every_figure_without_the_run_folder(
     recorded: Recorded, command: Command, workplace: Path
 ) -> None:
     folder = recorded[NAME].folder
@@ -84,7 +86,7 @@ def test_visualize_draws_every_figure_from_the_record(
         (["--experiment", "other"], "has no experiment other; choose with --experiment"),
     ],
 )
-def test_what_cannot_be_used_is_one_sentence(
+def test_a_run_that_cannot_be_found_is_refused_in_one_sentence(
     recorded: Recorded, command: Command, verb: str, arguments: list[str], sentence: str
 ) -> None:
     code, _, err = command(verb, *arguments)

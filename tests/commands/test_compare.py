@@ -6,12 +6,12 @@ import mlflow
 import pytest
 from support import Command
 
-from mnist_exp.runs.result import RunResult
+from mnist_exp.runs.folder import RunResult
 
 Recorded = dict[str, RunResult]
 
 
-def test_the_table_and_the_verdict(recorded: Recorded, command: Command) -> None:
+def test_the_table_and_the_verdict_are_printed(recorded: Recorded, command: Command) -> None:
     code, out, _ = command("compare")
     assert code == 0
     assert "2 groups on the bundled 5,000 digits" in out
@@ -36,7 +36,7 @@ def test_the_report_is_written_and_recorded(
     (run,) = client.search_runs([experiment.experiment_id], query)
     assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"figures", "r.html"}
     assert run.data.params["runs"] == "2"
-    assert command("compare")[1].count("2 groups") == 1  # it is no run to compare
+    assert command("compare")[1].count("2 groups") == 1  # the report is no run to compare
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_the_report_is_written_and_recorded(
         (["--output", "/proc/r.csv"], "--output /proc/r.csv: "),
     ],
 )
-def test_what_cannot_be_compared_is_one_sentence(
+def test_wrong_options_are_refused_in_one_sentence(
     recorded: Recorded, command: Command, workplace: Path, arguments: list[str], sentence: str
 ) -> None:
     code, _, err = command("compare", *arguments)

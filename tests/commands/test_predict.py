@@ -14,7 +14,7 @@ from support import Command
 
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.runs.find import resolve_run, store_config
-from mnist_exp.runs.result import RunResult
+from mnist_exp.runs.folder import RunResult
 
 Recorded = dict[str, RunResult]
 RUN = ("--run", "dense128-seed0")
@@ -32,24 +32,24 @@ def pictures(workplace: Path, digits: Dataset) -> Path:
     return folder
 
 
-def test_pictures_are_answered_as_the_model_answers_their_pixels(
+def test_a_picture_of_a_digit_is_predicted_as_its_pixels_are(
     recorded: Recorded, command: Command, pictures: Path
 ) -> None:
     code, out, err = command("predict", *RUN, "--json", "pictures")
     assert (code, err) == (0, "")
-    said = json.loads(out)
-    assert [answer["image"] for answer in said] == [
+    results = json.loads(out)
+    assert [result["image"] for result in results] == [
         "pictures/0.PNG",
         "pictures/1.PNG",
         "pictures/2.PNG",
         "pictures/blank.gif",
     ]
     expected = resolve_run(RUN[1], store_config()).evaluation().probabilities[:3]
-    for answer, shares in zip(said, expected, strict=False):
-        assert answer["probability"] == pytest.approx(shares.max(), abs=1e-6)
-        assert [answer["second"], answer["digit"]] == list(shares.argsort()[-2:])
-        assert answer["note"] == ""
-    assert said[3] == {
+    for result, probabilities in zip(results, expected, strict=False):
+        assert result["probability"] == pytest.approx(probabilities.max(), abs=1e-6)
+        assert [result["second"], result["digit"]] == list(probabilities.argsort()[-2:])
+        assert result["note"] == ""
+    assert results[3] == {
         "image": "pictures/blank.gif",
         "digit": None,
         "probability": None,
@@ -59,7 +59,7 @@ def test_pictures_are_answered_as_the_model_answers_their_pixels(
     }
 
 
-def test_the_table_has_notes_below_and_the_picture_what_was_seen(
+def test_notes_are_printed_below_the_table_and_show_writes_a_figure(
     recorded: Recorded, command: Command, pictures: Path
 ) -> None:
     code, out, _ = command("predict", *RUN, "pictures", "--show", "new/seen.png")
@@ -79,7 +79,7 @@ def test_stdin_is_read(
     assert json.loads(out)[0]["digit"] in range(10)
 
 
-def test_what_is_no_picture_does_not_keep_the_others_from_being_read(
+def test_a_broken_picture_does_not_stop_the_others(
     recorded: Recorded, command: Command, pictures: Path
 ) -> None:
     (pictures / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
@@ -104,7 +104,7 @@ def test_what_is_no_picture_does_not_keep_the_others_from_being_read(
         (["pictures", "--run", "nobody"], "--run nobody: no run of experiment mnist has this id"),
     ],
 )
-def test_what_cannot_be_read_is_one_sentence(
+def test_unreadable_input_is_refused_in_one_sentence(
     recorded: Recorded, command: Command, pictures: Path, arguments: list[str], sentence: str
 ) -> None:
     (pictures.parent / "empty").mkdir()
@@ -115,7 +115,7 @@ def test_what_cannot_be_read_is_one_sentence(
     assert err.count("\n") == 1
 
 
-def test_programs_get_a_list_also_when_nothing_can_be_read(
+def test_json_is_a_list_even_when_nothing_can_be_read(
     recorded: Recorded, command: Command, pictures: Path
 ) -> None:
     code, out, err = command("predict", *RUN, "--json", "pictures/notes.txt")
@@ -124,7 +124,9 @@ def test_programs_get_a_list_also_when_nothing_can_be_read(
     assert err == "1 of 1 could not be read as pictures\n"
 
 
-def test_a_blank_page_alone_is_told(recorded: Recorded, command: Command, workplace: Path) -> None:
+def test_a_blank_page_alone_is_reported(
+    recorded: Recorded, command: Command, workplace: Path
+) -> None:
     Image.fromarray(np.zeros((28, 28), np.uint8)).save("blank.png")
     code, out, _ = command("predict", *RUN, "blank.png")
     assert code == 0

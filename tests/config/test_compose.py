@@ -1,4 +1,4 @@
-"""Every YAML composes, and every wrong value is refused with its key, itself and what is right."""
+"""Every YAML composes; a wrong value is refused with its key and what is allowed."""
 
 import re
 from pathlib import Path
@@ -7,27 +7,19 @@ import pytest
 from hydra.errors import MissingConfigException
 
 from mnist_exp.config.compose import CONF, compose, parse
-from mnist_exp.config.messages import explain
+from mnist_exp.config.messages import hydra_error_message
 from mnist_exp.config.schema import keys
 from mnist_exp.config.serialize import flatten, public, to_yaml
 from mnist_exp.core.errors import InputError
 
 GROUPS = [
-    "augment",
-    "data",
-    "debug",
-    "experiment",
-    "model",
-    "optimizer",
-    "schedule",
-    "sweep",
-    "tracking",
+    "augment", "data", "debug", "experiment", "model", "optimizer", "schedule", "sweep", "tracking",
     "train",
-]
+]  # fmt: skip
 OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in (CONF / group).glob("*.yaml")]
 
 
-def test_every_group_is_tried() -> None:
+def test_every_group_is_tested() -> None:
     assert sorted(path.name for path in CONF.iterdir() if path.is_dir()) == sorted(
         [*GROUPS, "hydra"]
     )
@@ -47,9 +39,9 @@ def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
     from hydra import initialize_config_dir
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        found = hydra_compose("config", [f"sweep={name}"], return_hydra_config=True)
-    assert found.hydra.mode.name == "MULTIRUN"
-    for key, values in found.hydra.sweeper.params.items():
+        composed = hydra_compose("config", [f"sweep={name}"], return_hydra_config=True)
+    assert composed.hydra.mode.name == "MULTIRUN"
+    for key, values in composed.hydra.sweeper.params.items():
         assert key in keys()
         assert re.search(r",|range", values)
 
@@ -107,7 +99,7 @@ def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
         ("train.epochs=null", "train.epochs: expected a whole number, got null"),
     ],
 )
-def test_wrong_input_is_answered_in_one_sentence(overrides: str, sentence: str) -> None:
+def test_wrong_input_is_refused_in_one_sentence(overrides: str, sentence: str) -> None:
     with pytest.raises(InputError, match=re.escape(sentence)) as error:
         compose(overrides.split())
     assert "\n" not in str(error.value)
@@ -117,12 +109,12 @@ def test_a_launcher_that_is_not_installed_names_its_extra() -> None:
     missing = MissingConfigException(
         "", missing_cfg_file="hydra/launcher/submitit_slurm", options=["basic", "joblib"]
     )
-    assert explain(missing, []) == (
+    assert hydra_error_message(missing, []) == (
         "hydra/launcher=submitit_slurm: not installed; pip install 'mnist-exp[slurm]' brings it"
     )
 
 
-def test_two_mistakes_are_told_together() -> None:
+def test_two_mistakes_are_reported_together() -> None:
     with pytest.raises(InputError) as error:
         compose(["train.epochs=0", "model.dropout=2"])
     assert str(error.value).splitlines() == [
@@ -131,7 +123,7 @@ def test_two_mistakes_are_told_together() -> None:
     ]
 
 
-def test_values_arrive_typed() -> None:
+def test_values_are_typed() -> None:
     config = compose(["model.units=[64,32]", "optimizer.learning_rate=2e-3", "train.jit=false"])
     assert config.model.units == (64, 32)
     assert config.optimizer.learning_rate == 0.002
@@ -143,7 +135,7 @@ def test_a_config_is_the_same_after_a_round_trip() -> None:
     assert parse(public(config)) == config
 
 
-def test_the_public_config_hides_a_password() -> None:
+def test_the_public_config_redacts_a_password() -> None:
     config = compose(["tracking.uri=https://me:secret@tracking.example/"])
     assert "secret" not in to_yaml(config)
     assert public(config)["tracking"]["uri"] == "https://***@tracking.example/"
@@ -156,7 +148,7 @@ def test_flat_keys_are_those_of_the_command_line() -> None:
 
 
 def test_a_variant_needs_one_yaml_file(tmp_path: Path) -> None:
-    """What the README says: copy a file, change it, name it."""
+    """As in the README: copy a file, change it, choose it by name."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
@@ -164,6 +156,6 @@ def test_a_variant_needs_one_yaml_file(tmp_path: Path) -> None:
     wide = (CONF / "model" / "dense128.yaml").read_text().replace("128, 128", "2000")
     (tmp_path / "model" / "wide.yaml").write_text(wide.replace("name: dense128", "name: wide"))
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        found = hydra_compose("config", ["model=wide", f"hydra.searchpath=[file://{tmp_path}]"])
-    config = parse(found)
+        composed = hydra_compose("config", ["model=wide", f"hydra.searchpath=[file://{tmp_path}]"])
+    config = parse(composed)
     assert (config.model.name, config.model.units) == ("wide", (2000,))

@@ -1,6 +1,7 @@
-"""Any value of any key is either a config or refused in sentences that name a key; nothing else."""
+"""Any value of any key gives a config or an `InputError` that names a key; nothing else."""
 
 import json
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,25 +46,24 @@ VALUES = st.recursive(
 )
 
 
-def told(config_or_error: Any, key: str) -> None:
-    """It is a whole config, or sentences that name this key, its group or one beside it."""
-    if isinstance(config_or_error, Config):
-        assert parse(OmegaConf.create(to_yaml(config_or_error))) == config_or_error
+def check(result: Config | InputError, key: str) -> None:
+    """A config survives a round trip, an error names the group of the key."""
+    if isinstance(result, Config):
+        assert parse(OmegaConf.create(to_yaml(result))) == result
         return
-    sentence = str(config_or_error)
+    sentence = str(result)
     assert sentence.strip()
     assert "Traceback" not in sentence
-    group = key.partition(".")[0]
-    assert group in sentence
+    assert key.partition(".")[0] in sentence
 
 
-def attempt(make: Any) -> Config | InputError:
+def config_or_error(make: Callable[[], Config]) -> Config | InputError:
     try:
-        made = make()
+        config = make()
     except InputError as error:
         return error
-    assert isinstance(made, Config)
-    return made
+    assert isinstance(config, Config)
+    return config
 
 
 @settings(max_examples=600, deadline=None, derandomize=True, database=None)
@@ -71,11 +71,11 @@ def attempt(make: Any) -> Config | InputError:
 def test_any_value_of_any_key(base: str, key: str, value: Any) -> None:
     values: dict[str, Any] = deepcopy(BASES[base].model_dump(mode="json"))
     *groups, last = key.split(".")
-    place = values
+    nested = values
     for group in groups:
-        place = place.setdefault(group, {})
-    place[last] = value
-    told(attempt(lambda: parse(values)), key)
+        nested = nested.setdefault(group, {})
+    nested[last] = value
+    check(config_or_error(lambda: parse(values)), key)
 
 
 PRINTABLE = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=25)
@@ -86,14 +86,14 @@ TYPED = st.one_of(
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(key=st.sampled_from(KEYS), text=TYPED)
-def test_anything_typed_behind_any_key(key: str, text: str) -> None:
-    told(attempt(lambda: compose([f"{key}={text}"])), key)
+def test_any_text_as_the_value_of_any_key(key: str, text: str) -> None:
+    check(config_or_error(lambda: compose([f"{key}={text}"])), key)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(text=st.lists(PRINTABLE, min_size=1, max_size=3))
-def test_anything_typed_at_all(text: list[str]) -> None:
-    attempt(lambda: compose(text))
+def test_any_text_as_an_override(text: list[str]) -> None:
+    config_or_error(lambda: compose(text))
 
 
 @pytest.mark.parametrize("key", ["model._target_", "optimizer._target_", "train._target_"])
@@ -180,7 +180,7 @@ GROUPS = {
 
 
 def train(groups: dict[str, dict[str, Any]], folder: Path) -> None:
-    """Through the whole run, or to one of the two ends that are told."""
+    """Run the experiment to its end, or to an `InputError` or `DivergedError`."""
     values = [
         f"{group}.{key}={json.dumps(value)}" if key else f"{group}={value}"
         for group, settings_ in groups.items()
@@ -190,17 +190,17 @@ def train(groups: dict[str, dict[str, Any]], folder: Path) -> None:
     others = [value for value in values if value not in choices]
     try:
         config = compose(["data=mnist5k", "tracking.enabled=false", *choices, *others])
-        outcome = run_experiment(config, folder=folder / "run")
+        result = run_experiment(config, folder=folder / "run")
     except (InputError, DivergedError) as error:
         event(type(error).__name__)
         return
-    assert 0 <= outcome.metrics["test/accuracy"] <= 1
+    assert 0 <= result.metrics["test/accuracy"] <= 1
     event("trained")
 
 
 @settings(max_examples=3, deadline=None, derandomize=True, database=None)
 @given(groups=st.fixed_dictionaries(GROUPS))
-def test_what_is_accepted_trains(groups: dict[str, dict[str, Any]]) -> None:
+def test_a_valid_config_trains(groups: dict[str, dict[str, Any]]) -> None:
     with TemporaryDirectory() as folder:
         train(groups, Path(folder))
 
@@ -208,6 +208,6 @@ def test_what_is_accepted_trains(groups: dict[str, dict[str, Any]]) -> None:
 @pytest.mark.slow
 @settings(max_examples=80, deadline=None, derandomize=True, database=None)
 @given(groups=st.fixed_dictionaries(GROUPS))
-def test_eighty_configs_that_are_accepted_train(groups: dict[str, dict[str, Any]]) -> None:
+def test_eighty_valid_configs_train(groups: dict[str, dict[str, Any]]) -> None:
     with TemporaryDirectory() as folder:
         train(groups, Path(folder))

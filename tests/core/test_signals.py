@@ -1,4 +1,4 @@
-"""SIGTERM as an exception, and writes that no signal breaks off."""
+"""SIGTERM as an exception, and writes that no signal interrupts."""
 
 import signal
 
@@ -7,7 +7,7 @@ import pytest
 from mnist_exp.core.signals import Terminated, defer_interrupts, sigterm_interrupts
 
 
-def test_sigterm_is_an_interrupt_within_and_as_before_afterwards() -> None:
+def test_sigterm_is_an_interrupt_inside_and_as_before_afterwards() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Terminated), sigterm_interrupts():
         signal.raise_signal(signal.SIGTERM)

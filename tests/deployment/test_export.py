@@ -1,4 +1,4 @@
-"""Other formats of a model: whether they say what the original says."""
+"""Exported models predict what the original predicts."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,14 +11,14 @@ from support import Command, tiny
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation.metrics import probabilities
-from mnist_exp.runs.result import RunResult
+from mnist_exp.runs.folder import RunResult
 
 Recorded = dict[str, RunResult]
 
 
 @pytest.fixture(scope="module")
 def convolutional() -> Any:
-    """A classifier with every layer that the conv family has, half of them in bfloat16."""
+    """A predictor with every layer of the conv family, half of them in bfloat16."""
     from mnist_exp.models.convert import to_stock_keras
     from mnist_exp.models.families import build_model
     from mnist_exp.models.forward import batched_scores, forward_function
@@ -34,7 +34,7 @@ def convolutional() -> Any:
 
 
 @pytest.mark.parametrize("kind", ["keras", "h5", "saved_model", "tflite", "onnx"])
-def test_an_export_read_by_its_own_runtime_agrees(
+def test_an_export_loaded_by_its_own_runtime_agrees(
     convolutional: Any, digits: Dataset, tmp_path: Path, kind: str
 ) -> None:
     from mnist_exp.deployment import export as exports
@@ -50,7 +50,7 @@ def test_an_export_read_by_its_own_runtime_agrees(
 
 
 @pytest.mark.parametrize("wrong", [np.nan, 1.0])
-def test_an_export_that_answers_otherwise_is_not_kept(
+def test_a_deviating_export_is_not_kept(
     convolutional: Any,
     digits: Dataset,
     tmp_path: Path,
@@ -61,15 +61,28 @@ def test_an_export_that_answers_otherwise_is_not_kept(
 
     scores = np.full((len(digits.test_images), 10), 0.0)
     scores[:, 3] = wrong
-    form = exports.FORMATS["keras"]
-    other = form._replace(read=lambda path: lambda pixels: scores[: len(pixels)])
-    monkeypatch.setitem(exports.FORMATS, "keras", other)
+    deviating = exports.FORMATS["keras"]._replace(
+        read=lambda path: lambda pixels: scores[: len(pixels)]
+    )
+    monkeypatch.setitem(exports.FORMATS, "keras", deviating)
     with pytest.raises(InputError, match="--format keras: the export does not agree"):
         exports.export(convolutional, "keras", tmp_path, digits.test_images)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_writes_the_formats_it_is_given_over_earlier_ones(
+def test_a_file_with_an_operation_that_litert_lacks_is_refused(
+    convolutional: Any, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mnist_exp.deployment import export as exports
+    from mnist_exp.models import convert
+
+    monkeypatch.setattr(convert, "to_float32", lambda model: model)  # LiteRT lacks bfloat16
+    with pytest.raises(InputError, match=r"model\.tflite: expected only .* LiteRT has, got FlexCo"):
+        exports.export(convolutional, "tflite", tmp_path, digits.test_images)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_replaces_earlier_exports(
     recorded: Recorded, command: Command, workplace: Path
 ) -> None:
     arguments = ("--run", "sigmoid100-seed0", "--format", "saved_model", "--format", "h5")
@@ -92,7 +105,7 @@ def test_only_an_earlier_export_is_replaced(
     assert (workplace / "to/saved_model/thesis.txt").exists()
 
 
-def test_a_missing_tool_says_what_to_install(
+def test_a_missing_package_is_named_with_its_install_command(
     recorded: Recorded, command: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mnist_exp.deployment import export as exports

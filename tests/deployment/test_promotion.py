@@ -1,4 +1,4 @@
-"""An alias moves to a model that is not worse and predicts the same once registered."""
+"""An alias moves to a model that is not worse and predicts the same after registration."""
 
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,20 @@ from support import Command
 from mnist_exp.core.errors import InputError
 from mnist_exp.deployment import promotion, registry
 from mnist_exp.runs.find import resolve_run, store_config
-from mnist_exp.runs.result import RunResult
+from mnist_exp.runs.folder import RunResult
 
 Recorded = dict[str, RunResult]
 
 
 @pytest.fixture
 def ranked(recorded: Recorded) -> tuple[str, str]:
-    """The names of the run with the highest val/accuracy, and of that with the lowest."""
+    """The names of the runs with the highest and the lowest val/accuracy."""
     names = sorted(recorded, key=lambda name: recorded[name].metrics["val/accuracy"])
     assert float(recorded[names[0]]) < float(recorded[names[-1]])
     return names[-1], names[0]
 
 
-def test_the_alias_stays_with_the_better_one_unless_forced(
+def test_the_alias_stays_with_the_better_run_unless_forced(
     ranked: tuple[str, str], command: Command
 ) -> None:
     better, worse = ranked
@@ -44,29 +44,29 @@ def test_the_alias_stays_with_the_better_one_unless_forced(
     assert resolve_run("models:/ranked@champion", store_config()).name == worse
 
 
-def test_what_cannot_be_compared_is_refused(
+def test_runs_that_cannot_be_compared_are_refused(
     ranked: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     better, worse = (resolve_run(name, store_config()) for name in ranked)
     promotion.promote(worse, "mixed", "champion")
-    for part, key, value, reason in [
+    for attribute, key, value, reason in [
         ("tags", "data.digest", "0", "one is on the bundled"),
         ("params", "data.validation_split", "0.2", "their data.validation_split differ"),
         ("metrics", "val/accuracy", None, "was trained without validation"),
     ]:
         with monkeypatch.context() as patch:
-            values: Any = getattr(better, part)
+            values: Any = getattr(better, attribute)
             patch.setitem(values, key, value) if value else patch.delitem(values, key)
             with pytest.raises(InputError, match=f"cannot be compared with .*{reason}.*--force"):
                 promotion.promote(better, "mixed", "champion")
     assert promotion.promote(better, "mixed", "champion").version == "2"
 
 
-def test_a_version_that_predicts_otherwise_is_withdrawn(
+def test_a_version_with_other_predictions_is_deleted(
     ranked: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     better, worse = (resolve_run(name, store_config()) for name in ranked)
-    monkeypatch.setattr(registry, "load", lambda *_: worse.model())
+    monkeypatch.setattr(registry, "load_version", lambda *_: worse.model())
     with pytest.raises(InputError, match="does not predict what that of run"):
         promotion.promote(better, "damaged", "champion")
     assert versions("damaged") == 0
@@ -74,7 +74,7 @@ def test_a_version_that_predicts_otherwise_is_withdrawn(
     assert "damaged" not in names
 
 
-def test_a_version_that_is_of_no_run_is_told(ranked: tuple[str, str], command: Command) -> None:
+def test_a_version_without_a_run_is_reported(ranked: tuple[str, str], command: Command) -> None:
     client = mlflow.MlflowClient()
     client.create_registered_model("by_hand")
     client.create_model_version("by_hand", "file:///nowhere")
@@ -88,17 +88,17 @@ def test_a_version_that_is_of_no_run_is_told(ranked: tuple[str, str], command: C
     assert command("promote", "--name", "by_hand", "--force")[0] == 0
 
 
-def test_a_store_in_trouble_is_not_taken_for_an_alias_without_holder(
+def test_a_failing_store_is_not_mistaken_for_a_free_alias(
     ranked: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     better, _ = (resolve_run(name, store_config()) for name in ranked)
-    trouble = MlflowException("the server is tired", error_code=INTERNAL_ERROR)
+    failure = MlflowException("the server is overloaded", error_code=INTERNAL_ERROR)
     monkeypatch.setattr(
-        mlflow.MlflowClient, "get_model_version_by_alias", Mock(side_effect=trouble)
+        mlflow.MlflowClient, "get_model_version_by_alias", Mock(side_effect=failure)
     )
-    with pytest.raises(InputError, match="the server is tired"):
-        promotion.promote(better, "tired", "champion")
-    assert versions("tired") == 0
+    with pytest.raises(InputError, match="the server is overloaded"):
+        promotion.promote(better, "overloaded", "champion")
+    assert versions("overloaded") == 0
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_store_in_trouble_is_not_taken_for_an_alias_without_holder(
         (["--alias", "latest"], "--alias latest: 'latest' alias name (case insensitive) is rese"),
     ],
 )
-def test_names_that_mlflow_refuses_leave_nothing(
+def test_names_that_mlflow_refuses_register_nothing(
     recorded: Recorded, command: Command, workplace: Path, arguments: list[str], sentence: str
 ) -> None:
     code, _, err = command("promote", *arguments)

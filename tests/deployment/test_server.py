@@ -1,45 +1,25 @@
-"""The page's API, asked over a real connection."""
+"""The page's API over a real connection."""
 
 import json
 import logging
 import socket
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from http.client import HTTPConnection
 from io import BytesIO
 
 import numpy as np
 import pytest
 import requests
-from fastapi import FastAPI
 from PIL import Image
-from support import Command
+from support import Command, served
 
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.runs.find import resolve_run, store_config
-from mnist_exp.runs.result import RunResult
+from mnist_exp.runs.folder import RunResult
 from mnist_exp.runs.run import Run
 
 Recorded = dict[str, RunResult]
-
-
-@contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """The address of the application while it is served on loopback."""
-    import uvicorn
-
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]  # it accepts from here on
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 @pytest.fixture
@@ -61,57 +41,55 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def test_pixels_and_pictures_are_answered_as_recorded(site: str, run: Run, digits: Dataset) -> None:
-    shares = run.evaluation().probabilities[0]
+def test_predictions_match_the_recorded_ones(site: str, run: Run, digits: Dataset) -> None:
+    probabilities = run.evaluation().probabilities[0]
     pixels = digits.test_images[0]
     for body in ({"json": {"pixels": pixels.tolist()}}, {"files": {"file": png(pixels)}}):
         response = requests.post(f"{site}/predict", **body, timeout=30)
         assert response.status_code == 200
-        said = response.json()
-        assert said["run"] == run.run_id
-        assert said["digit"] == shares.argmax()
-        assert said["second"] == shares.argsort()[-2]
-        assert said["probabilities"] == pytest.approx(shares, abs=1e-6)
-        assert said["pixels"] == pixels.tolist()
-        assert said["note"] == ""
+        answer = response.json()
+        assert answer["run"] == run.run_id
+        assert answer["digit"] == probabilities.argmax()
+        assert answer["second"] == probabilities.argsort()[-2]
+        assert answer["probabilities"] == pytest.approx(probabilities, abs=1e-6)
+        assert answer["pixels"] == pixels.tolist()
+        assert answer["note"] == ""
 
 
-def test_another_run_of_the_experiment_answers_when_asked(
-    site: str, recorded: Recorded, digits: Dataset
-) -> None:
+def test_a_request_may_name_another_run(site: str, recorded: Recorded, digits: Dataset) -> None:
     models = requests.get(f"{site}/models", timeout=30).json()
     assert models[0]["name"] == "dense128-seed0"
     assert {model["name"] for model in models} == set(recorded)
     other = next(model["run"] for model in models if model["name"] == "sigmoid100-seed1")
     body = {"pixels": digits.test_images[3].tolist()}
-    said = requests.post(f"{site}/predict?run={other}", json=body, timeout=30).json()
+    answer = requests.post(f"{site}/predict?run={other}", json=body, timeout=30).json()
     expected = resolve_run(other, store_config()).evaluation().probabilities[3]
-    assert said["probabilities"] == pytest.approx(expected, abs=1e-6)
+    assert answer["probabilities"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_blank_page_has_no_digit(site: str) -> None:
     blank = png(np.full((50, 50), 255, np.uint8))
-    said = requests.post(f"{site}/predict", files={"file": blank}, timeout=30).json()
-    assert said["digit"] is said["probabilities"] is said["pixels"] is None
-    assert said["note"].startswith("no digit found")
+    answer = requests.post(f"{site}/predict", files={"file": blank}, timeout=30).json()
+    assert answer["digit"] is answer["probabilities"] is answer["pixels"] is None
+    assert answer["note"].startswith("no digit found")
 
 
-def test_what_is_sent_wrongly_is_refused_with_a_sentence(site: str) -> None:
+def test_an_invalid_body_is_refused_with_a_sentence(site: str) -> None:
     huge = Image.new("1", (7000, 7000))
     file = BytesIO()
     huge.save(file, "PNG")
     assert len(file.getvalue()) < 100_000
-    neither = "expected a picture as the multipart field file"
+    invalid = "expected a picture as the multipart field file"
     for body, code, sentence in [
-        ({}, 400, neither),
-        ({"json": {"pixels": [[0]]}}, 400, neither),
-        ({"json": {"pixels": [[256] * 28] * 28}}, 400, neither),
-        ({"files": {"picture": b"x"}}, 400, neither),
+        ({}, 400, invalid),
+        ({"json": {"pixels": [[0]]}}, 400, invalid),
+        ({"json": {"pixels": [[256] * 28] * 28}}, 400, invalid),
+        ({"files": {"picture": b"x"}}, 400, invalid),
         ({"files": {"file": b"hello"}}, 400, "the picture: expected a picture (PNG"),
         ({"files": {"file": file.getvalue()}}, 400, "expected at most 40 million pixels, got 7000"),
         ({"files": {"file": bytes(11_000_000)}}, 413, "expected at most 10,000 kB"),
         ({"json": {"pixels": [[0] * 28] * 2000}}, 413, "expected at most 100 kB; send less"),
-        ({"json": {"pixels": [["0"] * 28] * 28}}, 400, neither),
+        ({"json": {"pixels": [["0"] * 28] * 28}}, 400, invalid),
         ({"params": {"run": "nobody"}, "files": {"file": b"x"}}, 400, "no run of experiment"),
     ]:
         response = requests.post(f"{site}/predict", **body, timeout=30)
@@ -139,8 +117,8 @@ def test_a_malformed_body_is_refused(site: str) -> None:
         assert "expected a picture" in response.json()["detail"]
 
 
-def beginning(site: str, length: int) -> HTTPConnection:
-    """A connection over which a picture of so many bytes has begun to be sent."""
+def start_upload(site: str, length: int) -> HTTPConnection:
+    """A connection that has sent the start of an upload of `length` bytes."""
     connection = HTTPConnection(site.removeprefix("http://"), timeout=30)
     connection.putrequest("POST", "/predict")
     connection.putheader("Content-Type", "multipart/form-data; boundary=b")
@@ -149,34 +127,34 @@ def beginning(site: str, length: int) -> HTTPConnection:
     return connection
 
 
-def test_who_goes_away_while_sending_is_let_go(
+def test_a_disconnected_client_is_not_logged(
     site: str, digits: Dataset, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = logging.getLogger("uvicorn.error")  # it lets nothing through to the others
+    server = logging.getLogger("uvicorn.error")  # it does not propagate
     server.addHandler(caplog.handler)
     for _ in range(10):
-        beginning(site, 5000).close()
+        start_upload(site, 5000).close()
     file = {"file": png(digits.test_images[0])}
     assert requests.post(f"{site}/predict", files=file, timeout=30).status_code == 200
     server.removeHandler(caplog.handler)
     assert caplog.messages == []
 
 
-def test_what_does_not_come_is_not_waited_for(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_or_slow_body_is_refused(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from mnist_exp.deployment import server as serving
 
-    for length, patience, code, sentence in [
+    for length, timeout, code, sentence in [
         (10**11, 30.0, 413, "expected at most 10,000 kB; send less"),
         (5000, 0.01, 408, "expected all of it within 0.01 seconds; send it again"),
     ]:
-        monkeypatch.setattr(serving, "PATIENCE", patience)
-        connection = beginning(site, length)
+        monkeypatch.setattr(serving, "UPLOAD_TIMEOUT", timeout)
+        connection = start_upload(site, length)
         response = connection.getresponse()
         assert (response.status, json.loads(response.read())) == (code, {"detail": sentence})
         connection.close()
 
 
-def test_no_name_of_a_run_leads_anywhere(site: str) -> None:
+def test_hostile_run_names_are_refused(site: str) -> None:
     strange = ["'\"", "' or '1'='1", "\\", "\0", "%", "<script>alert(1)</script>", "a" * 50_000]
     paths = ["../../etc/passwd", "file:///etc/passwd", "models:/../..", "models:/a@b'", "models:/"]
     for name in (*strange, *paths):
@@ -186,17 +164,17 @@ def test_no_name_of_a_run_leads_anywhere(site: str) -> None:
         assert response.json()["detail"].startswith("run=")
 
 
-def test_no_path_leads_to_a_file(site: str) -> None:
-    up = ["/web/../serving.py", "/web/%2e%2e/serving.py", "/web/..%2f..%2fserving.py"]
-    for path in (*up, "/web//etc/passwd", "/web/%00", "/web/page.js%00.html", "//etc/passwd"):
+def test_no_path_escapes_the_web_folder(site: str) -> None:
+    parents = ["/web/../server.py", "/web/%2e%2e/server.py", "/web/..%2f..%2fserver.py"]
+    for path in (*parents, "/web//etc/passwd", "/web/%00", "/web/page.js%00.html", "//etc/passwd"):
         connection = HTTPConnection(site.removeprefix("http://"), timeout=30)
-        connection.request("GET", path)  # as it is: requests would tidy it
+        connection.request("GET", path)  # requests would normalise it
         response = connection.getresponse()
         assert (response.status, response.read()) == (404, b'{"detail":"Not Found"}'), path
         connection.close()
 
 
-def test_every_answer_tells_the_browser_to_trust_nothing_else(site: str) -> None:
+def test_every_response_has_the_security_headers(site: str) -> None:
     for path in ("/", "/docs", "/web/page.js", "/nowhere", "/examples?label=x", "/predict"):
         headers = requests.get(site + path, timeout=30).headers
         policy = headers["Content-Security-Policy"]
@@ -208,33 +186,37 @@ def test_every_answer_tells_the_browser_to_trust_nothing_else(site: str) -> None
         assert headers["X-Frame-Options"] == "DENY"
 
 
-def test_the_test_set_is_listed_worst_first(site: str, run: Run) -> None:
-    said = run.evaluation()
-    query = {"label": 3, "prediction": int(said.predictions[said.labels == 3][0]), "count": 200}
+def test_test_images_are_listed_worst_first(site: str, run: Run) -> None:
+    evaluation = run.evaluation()
+    query = {
+        "label": 3,
+        "prediction": int(evaluation.predictions[evaluation.labels == 3][0]),
+        "count": 200,
+    }
     answer = requests.get(f"{site}/examples", query, timeout=30).json()
-    fits = (said.labels == 3) & (said.predictions == query["prediction"])
-    assert answer["matching"] == fits.sum() == len(answer["examples"])
+    matches = (evaluation.labels == 3) & (evaluation.predictions == query["prediction"])
+    assert answer["matching"] == matches.sum() == len(answer["examples"])
     assert answer["total"] == 1000
-    true = [said.probabilities[example["index"], 3] for example in answer["examples"]]
-    assert true == sorted(true)
+    of_truth = [evaluation.probabilities[example["index"], 3] for example in answer["examples"]]
+    assert of_truth == sorted(of_truth)
     everything = requests.get(f"{site}/examples", {"below": 0.2}, timeout=30).json()
-    assert everything["matching"] == (said.confidence <= 0.2).sum()
+    assert everything["matching"] == (evaluation.confidence <= 0.2).sum()
     assert requests.get(f"{site}/examples", {"label": 12}, timeout=30).status_code == 422
 
 
-def test_fifty_clients_at_once_lose_nothing(site: str, run: Run, digits: Dataset) -> None:
+def test_fifty_clients_at_once_get_their_own_answers(site: str, run: Run, digits: Dataset) -> None:
     expected = run.evaluation().predictions
 
-    def ask(number: int) -> int:
+    def predict(number: int) -> int:
         file = {"file": png(digits.test_images[number])}
         response = requests.post(f"{site}/predict", files=file, timeout=60)
         return int(response.json()["digit"])
 
     with ThreadPoolExecutor(50) as clients:
-        assert list(clients.map(ask, range(200))) == expected[:200].tolist()
+        assert list(clients.map(predict, range(200))) == expected[:200].tolist()
 
 
-def test_the_page_asks_nothing_of_the_outside(site: str) -> None:
+def test_the_page_loads_no_external_resources(site: str) -> None:
     for path in ("/", "/web/page.js", "/web/style.css", "/docs"):
         response = requests.get(site + path, timeout=30)
         assert response.status_code == 200
@@ -248,7 +230,7 @@ def test_the_page_asks_nothing_of_the_outside(site: str) -> None:
     }
 
 
-def test_a_port_that_is_taken_is_one_sentence(recorded: Recorded, command: Command) -> None:
+def test_an_occupied_port_is_reported_in_one_sentence(recorded: Recorded, command: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         code, _, err = command("serve", "--run", "dense128-seed0", "--port", port)

@@ -10,8 +10,7 @@ from selenium.webdriver import ActionChains, Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-from support import tiny
-from test_serving import served
+from support import served, tiny
 
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.experiment import run_experiment

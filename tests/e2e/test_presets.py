@@ -1,4 +1,4 @@
-"""Every preset says what it reaches, and reaches it."""
+"""Every preset states its command and score, and reaches that score."""
 
 import re
 from pathlib import Path
@@ -13,22 +13,22 @@ PRESETS = sorted((CONF / "experiment").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_a_preset_opens_with_its_command_and_its_score(path: Path) -> None:
+def test_a_preset_states_its_command_and_its_score(path: Path) -> None:
     _, command, claim, *_ = path.read_text().splitlines()
     assert command == f"# python -m mnist_exp.run experiment={path.stem}"
-    found = CLAIM.match(claim)
-    assert found
+    score = CLAIM.match(claim)
+    assert score
     readme = (CONF.parent / "README.md").read_text()
     (row,) = re.findall(rf"^\| `experiment={path.stem}` .*$", readme, re.MULTILINE)
-    assert f"{found[1]} ± {found[2]} | {found[3]} | {found[4]} |" in row
+    assert f"{score[1]} ± {score[2]} | {score[3]} | {score[4]} |" in row
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_a_preset_reaches_its_score(path: Path, tmp_path: Path) -> None:
-    found = CLAIM.match(path.read_text().splitlines()[2])
-    assert found
-    mean, sd = float(found[1]), float(found[2])
+    score = CLAIM.match(path.read_text().splitlines()[2])
+    assert score
+    mean, sd = float(score[1]), float(score[2])
     config = compose([f"experiment={path.stem}", "data.fallback=error", "tracking.enabled=false"])
     accuracy = 100 * run_experiment(config, folder=tmp_path / "run").metrics["test/accuracy"]
-    assert accuracy == pytest.approx(mean, abs=4 * max(sd, 0.03))  # of three seeds sd says little
+    assert accuracy == pytest.approx(mean, abs=4 * max(sd, 0.03))  # sd of a few seeds is rough

@@ -1,4 +1,4 @@
-"""A sweep on a real Ray cluster of two nodes on this machine."""
+"""Sweeps on a Ray cluster of two nodes on this machine."""
 
 import csv
 import os
@@ -22,10 +22,10 @@ from hydra_plugins.mnist_exp import ray_launcher
 from hydra_plugins.mnist_exp.ray_launcher import RayLauncher
 from mnist_exp.core.errors import InputError
 
-ALONE = {
+ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",  # a token would have to be the same on every node
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",  # or Ray takes loopback for a sign of one node
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",  # else Ray allows only one node on loopback
 }
 
 
@@ -38,7 +38,7 @@ class Cluster:
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A head and a second node with one core each, ended by their process ids."""
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a socket's path has to be short
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # socket paths are limited to 107 bytes
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -49,37 +49,37 @@ def cluster() -> Iterator[Cluster]:
         "--disable-usage-stats",
     ]
     head = ["--head", f"--port={address.rpartition(':')[2]}", "--include-dashboard=false"]
-    found = Cluster(address, [])
+    cluster = Cluster(address, [])
     try:
         for role in ([*head, f"--temp-dir={folder}"], [f"--address={address}"]):
             node = subprocess.Popen(
                 [*ray, *role],
-                env=os.environ | ALONE,
+                env=os.environ | ENVIRONMENT,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
             )
-            found.nodes.append(node)
+            cluster.nodes.append(node)
             _wait_for(node, b"--block")
-        yield found
+        yield cluster
     finally:
-        family = [psutil.Process(node.pid) for node in found.nodes if node.poll() is None]
-        family += [child for node in family for child in node.children(recursive=True)]
-        for process in family:
+        processes = [psutil.Process(node.pid) for node in cluster.nodes if node.poll() is None]
+        processes += [child for node in processes for child in node.children(recursive=True)]
+        for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        for node in found.nodes:
+        for node in cluster.nodes:
             node.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait_for(node: subprocess.Popen[bytes], words: bytes) -> None:
     assert node.stdout is not None
-    said = b""
+    output = b""
     for line in node.stdout:
-        said += line
+        output += line
         if words in line:
             return
-    pytest.fail(said.decode())
+    pytest.fail(output.decode())
 
 
 def sweep(folder: Path, cluster: Cluster, *arguments: str) -> subprocess.Popen[str]:
@@ -90,7 +90,7 @@ def sweep(folder: Path, cluster: Cluster, *arguments: str) -> subprocess.Popen[s
             *arguments,
         ],
         cwd=folder,
-        env=os.environ | ALONE,
+        env=os.environ | ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -100,8 +100,8 @@ def sweep(folder: Path, cluster: Cluster, *arguments: str) -> subprocess.Popen[s
 def test_six_jobs_on_two_nodes_one_of_them_failing(tmp_path: Path, cluster: Cluster) -> None:
     rates = "optimizer.learning_rate=1e-3,2e-3,1e30,3e-3,4e-3,5e-3"
     process = sweep(tmp_path, cluster, rates, "train.epochs=1")
-    said, _ = process.communicate(timeout=200)
-    assert process.returncode == 1, said
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 1, output
     (table,) = (tmp_path / "outputs").rglob("sweep.csv")
     rows = list(csv.DictReader(table.open()))
     assert [row["state"] for row in rows] == ["finished"] * 2 + ["failed"] + ["finished"] * 3
@@ -119,38 +119,39 @@ def launcher(init: dict[str, object]) -> RayLauncher:
     return RayLauncher(OmegaConf.create({"init": init, "remote": {}}))
 
 
-def test_where_ray_is_missing_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Patched: a package cannot be uninstalled for a test.
     monkeypatch.setattr(ray_launcher, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"pip install 'mnist-exp\[ray\]' brings it"):
         launcher({}).setup(hydra_context=None, task_function=None, config=None)
 
 
-def test_an_address_where_nobody_listens_is_refused_at_once() -> None:
+def test_an_unreachable_address_is_refused_at_once() -> None:
     with pytest.raises(InputError, match=r"127.0.0.1:1'}: Ray did not start or answer"):
         launcher({"address": "127.0.0.1:1"}).setup(
             hydra_context=None, task_function=None, config=None
         )
 
 
-def test_settings_that_ray_does_not_know_are_refused() -> None:
+def test_unknown_settings_of_ray_are_refused() -> None:
     with pytest.raises(InputError, match="adress"):
         launcher({"adress": "auto"}).launch([], 0)
 
 
 @pytest.mark.slow
-def test_a_node_that_dies_takes_no_job_with_it(tmp_path: Path, cluster: Cluster) -> None:
-    """The second is killed while both are at work: Ray runs its job again on the first."""
+def test_jobs_of_a_dead_node_are_retried(tmp_path: Path, cluster: Cluster) -> None:
+    """The second node is killed while both are busy: Ray retries its job on the first."""
     process = sweep(tmp_path, cluster, "seed=0,1,2", "train.epochs=2000")
     assert process.stdout is not None
     second = psutil.Process(cluster.nodes[1].pid)
     for line in process.stdout:
-        found = re.search(r"job pid=(\d+).*epoch +\d+/", line)
-        if found and second in psutil.Process(int(found[1])).parents():
+        epoch = re.search(r"job pid=(\d+).*epoch +\d+/", line)
+        if epoch and second in psutil.Process(int(epoch[1])).parents():
             break
-    for one in [second, *second.children(recursive=True)]:
-        one.kill()
-    said, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, said
+    for victim in [second, *second.children(recursive=True)]:
+        victim.kill()
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
     (table,) = (tmp_path / "outputs").rglob("sweep.csv")
     assert [row["state"] for row in csv.DictReader(table.open())] == ["finished"] * 3
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")

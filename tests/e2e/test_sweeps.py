@@ -1,4 +1,4 @@
-"""Sweeps in processes of their own: killed, resumed, shared out among workers."""
+"""Sweeps in processes of their own: killed, resumed, with workers, with a tracking server."""
 
 import csv
 import os
@@ -27,7 +27,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def recorded(folder: Path, uri: str = "") -> list[mlflow.entities.Run]:
+def tracked_runs(folder: Path, uri: str = "") -> list[mlflow.entities.Run]:
     client = mlflow.MlflowClient(uri or f"sqlite:///{folder}/mlflow.db")
     experiment = client.get_experiment_by_name("mnist").experiment_id
     return list(client.search_runs([experiment], order_by=["attributes.start_time"]))
@@ -35,21 +35,22 @@ def recorded(folder: Path, uri: str = "") -> list[mlflow.entities.Run]:
 
 def tables(folder: Path) -> list[list[dict[str, str]]]:
     """The rows of each sweep, the oldest first."""
-    found = sorted((folder / "outputs").rglob("sweep.csv"))
-    return [list(csv.DictReader(path.open())) for path in found]
+    paths = sorted((folder / "outputs").rglob("sweep.csv"))
+    return [list(csv.DictReader(path.open())) for path in paths]
 
 
-def wait_for(process: subprocess.Popen[str], line: str) -> None:
+def wait_for(process: subprocess.Popen[str], start: str) -> None:
+    """Read the output up to a line with this start."""
     assert process.stdout is not None
-    said = []
-    for said_now in process.stdout:
-        said.append(said_now)
-        if said_now.startswith(line):
+    output = []
+    for line in process.stdout:
+        output.append(line)
+        if line.startswith(start):
             return
-    pytest.fail(f"{line!r} was never said:\n{''.join(said)}")
+    pytest.fail(f"no line starts with {start!r}:\n{''.join(output)}")
 
 
-def test_a_killed_sweep_is_resumed_by_its_own_command(tmp_path: Path) -> None:
+def test_a_killed_sweep_is_resumed_by_the_same_command(tmp_path: Path) -> None:
     """Twelve jobs, SIGKILL in the sixth: the second time exactly the missing seven run."""
     command = ["train.epochs=1", "seed=range(0,12)", "tracking.skip_finished=true"]
     first = start(tmp_path, *command)
@@ -58,12 +59,12 @@ def test_a_killed_sweep_is_resumed_by_its_own_command(tmp_path: Path) -> None:
     first.communicate(timeout=60)
     assert tables(tmp_path) == []
     second = start(tmp_path, *command)
-    said, _ = second.communicate(timeout=120)
-    assert second.returncode == 0, said
-    assert said.count("training and") == 7
+    output, _ = second.communicate(timeout=120)
+    assert second.returncode == 0, output
+    assert output.count("training and") == 7
     (rows,) = tables(tmp_path)
     assert [row["state"] for row in rows] == ["reused"] * 5 + ["finished"] * 7
-    runs = recorded(tmp_path)
+    runs = tracked_runs(tmp_path)
     jobs = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     done = {run.info.run_id for run in jobs if run.info.status == "FINISHED"}
     assert done == {row["run_id"] for row in rows}
@@ -73,8 +74,8 @@ def test_a_killed_sweep_is_resumed_by_its_own_command(tmp_path: Path) -> None:
     assert "RUNNING" not in {run.info.status for run in runs}
 
 
-def test_a_killed_search_goes_on_and_prunes(tmp_path: Path) -> None:
-    """Eight trials, SIGKILL in the fourth, which is drawn again; the last three learn nothing."""
+def test_a_killed_search_is_resumed_and_prunes(tmp_path: Path) -> None:
+    """Eight trials, SIGKILL in the fourth, which is requeued; the last three learn nothing."""
     command = [
         "hydra/sweeper=optuna",
         "hydra.sweeper.n_trials=8",
@@ -89,13 +90,13 @@ def test_a_killed_search_goes_on_and_prunes(tmp_path: Path) -> None:
     first.kill()
     first.wait()
     second = start(tmp_path, *command)
-    said, _ = second.communicate(timeout=200)
-    assert second.returncode == 0, said
+    output, _ = second.communicate(timeout=200)
+    assert second.returncode == 0, output
     rows = tables(tmp_path)[-1]
     assert [row["state"] for row in rows] == ["reused"] * 3 + ["finished"] * 2 + ["pruned"] * 3
     assert {row["error"] for row in rows[:5]} == {""}
     assert all(row["error"].startswith("pruned after epoch 2") for row in rows[5:])
-    runs = recorded(tmp_path)
+    runs = tracked_runs(tmp_path)
     parent = next(run for run in runs[1:] if "jobs" in run.data.params and run.info.end_time)
     outcomes = [(run.info.status, run.data.tags.get("outcome", "")) for run in runs]
     assert sorted(outcomes) == [
@@ -112,14 +113,14 @@ def test_a_killed_search_goes_on_and_prunes(tmp_path: Path) -> None:
 
 
 def test_joblib_workers_share_one_store(tmp_path: Path) -> None:
-    """Eight jobs on two workers that make the store's schema together; no figure is lost."""
+    """Eight jobs on two workers that create the store's schema together; no metric is lost."""
     process = start(
         tmp_path, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "train.epochs=3",
         "seed=range(0,8)",
     )  # fmt: skip
-    said, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, said
-    runs = recorded(tmp_path)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    runs = tracked_runs(tmp_path)
     assert [run.info.status for run in runs] == ["FINISHED"] * 9
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
@@ -133,7 +134,7 @@ def test_joblib_workers_share_one_store(tmp_path: Path) -> None:
     assert [row["state"] for row in rows] == ["finished"] * 8
 
 
-def test_what_a_killed_worker_was_doing_is_started_again(tmp_path: Path) -> None:
+def test_jobs_of_a_killed_worker_are_relaunched(tmp_path: Path) -> None:
     process = start(
         tmp_path, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "train.epochs=300",
         "seed=range(0,4)",
@@ -145,12 +146,12 @@ def test_what_a_killed_worker_was_doing_is_started_again(tmp_path: Path) -> None
         if "loky" in " ".join(child.cmdline()) and "tracker" not in " ".join(child.cmdline())
     ]
     workers[0].send_signal(signal.SIGKILL)
-    said, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, said
-    assert "a worker died" in said
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert "a worker died" in output
     (rows,) = tables(tmp_path)
     assert [row["state"] for row in rows] == ["finished"] * 4
-    statuses = [run.info.status for run in recorded(tmp_path)]
+    statuses = [run.info.status for run in tracked_runs(tmp_path)]
     assert statuses.count("FINISHED") == 5
     assert set(statuses) == {"FINISHED", "KILLED"}
     assert all((Path(row["folder"]) / "model.keras").exists() for row in rows)
@@ -165,12 +166,12 @@ def test_workers_end_with_their_sweep(tmp_path: Path, number: signal.Signals) ->
         "seed=range(0,4)",
     )  # fmt: skip
     wait_for(process, "epoch ")
-    family = psutil.Process(process.pid).children(recursive=True)
+    workers = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
     process.communicate(timeout=60)
-    psutil.wait_procs(family, timeout=30)
-    assert not [child for child in family if child.is_running()]
-    jobs = [run for run in recorded(tmp_path) if "mlflow.parentRunId" in run.data.tags]
+    psutil.wait_procs(workers, timeout=30)
+    assert not [worker for worker in workers if worker.is_running()]
+    jobs = [run for run in tracked_runs(tmp_path) if "mlflow.parentRunId" in run.data.tags]
     assert {run.info.status for run in jobs} == {"KILLED"}
     if number == signal.SIGTERM:
         assert process.returncode == 143
@@ -192,20 +193,20 @@ def server(tracking_server: TrackingServer) -> str:
 
 
 @pytest.mark.slow
-def test_a_tracking_server_hears_of_everything(tmp_path: Path, server: str) -> None:
+def test_a_tracking_server_receives_everything(tmp_path: Path, server: str) -> None:
     """Workers, resuming, figures and models, all over HTTP."""
     command = [
         f"tracking.uri={server}", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
         "train.epochs=2", "tracking.skip_finished=true",
     ]  # fmt: skip
     first = start(tmp_path, *command, "seed=range(0,3)")
-    said, _ = first.communicate(timeout=240)
-    assert first.returncode == 0, said
+    output, _ = first.communicate(timeout=240)
+    assert first.returncode == 0, output
     second = start(tmp_path, *command, "seed=range(0,4)")
-    said, _ = second.communicate(timeout=240)
-    assert second.returncode == 0, said
+    output, _ = second.communicate(timeout=240)
+    assert second.returncode == 0, output
     assert not (tmp_path / "mlflow.db").exists()
-    runs = recorded(tmp_path, server)
+    runs = tracked_runs(tmp_path, server)
     assert [run.info.status for run in runs] == ["FINISHED"] * 6
     assert [row["state"] for row in tables(tmp_path)[1]] == ["reused"] * 3 + ["finished"]
     client = mlflow.MlflowClient(server)
@@ -221,18 +222,18 @@ def test_a_tracking_server_hears_of_everything(tmp_path: Path, server: str) -> N
 
 
 @pytest.mark.slow
-def test_a_search_is_recorded_by_a_tracking_server(tmp_path: Path, server: str) -> None:
+def test_a_search_with_a_tracking_server(tmp_path: Path, server: str) -> None:
     command = [
         f"tracking.uri={server}", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4",
         "train.epochs=2", "optimizer.learning_rate=tag(log,interval(1e-4,1e-2))",
     ]  # fmt: skip
     for _ in range(2):
         search = start(tmp_path, *command)
-        said, _ = search.communicate(timeout=240)
-        assert search.returncode == 0, said
+        output, _ = search.communicate(timeout=240)
+        assert search.returncode == 0, output
     assert [row["state"] for row in tables(tmp_path)[0]] == ["finished"] * 4
     assert [row["state"] for row in tables(tmp_path)[1]] == ["reused"] * 4
-    runs = recorded(tmp_path, server)
+    runs = tracked_runs(tmp_path, server)
     assert [run.info.status for run in runs] == ["FINISHED"] * 6
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     files = mlflow.MlflowClient(server).list_artifacts(parents[0].info.run_id, "figures")
@@ -240,34 +241,36 @@ def test_a_search_is_recorded_by_a_tracking_server(tmp_path: Path, server: str) 
 
 
 @pytest.mark.slow
-def test_a_search_that_gives_up_says_what_it_never_started(tmp_path: Path) -> None:
+def test_a_search_with_too_many_failures_counts_the_jobs_not_started(tmp_path: Path) -> None:
     search = start(
         tmp_path, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=5", "hydra.sweeper.max_failed=0",
         "optimizer=sgd", "optimizer.learning_rate=interval(1e29,1e30)",
     )  # fmt: skip
-    said, _ = search.communicate(timeout=240)
-    assert search.returncode == 1, said
-    assert "1 of 1 jobs failed, 4 more were not started:" in said
+    output, _ = search.communicate(timeout=240)
+    assert search.returncode == 1, output
+    assert "1 of 1 jobs failed, 4 more were not started:" in output
 
 
 @pytest.mark.slow
-def test_a_sweep_outlives_its_server(tmp_path: Path, tracking_server: TrackingServer) -> None:
-    """Killed in the second of three jobs: all are trained, and published when it is there again."""
+def test_a_sweep_survives_its_tracking_server(
+    tmp_path: Path, tracking_server: TrackingServer
+) -> None:
+    """Killed in the second of three jobs: all are trained, and uploaded when it is back."""
     uri = tracking_server.uri
     process = start(tmp_path, f"tracking.uri={uri}", "train.epochs=100", "seed=0,1,2")
     wait_for(process, "job 1:")
     wait_for(process, "epoch ")
     tracking_server.kill()
-    said, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, said
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
     assert [row["state"] for row in tables(tmp_path)[0]] == ["finished"] * 3
-    assert "ranked by validation accuracy" in said
-    assert said.count("not all of this run could be published") == 3  # two jobs, and the sweep
-    assert "Traceback" not in said
+    assert "ranked by validation accuracy" in output
+    assert output.count("not all of this run could be published") == 3  # two jobs, and the sweep
+    assert "Traceback" not in output
     tracking_server.start()
     sync = [sys.executable, "-m", "mnist_exp", "sync", "outputs"]
     subprocess.run(sync, cwd=tmp_path, check=True, timeout=240)
-    runs = recorded(tmp_path, uri)
+    runs = tracked_runs(tmp_path, uri)
     assert [run.info.status for run in runs] == ["FINISHED"] * 4
     parent = next(run.info.run_id for run in runs if "jobs" in run.data.params)
     parents = [
@@ -282,12 +285,12 @@ def test_submitit_runs_each_job_in_a_process_of_its_own(tmp_path: Path) -> None:
         tmp_path, "hydra/launcher=submitit_local", "train.epochs=1", "optimizer=sgd",
         "optimizer.learning_rate=0.1,1e30",
     )  # fmt: skip
-    said, _ = process.communicate(timeout=240)
-    assert process.returncode == 1, said
-    assert "1 of 2 jobs failed:\n  the loss became" in said
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 1, output
+    assert "1 of 2 jobs failed:\n  the loss became" in output
     (rows,) = tables(tmp_path)
     assert [row["state"] for row in rows] == ["finished", "failed"]
-    runs = recorded(tmp_path)
+    runs = tracked_runs(tmp_path)
     assert [run.info.status for run in runs if "mlflow.parentRunId" not in run.data.tags] == [
         "FAILED"
     ]

@@ -1,4 +1,4 @@
-"""Every figure of an `Evaluation`, against values worked out by hand or by scikit-learn."""
+"""Every metric of an `Evaluation`, against values computed by hand or by scikit-learn."""
 
 import subprocess
 import sys
@@ -10,17 +10,17 @@ from sklearn import metrics as sk
 from mnist_exp.evaluation.metrics import Evaluation, from_scores, probabilities
 
 
-def rows(*said):
-    """One row (10,) per (digit, probability), the rest on the next digit."""
-    made = np.zeros((len(said), 10), np.float32)
-    for row, (digit, share) in zip(made, said, strict=True):
-        row[digit], row[(digit + 1) % 10] = share, 1 - share
-    return made
+def rows(*predictions):
+    """A row of probabilities (10,) per (digit, probability), the rest on the next digit."""
+    rows = np.zeros((len(predictions), 10), np.float32)
+    for row, (digit, probability) in zip(rows, predictions, strict=True):
+        row[digit], row[(digit + 1) % 10] = probability, 1 - probability
+    return rows
 
 
 @pytest.fixture(scope="module")
 def noisy():
-    """400 images of which about two thirds are right; no image shows a 9."""
+    """400 images, about two thirds predicted correctly; no image shows a 9."""
     random = np.random.default_rng(0)
     labels = random.integers(0, 9, 400)
     return from_scores(
@@ -30,11 +30,11 @@ def noisy():
 
 @pytest.fixture
 def small():
-    """Four images: right, right, right second choice, wholly wrong."""
+    """Four images: correct, correct, correct as second choice, wrong."""
     return Evaluation(np.array([3, 4, 6, 8]), rows((3, 0.9), (4, 0.9), (5, 0.6), (0, 1.0)))
 
 
-def test_a_hand_made_case(small):
+def test_metrics_by_hand(small):
     assert small.n == 4
     assert small.predictions.tolist() == [3, 4, 5, 0]
     assert small.correct.tolist() == [True, True, False, False]
@@ -60,20 +60,20 @@ def test_calibration_error_by_hand(small):
 
 
 def test_agrees_with_scikit_learn(noisy):
-    labels, said = noisy.labels, noisy.predictions
-    assert 0.5 < noisy.accuracy < 0.9  # else the comparison says little
-    assert noisy.accuracy == sk.accuracy_score(labels, said)
+    labels, predictions = noisy.labels, noisy.predictions
+    assert 0.5 < noisy.accuracy < 0.9  # else the comparison proves little
+    assert noisy.accuracy == sk.accuracy_score(labels, predictions)
     assert noisy.loss == pytest.approx(
         sk.log_loss(labels, noisy.probabilities, labels=range(10)), rel=1e-5
     )
     assert noisy.top2_accuracy == pytest.approx(
         sk.top_k_accuracy_score(labels, noisy.probabilities, k=2, labels=range(10))
     )
-    expected = sk.confusion_matrix(labels, said, labels=range(10))
+    expected = sk.confusion_matrix(labels, predictions, labels=range(10))
     np.testing.assert_array_equal(noisy.confusion, expected)
 
 
-def test_scores_of_each_digit(noisy, small):
+def test_precision_recall_and_f1_of_each_digit(noisy, small):
     assert [score.support for score in small.per_class()] == [0, 0, 0, 1, 1, 0, 1, 0, 1, 0]
     scores = noisy.per_class()
     assert [score.digit for score in scores] == list(range(10))
@@ -83,21 +83,19 @@ def test_scores_of_each_digit(noisy, small):
     assert scores[4].f1 == pytest.approx(
         2 * correct / (noisy.confusion[4].sum() + noisy.confusion[:, 4].sum())
     )
-    assert (scores[9].recall, scores[9].support) == (0, 0)  # no 9 shown: nothing, and no warning
+    assert (scores[9].recall, scores[9].support) == (0, 0)  # no images: 0, without a warning
     assert sum(score.support for score in scores) == 400
 
 
 def test_most_confused_pairs_come_first():
-    truth = np.array([4, 4, 4, 7, 7, 1, 2])
-    said = np.array([9, 9, 9, 2, 2, 1, 8])
-    found = from_scores(truth, np.eye(10)[said], "softmax").most_confused(2)
-    assert found == [(4, 9, 3), (7, 2, 2)]
-    assert (
-        len(from_scores(truth, np.eye(10)[said], "softmax").most_confused()) == 3
-    )  # right ones are no pair
+    labels = np.array([4, 4, 4, 7, 7, 1, 2])
+    predictions = np.array([9, 9, 9, 2, 2, 1, 8])
+    evaluation = from_scores(labels, np.eye(10)[predictions], "softmax")
+    assert evaluation.most_confused(2) == [(4, 9, 3), (7, 2, 2)]
+    assert len(evaluation.most_confused()) == 3  # correct predictions are not listed
 
 
-def test_worst_mistakes_are_the_surest_wrong_ones(small, noisy):
+def test_worst_mistakes_are_the_most_confident(small, noisy):
     assert small.worst_mistakes(5).tolist() == [3, 2]
     worst = noisy.worst_mistakes(7)
     assert len(worst) == 7
@@ -136,28 +134,28 @@ def test_metrics_are_plain_floats_under_their_mlflow_names(noisy):
 def test_sigmoid_scores_become_the_softmax_of_their_logits():
     logits = np.random.default_rng(0).normal(scale=4, size=(50, 10))
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    made = probabilities(1 / (1 + np.exp(-logits)), "sigmoid")
-    assert made.dtype == np.float32
-    assert made == pytest.approx(softmax, abs=1e-6)
+    rows = probabilities(1 / (1 + np.exp(-logits)), "sigmoid")
+    assert rows.dtype == np.float32
+    assert rows == pytest.approx(softmax, abs=1e-6)
     assert probabilities(softmax, "softmax") == pytest.approx(softmax, abs=1e-6)
 
 
-def test_sigmoids_that_say_all_or_nothing_are_shared_evenly():
+def test_saturated_sigmoids_share_the_probability_evenly():
     scores = np.zeros((2, 10), np.float32)
     scores[0, [2, 5]] = 1
-    made = probabilities(scores, "sigmoid")
-    assert made[0, [2, 5]] == pytest.approx([0.5, 0.5])
-    assert made[1] == pytest.approx(np.full(10, 0.1))  # it said nothing about any digit
+    rows = probabilities(scores, "sigmoid")
+    assert rows[0, [2, 5]] == pytest.approx([0.5, 0.5])
+    assert rows[1] == pytest.approx(np.full(10, 0.1))  # no digit was predicted
 
 
-def test_a_row_that_favours_nothing_earns_no_free_second_guess():
+def test_equal_probabilities_rank_by_digit_in_top2_accuracy():
     blank = from_scores(np.arange(10), np.zeros((10, 10)), "softmax")
     assert blank.accuracy == 0.1
     assert blank.top2_accuracy == 0.2
 
 
 @pytest.mark.parametrize(
-    ("labels", "scores", "words"),
+    ("labels", "scores", "message"),
     [
         ([1, 2], np.ones((3, 10)), "labels"),
         ([[1, 2]], np.ones((2, 10)), "labels"),
@@ -171,8 +169,8 @@ def test_a_row_that_favours_nothing_earns_no_free_second_guess():
         ([1], np.full((1, 10), np.nan), "logits"),
     ],
 )
-def test_wrong_shapes_and_values_are_refused(labels, scores, words):
-    with pytest.raises(ValueError, match=words):
+def test_wrong_shapes_and_values_raise(labels, scores, message):
+    with pytest.raises(ValueError, match=message):
         from_scores(np.array(labels, dtype=int if labels == [] else None), scores, "softmax")
 
 
@@ -183,8 +181,10 @@ def test_rows_must_sum_to_one_and_be_probabilities():
         Evaluation(np.array([1]), np.array([[2, -1] + [0] * 8], np.float32))
 
 
-def test_importing_it_is_cheap():
+def test_importing_metrics_is_cheap():
     heavy = "{'tensorflow', 'sklearn', 'matplotlib', 'scipy'}"
     code = f"import sys, mnist_exp.evaluation.metrics; print({heavy} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "set()"

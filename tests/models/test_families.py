@@ -1,4 +1,4 @@
-"""Every variant builds, takes a step, and is saved in Keras' own layers."""
+"""Every variant builds, takes a step, and is saved in stock Keras layers."""
 
 import json
 import zipfile
@@ -22,7 +22,7 @@ VARIANTS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant_takes_a_step(name: str, few_digits: Dataset) -> None:
+def test_every_variant_takes_a_training_step(name: str, few_digits: Dataset) -> None:
     config = tiny(f"model={name}")
     keras.utils.set_random_seed(config.seed)
     before = build_model(config.model).get_weights()
@@ -37,7 +37,7 @@ def test_parameters_are_those_of_the_notebooks() -> None:
     assert build_model(tiny("model=dense128").model).count_params() == 118_282
 
 
-def test_raw_pixels_are_brought_to_the_unit_range() -> None:
+def test_raw_pixels_are_scaled_to_the_unit_range() -> None:
     model = build_model(tiny().model)
     pixels = np.full((1, 28, 28), 255, np.uint8)
     unit = keras.Model(model.input, model.get_layer("to_unit_range").output)
@@ -48,14 +48,14 @@ def test_raw_pixels_are_brought_to_the_unit_range() -> None:
 @pytest.mark.parametrize("name", ["dropout", "cnn"])
 def test_in_bfloat16_the_pixels_and_the_scores_stay_float32(name: str) -> None:
     model = build_model(tiny(f"model={name}").model, precision="mixed_bfloat16")
-    kinds = {layer.name: layer.compute_dtype for layer in model.layers}
-    assert kinds.pop("to_unit_range") == kinds.pop("scores") == kinds.pop("pixels_0_to_255")
+    dtypes = {layer.name: layer.compute_dtype for layer in model.layers}
+    assert dtypes.pop("to_unit_range") == dtypes.pop("scores") == dtypes.pop("pixels_0_to_255")
     assert model.get_layer("scores").compute_dtype == "float32"
-    assert set(kinds.values()) == {"bfloat16"}
+    assert set(dtypes.values()) == {"bfloat16"}
     assert all(str(v.dtype) == "float32" for v in model.trainable_variables)
 
 
-def test_the_layers_of_a_deep_net_are_where_the_config_puts_them() -> None:
+def test_a_deep_net_has_the_configured_order_of_layers() -> None:
     overrides = [
         "model=cnn", "model.filters=[4,[5,6],[7,8]]", "model.kernel=5", "model.padding=same",
         "model.last_pool=global_max", "model.batch_norm=true", "model.units=[]",
@@ -94,7 +94,7 @@ def test_what_the_config_lets_through_can_be_built(
 
 
 @pytest.mark.parametrize("name", ["dropout", "cnn", "cnn_wide"])
-def test_what_is_saved_loads_without_this_package(name: str, tmp_path: Path) -> None:
+def test_a_saved_model_loads_without_this_package(name: str, tmp_path: Path) -> None:
     model = build_model(tiny(f"model={name}").model)
     random = np.random.default_rng(0)
     model.set_weights([w + random.normal(0, 0.1, w.shape) for w in model.get_weights()])
@@ -110,7 +110,7 @@ def test_what_is_saved_loads_without_this_package(name: str, tmp_path: Path) -> 
     assert (np.asarray(loaded(pixels)) == np.asarray(model(pixels))).all()
 
 
-def test_a_compiled_copy_goes_on_where_training_stopped(few_digits: Dataset) -> None:
+def test_a_compiled_copy_has_the_optimizer_state_and_the_same_accuracy(few_digits: Dataset) -> None:
     config = tiny()
     model, _ = fit(config, few_digits)
     copy = with_optimizer_state(to_stock_keras(model), model.optimizer, config.train.loss)
@@ -120,7 +120,7 @@ def test_a_compiled_copy_goes_on_where_training_stopped(few_digits: Dataset) -> 
     assert accuracy == pytest.approx((scores.argmax(1) == few_digits.test_labels).mean())
 
 
-def test_every_image_is_scored_and_none_depends_on_its_batch(digits: Dataset) -> None:
+def test_every_image_is_scored_independently_of_its_batch(digits: Dataset) -> None:
     model = build_model(tiny().model)
     images = digits.train_images[:2500]
     scores, images_per_second = timed_scores(model, images)

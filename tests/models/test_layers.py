@@ -1,4 +1,4 @@
-"""Layers that are faster than Keras' own compute the same."""
+"""The faster layers compute what Keras' own compute."""
 
 import keras
 import numpy as np
@@ -9,21 +9,21 @@ from mnist_exp.models import layers
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-def test_normalisation_is_that_of_keras(precision: str) -> None:
+def test_batch_normalisation_matches_keras(precision: str) -> None:
     images = np.random.default_rng(0).normal(3, 2, (64, 5, 5, 4)).astype(np.float32)
     ours = layers.BatchNormalization(dtype=precision)
     theirs = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=precision)
-    near = {"float32": 1e-5, "mixed_bfloat16": 0.02}[precision]
+    tolerance = {"float32": 1e-5, "mixed_bfloat16": 0.02}[precision]
     for _ in range(3):
         one, other = (np.asarray(layer(images, training=True), float) for layer in (ours, theirs))
-        assert one == pytest.approx(other, abs=near)
-    for mine, kept in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-        assert mine == pytest.approx(kept, rel=2e-3)  # the variance is over n - 1
+        assert one == pytest.approx(other, abs=tolerance)
+    for weight, expected in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        assert weight == pytest.approx(expected, rel=2e-3)  # the variance is over n - 1
     theirs.set_weights(ours.get_weights())
     assert (np.asarray(ours(images)) == np.asarray(theirs(images))).all()
 
 
-def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+def test_dropout_drops_the_rate_and_keeps_the_mean() -> None:
     layer = layers.Dropout(0.25, seed=1)
     values = np.asarray(layer(np.ones((200, 200), np.float32), training=True))
     assert (values == 0).mean() == pytest.approx(0.25, abs=0.01)
@@ -34,14 +34,14 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
-def test_a_convolution_and_its_gradients_are_those_of_keras(
+def test_a_convolution_and_its_gradients_match_keras(
     padding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layers, "has_gpu", lambda: False)
     images = np.random.default_rng(0).normal(0, 1, (5, 6, 7, 3)).astype(np.float32)
-    found = []
+    results = []
     for kind, dtype in ((layers.Conv2D, "mixed_bfloat16"), (keras.layers.Conv2D, "float32")):
-        layer = kind(layers.MANY, 3, padding=padding, dtype=dtype)
+        layer = kind(layers.MIN_FILTERS, 3, padding=padding, dtype=dtype)
         layer.build(images.shape)
         layer.kernel.assign(np.random.default_rng(1).normal(0, 1, layer.kernel.shape))
         layer.bias.assign(np.random.default_rng(2).normal(0, 1, layer.bias.shape))
@@ -50,11 +50,11 @@ def test_a_convolution_and_its_gradients_are_those_of_keras(
             scores = layer(pixels)
             loss = tf.reduce_sum(tf.cast(scores, tf.float32) ** 2)
         weights = [layer.kernel.value, layer.bias.value]
-        found.append([scores, *tape.gradient(loss, [pixels, *weights])])
-    for mine, kept in zip(*found, strict=True):
-        expected = np.asarray(kept, float)
-        near = 0.05 * np.abs(expected).max()  # bfloat16 has 8 bits
-        assert np.asarray(mine, float) == pytest.approx(expected, abs=near)
+        results.append([scores, *tape.gradient(loss, [pixels, *weights])])
+    for ours, theirs in zip(*results, strict=True):
+        expected = np.asarray(theirs, float)
+        tolerance = 0.05 * np.abs(expected).max()  # bfloat16 has 8 bits
+        assert np.asarray(ours, float) == pytest.approx(expected, abs=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_convolution_and_its_gradients_are_those_of_keras(
         (128, 3, 8, "mixed_bfloat16", True, False),
     ],
 )
-def test_many_filters_on_small_maps_have_a_gradient_of_products(
+def test_many_filters_on_small_maps_have_a_gradient_of_matrix_products(
     filters: int,
     kernel: int,
     side: int,
@@ -88,5 +88,5 @@ def test_many_filters_on_small_maps_have_a_gradient_of_products(
 
     images = tf.TensorSpec((4, side, side, 2))
     graph = tf.function(gradient).get_concrete_function(images).graph
-    of_one_operation = "Conv2DBackpropFilter" in {each.type for each in graph.get_operations()}
-    assert of_one_operation != products
+    uses_onednn = "Conv2DBackpropFilter" in {node.type for node in graph.get_operations()}
+    assert uses_onednn != products

@@ -18,7 +18,7 @@ from mnist_exp.evaluation.metrics import from_scores
 from mnist_exp.models.forward import timed_scores
 from mnist_exp.models.io import load_model
 from mnist_exp.runs.find import resolve_run, search_runs, store_config
-from mnist_exp.runs.result import RunResult
+from mnist_exp.runs.folder import RunResult
 
 Recorded = dict[str, RunResult]
 

@@ -1,4 +1,4 @@
-"""A sweep's results as rankings, files and figures."""
+"""The report of a sweep: rankings, files and figures."""
 
 import csv
 import io
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mnist_exp.runs.result import RunResult
-from mnist_exp.sweeps import report as summary
+from mnist_exp.runs.folder import RunResult
+from mnist_exp.sweeps import report
 from mnist_exp.sweeps.results import JobResult, best, groups
 
 SWEPT = ["model", "seed"]
@@ -32,7 +32,7 @@ def result(
 
 def printed(results: list[JobResult], swept: list[str] = SWEPT) -> list[str]:
     console = Console(file=io.StringIO(), width=80)
-    for table in summary.tables(results, swept):
+    for table in report.tables(results, swept):
         console.print(table)
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
@@ -43,7 +43,7 @@ def test_without_validation_there_is_no_ranking() -> None:
     assert printed([result(0, None, "oh no")])[0].strip() == "ranked by validation accuracy"
 
 
-def test_the_ranking_goes_by_validation_and_failures_come_last() -> None:
+def test_jobs_are_ranked_by_validation_accuracy_and_failures_come_last() -> None:
     lines = printed([result(0, 0.5), result(2, None, "oh no"), result(4, 0.75)])
     jobs = [line.split()[0] for line in lines if line.split() and line.split()[0].isdigit()]
     assert jobs == ["4", "0", "2"]
@@ -66,20 +66,21 @@ def test_scores_of_different_data_are_marked() -> None:
     assert text.count("bundled") >= 2  # in the title and in the row
 
 
-def test_seeds_are_brought_together() -> None:
+def test_seeds_are_averaged_in_one_group() -> None:
     results = [result(0, 0.50), result(1, 0.60, seed=1), result(2, 0.3), result(3, None, "oh no")]
     first, second = groups(results)
-    assert (first.choices, first.n) == ({"model": "m0"}, 2)
-    assert first.spread("val/accuracy") == pytest.approx((0.55, 0.0707107))
+    assert (first.settings, first.n) == ({"model": "m0"}, 2)
+    assert first.mean("val/accuracy") == pytest.approx(0.55)
+    assert first.sd("val/accuracy") == pytest.approx(0.0707107)
     assert second.n == 1
     rows = [" ".join(line.split()) for line in printed(results)]
     assert "m0 2 55.00 ± 7.07 97.78 ± 0.00" in rows
     assert "m1 1 30.00 97.78" in rows
 
 
-def test_the_files_and_figures(tmp_path: Path) -> None:
+def test_the_files_and_figures_are_written(tmp_path: Path) -> None:
     results = [result(0, 0.5), result(1, 0.6, seed=1), result(2, None, "oh no")]
-    summary.write(tmp_path, results, SWEPT, "sweep of model, seed")
+    report.write(tmp_path, results, SWEPT, "sweep of model, seed")
     first, _, last = csv.DictReader((tmp_path / "sweep.csv").open())
     assert first["model"] == "m0"
     assert first["val/accuracy"] == "0.5"
@@ -107,17 +108,17 @@ def test_a_sweep_of_seeds_alone_has_a_figure(tmp_path: Path) -> None:
         )
         for seed in range(3)
     ]
-    summary.write(tmp_path, results, ["seed"], "sweep of seed")
+    report.write(tmp_path, results, ["seed"], "sweep of seed")
     assert (tmp_path / "figures" / "by_value.png").exists()
 
 
 def test_a_sweep_of_one_job_has_a_file_and_no_figure(tmp_path: Path) -> None:
     metrics = METRICS | {"val/accuracy": 0.5}
     only = JobResult(0, ["model=cnn"], [], RunResult("", Path("x"), "id", metrics, "MNIST"))
-    summary.write(tmp_path, [only], [], "sweep of one job")
+    report.write(tmp_path, [only], [], "sweep of one job")
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.csv"]
 
 
 def test_a_sweep_of_failures_has_a_file_and_no_figure(tmp_path: Path) -> None:
-    summary.write(tmp_path, [result(0, None, "oh no")], SWEPT, "sweep")
+    report.write(tmp_path, [result(0, None, "oh no")], SWEPT, "sweep")
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.csv"]

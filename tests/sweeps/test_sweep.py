@@ -1,29 +1,31 @@
-"""A sweep's jobs become configs quickly, and exactly as Hydra would have them."""
+"""A sweep's jobs are composed quickly, and exactly as Hydra composes them."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hydra import initialize_config_dir
 from hydra._internal.callbacks import Callbacks
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.mnist_exp.ray_launcher import RayLauncher
 from mnist_exp.config.compose import CONF, from_hydra, translate_hydra_errors
 from mnist_exp.core.errors import InputError
 from mnist_exp.sweeps.launch import is_remote
-from mnist_exp.sweeps.sweep import Parser
+from mnist_exp.sweeps.sweep import JobComposer
 
 
 @pytest.fixture
-def parser() -> Iterator[Parser]:
+def composer() -> Iterator[JobComposer]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         composed = hydra.compose_config("config", [], RunMode.MULTIRUN, from_shell=False)
-        yield Parser(composed, hydra.config_loader)
+        yield JobComposer(composed, hydra.config_loader)
 
 
 JOBS = [
@@ -40,58 +42,59 @@ JOBS = [
 
 
 @pytest.mark.parametrize("job", JOBS, ids=" ".join)
-def test_a_job_is_what_hydra_composes(parser: Parser, job: tuple[str, ...]) -> None:
-    whole = parser.loader.load_sweep_config(parser.config, list(job))
-    assert parser.one(job) == from_hydra(whole)
+def test_a_job_is_what_hydra_composes(composer: JobComposer, job: tuple[str, ...]) -> None:
+    composed = composer.loader.load_sweep_config(composer.base, list(job))
+    assert composer.config(job) == from_hydra(composed)
 
 
 @pytest.mark.parametrize(
     "job", [("train.epoch=3",), ("model=cnn", "train.epochs=0"), ("model=foo",), ("seed=${no}",)]
 )
-def test_a_bad_job_is_refused_in_the_same_words(parser: Parser, job: tuple[str, ...]) -> None:
+def test_a_bad_job_is_refused_in_the_same_words(
+    composer: JobComposer, job: tuple[str, ...]
+) -> None:
     with pytest.raises(InputError) as expected, translate_hydra_errors():
-        from_hydra(parser.loader.load_sweep_config(parser.config, list(job)))
+        from_hydra(composer.loader.load_sweep_config(composer.base, list(job)))
     with pytest.raises(InputError) as refused:
-        parser.one(job)
+        composer.config(job)
     assert str(refused.value) == str(expected.value)
 
 
-def test_a_job_runs_once_and_its_keys_have_no_prefix(
-    parser: Parser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn = []
-    monkeypatch.setattr(
-        "mnist_exp.sweeps.sweep.run_sweep", lambda grid, **_: drawn.extend(grid.ask())
+def test_a_job_runs_once_and_its_keys_have_no_prefix(composer: JobComposer) -> None:
+    context = HydraContext(config_loader=composer.loader, callbacks=Callbacks())
+    sweeper: Any = Plugins.instance().instantiate_sweeper(
+        hydra_context=context, task_function=lambda _: None, config=composer.base
     )
-    context = HydraContext(config_loader=parser.loader, callbacks=Callbacks())
-    sweeper = Plugins.instance().instantiate_sweeper(
-        hydra_context=context, task_function=lambda _: None, config=parser.config
-    )
-    sweeper.sweep(["++seed=1,2,1", "model=cnn"])
-    assert [result.job for result in drawn] == [
+    jobs = sweeper.strategy(["++seed=1,2,1", "model=cnn"]).ask()
+    assert [result.job for result in jobs] == [
         ("++seed=1", "model=cnn"),
         ("++seed=2", "model=cnn"),
     ]
-    assert [result.choices for result in drawn] == [{"seed": "1"}, {"seed": "2"}]
+    assert [result.choices for result in jobs] == [{"seed": "1"}, {"seed": "2"}]
 
 
-def test_jobs_that_choose_the_same_are_composed_once(
-    parser: Parser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    composed = []
-    real = parser.loader.load_sweep_config
+class CountingLoader:
+    """A config loader that lists the overrides of every composition."""
 
-    def count(config: object, overrides: list[str]) -> object:
-        composed.append(overrides)
-        return real(config, overrides)
+    def __init__(self, loader: ConfigLoader) -> None:
+        self.loader, self.composed = loader, []
 
-    monkeypatch.setattr(parser.loader, "load_sweep_config", count)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+    def load_sweep_config(self, config: DictConfig, overrides: list[str]) -> DictConfig:
+        self.composed.append(overrides)
+        return self.loader.load_sweep_config(config, overrides)
+
+
+def test_jobs_of_equal_groups_are_composed_once(composer: JobComposer) -> None:
+    loader = CountingLoader(composer.loader)
     jobs = [(f"model={m}", f"seed={s}") for m in ("cnn", "dropout") for s in range(5)]
-    configs = parser.all(jobs)
+    configs = JobComposer(composer.base, loader).configs(jobs)
     assert [(c.model.name, c.seed) for c in configs] == [
         (m, s) for m in ("cnn", "dropout") for s in range(5)
     ]
-    assert composed == [["model=cnn"], ["model=dropout"]]
+    assert loader.composed == [["model=cnn"], ["model=dropout"]]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +109,7 @@ def test_jobs_that_choose_the_same_are_composed_once(
         ("ray", "10.0.0.1:6379", True),
     ],
 )
-def test_which_launchers_may_leave_this_machine(
+def test_remote_launchers(
     name: str, address: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

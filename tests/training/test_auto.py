@@ -1,4 +1,4 @@
-"""What `auto` becomes, whatever machine the tests run on."""
+"""What `auto` resolves to on each kind of machine, and the memory check."""
 
 import pytest
 from support import tiny
@@ -18,7 +18,7 @@ from mnist_exp.training.auto import check_memory, resolve_auto
         ("cnn", set(), True, "float32", True),  # a GPU of no known capability
     ],
 )
-def test_auto_is_what_is_best_here(
+def test_auto_resolves_to_the_fastest_here(
     model: str,
     flags: set[str],
     gpu: bool,
@@ -26,6 +26,7 @@ def test_auto_is_what_is_best_here(
     jit: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Patched: the machine itself, of which the tests have only one.
     monkeypatch.setattr(hardware, "cpu_flags", lambda: flags)
     monkeypatch.setattr(hardware, "has_gpu", lambda: gpu)
     monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda _: ["a GPU"])
@@ -35,7 +36,7 @@ def test_auto_is_what_is_best_here(
     assert (train.precision, train.jit) == (precision, jit)
 
 
-def test_what_was_chosen_stays() -> None:
+def test_explicit_settings_stay() -> None:
     config = tiny("model=cnn", "train.precision=float32", "train.jit=true")
     assert resolve_auto(config.train, config.model) == config.train
 
@@ -45,19 +46,19 @@ def test_what_was_chosen_stays() -> None:
     ["model.units=[1000000,1000000]", "model=cnn model.filters=[100000,100000]",
      "train.batch_size=1000000 model.units=[10000000]"],
 )  # fmt: skip
-def test_what_no_memory_can_hold_is_refused(override: str) -> None:
+def test_a_model_too_large_for_the_memory_is_refused(override: str) -> None:
     config = compose(override.split())
     with pytest.raises(InputError, match=r"need at least .* GiB of memory, and there"):
         check_memory(config.model, config.train.batch_size, 54_000)
 
 
 @pytest.mark.parametrize("name", [path.stem for path in (CONF / "model").glob("*.yaml")])
-def test_the_size_of_a_model_is_that_of_its_weights(name: str) -> None:
+def test_the_estimated_size_of_a_model_is_that_of_its_weights(name: str) -> None:
     from mnist_exp.models.families import build_model
 
     config = compose([f"model={name}"])
     check_memory(config.model, config.train.batch_size, 54_000)
     model = build_model(config.model)
-    normalised = [x for x in model.layers if "normalization" in x.name]
-    others = sum(layer.count_params() for layer in normalised)
-    assert config.model.size().weights == pytest.approx(model.count_params() - others, rel=0.01)
+    normalization = [layer for layer in model.layers if "normalization" in layer.name]
+    weights = model.count_params() - sum(layer.count_params() for layer in normalization)
+    assert config.model.size().weights == pytest.approx(weights, rel=0.01)

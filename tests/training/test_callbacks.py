@@ -1,4 +1,4 @@
-"""What the user sees of training, in a terminal and in a pipe."""
+"""Progress of training as the user sees it, in a terminal and in a pipe."""
 
 import io
 import logging
@@ -6,7 +6,7 @@ import logging
 import pytest
 from rich.console import Console
 
-from mnist_exp.training import callbacks as progress
+from mnist_exp.training.callbacks import EpochBar, epoch_line
 
 ROW = {
     "train/loss": 0.15765,
@@ -17,24 +17,21 @@ ROW = {
 }
 
 
-def test_an_epoch_in_a_line() -> None:
-    line = progress.epoch_line(1, 10, ROW, images=54_000)
+def test_one_line_per_epoch() -> None:
+    line = epoch_line(1, 10, ROW, images=54_000)
     assert line == (
         "epoch  1/10  loss 0.1577  accuracy 95.19%  val 0.0459  98.85%  2.0 s  27,000 images/s"
     )
     without = {name: value for name, value in ROW.items() if not name.startswith("val/")}
-    assert "val" not in progress.epoch_line(1, 10, without, images=54_000)
+    assert "val" not in epoch_line(1, 10, without, images=54_000)
 
 
-def test_a_terminal_gets_a_bar_and_everyone_the_lines(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_terminal_gets_a_bar_and_every_output_the_lines(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     for is_terminal in (True, False):
-        screen = io.StringIO()
-        console = Console(file=screen, force_terminal=is_terminal, width=120)
-        monkeypatch.setattr(progress, "console", console)
-        with progress.EpochBar(images=100) as bar:
+        output = io.StringIO()
+        screen = Console(file=output, force_terminal=is_terminal, width=120)
+        with EpochBar(images=100, screen=screen) as bar:
             bar.set_params({"epochs": 2, "steps": 4})
             bar.on_train_begin()
             bar.on_epoch_begin(1)
@@ -42,5 +39,5 @@ def test_a_terminal_gets_a_bar_and_everyone_the_lines(
             bar.bar.refresh()
             bar.on_epoch_end(1, ROW)
         for part in ("epoch 2/2", "loss 0.5000", "accuracy 75.00%", "images/s", "left"):
-            assert (part in screen.getvalue()) == is_terminal
+            assert (part in output.getvalue()) == is_terminal
     assert [record.message[:9] for record in caplog.records] == ["epoch 2/2"] * 2

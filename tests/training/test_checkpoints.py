@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, the newest that can be read, whatever happened to the file."""
+"""Checkpoints: written atomically; the newest readable one is found."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,6 @@ import pytest
 
 from mnist_exp.core.files import write_atomic
 from mnist_exp.core.layout import CHECKPOINTS
-from mnist_exp.training import checkpoints as room
 from mnist_exp.training.checkpoints import Checkpoint, Checkpoints
 
 
@@ -31,7 +30,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / CHECKPOINTS).iterdir())
 
 
-def test_the_newest_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_the_newest_is_restored_bit_for_bit(tmp_path: Path) -> None:
     found = saved(tmp_path, 3).newest()
     assert found
     assert found.epochs == made(3).epochs
@@ -47,7 +46,7 @@ def test_two_are_kept(tmp_path: Path) -> None:
     assert names(tmp_path) == ["epoch-000004.npz", "epoch-000005.npz"]
 
 
-def test_every_third_epoch_has_one(tmp_path: Path) -> None:
+def test_one_per_three_epochs(tmp_path: Path) -> None:
     saved(tmp_path, 7, every=3)
     assert names(tmp_path) == ["epoch-000003.npz", "epoch-000006.npz"]
 
@@ -62,12 +61,12 @@ def test_the_newest_is_that_of_the_last_epoch(tmp_path: Path) -> None:
     assert found.epochs == []
 
 
-def test_a_folder_without_any_has_none(tmp_path: Path) -> None:
+def test_an_empty_folder_has_none(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path).newest() is None
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_damaged_one_is_told_of_and_the_one_before_it_taken(
+def test_a_damaged_one_is_a_warning_and_the_one_before_it_is_read(
     seed: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     checkpoints = saved(tmp_path, 2)
@@ -81,7 +80,7 @@ def test_a_damaged_one_is_told_of_and_the_one_before_it_taken(
     path.write_bytes(content)
     found = checkpoints.newest()
     assert found
-    if len(found.epochs) == 2:  # the bit was one of a date, say
+    if len(found.epochs) == 2:  # the bit was part of a date, say
         assert np.array_equal(found.arrays["state"][0], made(2).arrays["state"][0])
         assert found.epochs == made(2).epochs
     else:
@@ -90,7 +89,7 @@ def test_a_damaged_one_is_told_of_and_the_one_before_it_taken(
         assert str(path) in caplog.text
 
 
-def test_pickled_objects_are_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_pickled_objects_are_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     checkpoints = saved(tmp_path, 1)
     with (tmp_path / CHECKPOINTS / "epoch-000002.npz").open("wb") as file:
         np.savez(file, text=np.array([object()], dtype=object))
@@ -100,7 +99,7 @@ def test_pickled_objects_are_not_read(tmp_path: Path, caplog: pytest.LogCaptureF
     assert "allow_pickle" in caplog.text
 
 
-def test_a_whole_archive_of_something_else_is_damaged(
+def test_an_intact_archive_of_something_else_counts_as_damaged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     checkpoints = saved(tmp_path, 1)
@@ -111,25 +110,23 @@ def test_a_whole_archive_of_something_else_is_damaged(
     assert "damaged ('epochs')" in caplog.text
 
 
-def test_one_that_cannot_be_written_is_a_warning_once(
+def test_a_full_disk_is_one_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     checkpoints = saved(tmp_path, 1)
-    monkeypatch.setattr(room.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)  # patched: the disk itself
     for epoch in (2, 3):
         checkpoints.save(epoch, made(epoch))
     checkpoints.wait()
     assert names(tmp_path) == ["epoch-000001.npz"]
-    assert [m for m in caplog.messages if "No space left on device; training goes on" in m] == (
-        caplog.messages
-    )
-    assert len(caplog.messages) == 1
+    (message,) = caplog.messages
+    assert "No space left on device; training goes on" in message
 
 
-def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_file_is_replaced_atomically(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"before")
 

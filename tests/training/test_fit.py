@@ -1,4 +1,4 @@
-"""The compiled epoch against Keras' own, bit by bit where it must be."""
+"""Training against Keras' own, and against itself bit for bit."""
 
 from typing import Any
 
@@ -15,9 +15,9 @@ from mnist_exp.models.convert import to_stock_keras
 from mnist_exp.models.forward import timed_scores
 from mnist_exp.training import fit as training
 from mnist_exp.training import optimizers
-from mnist_exp.training.epoch import EpochLoop, loss_function
+from mnist_exp.training.epoch import loss_function
 
-NORMALISED = ["model=cnn", "model.filters=[4,8]", "model.units=[]", "model.batch_norm=true"]
+NORMALIZED = ["model=cnn", "model.filters=[4,8]", "model.units=[]", "model.batch_norm=true"]
 
 
 class Stop(keras.callbacks.Callback):
@@ -27,6 +27,19 @@ class Stop(keras.callbacks.Callback):
         self.model.stop_training = epoch == 1
 
 
+class Batches(keras.callbacks.Callback):
+    """The last step of each chunk, and the weights after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends: list[int] = []
+        self.weights: list[list[np.ndarray]] = []
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.ends.append(batch)
+        self.weights.append(self.model.get_weights())
+
+
 def same(a: keras.Model, b: keras.Model) -> bool:
     return all((x == y).all() for x, y in zip(a.get_weights(), b.get_weights(), strict=True))
 
@@ -34,7 +47,7 @@ def same(a: keras.Model, b: keras.Model) -> bool:
 @pytest.mark.parametrize("jit", [True, False])
 @pytest.mark.parametrize("name", ["dense128", "sigmoid100"])
 @pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", "categorical_crossentropy"])
-def test_an_epoch_is_that_of_keras(few_digits: Dataset, jit: bool, name: str, loss: str) -> None:
+def test_an_epoch_equals_keras_own(few_digits: Dataset, jit: bool, name: str, loss: str) -> None:
     """In file order, the last partial batch included: 180 images in batches of 32."""
     config = tiny(f"model={name}", f"train.loss={loss}", f"train.jit={jit}")
     loop = prepare(config, few_digits)
@@ -68,7 +81,7 @@ def test_another_seed_is_another_batch_order(few_digits: Dataset) -> None:
 
 
 def test_a_step_in_bfloat16_is_nearly_that_in_float32(few_digits: Dataset) -> None:
-    """With all that the records use: fused normalisation, products for gradients, AdamW."""
+    """With fused normalization, gradients by matrix products, AdamW and averaged weights."""
     overrides = [
         "model=cnn_wide", "model.filters=[4,[4,4],[128,128]]", "optimizer=adamw", "model.dropout=0",
         "train.ema=0.9", "train.jit=false",
@@ -82,8 +95,8 @@ def test_a_step_in_bfloat16_is_nearly_that_in_float32(few_digits: Dataset) -> No
 
 
 @pytest.mark.parametrize("name", ["dropout", "cnn"])
-def test_a_loop_used_again_is_as_good_as_new(few_digits: Dataset, name: str) -> None:
-    """Only what is compiled is shared: weights, masks, averages and optimizer begin anew."""
+def test_a_reused_loop_trains_like_a_new_one(few_digits: Dataset, name: str) -> None:
+    """Only what is compiled is shared: weights, masks, averages and optimizer are reset."""
     one = [f"model={name}", "train.ema=0.9", "train.epochs=2", "optimizer=adamw"]
     other = [*one, "seed=1", "optimizer.learning_rate=0.01", "train.patience=1"]
     first, _ = fit(tiny(*one), few_digits)
@@ -96,7 +109,7 @@ def test_a_loop_used_again_is_as_good_as_new(few_digits: Dataset, name: str) -> 
     assert same(second, fit(tiny(*other), few_digits)[0])
 
 
-def test_a_loop_is_not_shared_by_what_is_compiled_differently(few_digits: Dataset) -> None:
+def test_a_loop_is_not_reused_where_the_graph_differs(few_digits: Dataset) -> None:
     loop = prepare(tiny(), few_digits)
     for other in (
         "optimizer.beta_1=0.8",
@@ -117,25 +130,26 @@ def test_a_loop_is_not_shared_by_what_is_compiled_differently(few_digits: Datase
 def test_a_fixed_seed_has_a_fixed_loss(
     few_digits: Dataset, overrides: list[str], losses: list[float]
 ) -> None:
-    """So that a refactoring proves itself neutral."""
+    """A refactoring proves itself neutral."""
     _, history = fit(tiny(*overrides, "train.epochs=2"), few_digits)
     assert [row["train/loss"] for row in history.epochs] == pytest.approx(losses, rel=1e-4)
 
 
-def test_stretches_do_not_change_the_result(
-    few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_chunks_do_not_change_the_result(few_digits: Dataset) -> None:
     config = tiny("train.batch_size=4")
-    whole, history = fit(config, few_digits)
-    monkeypatch.setattr(EpochLoop, "_pace", lambda *_: None)  # one step at a time
-    again, in_pieces = fit(config, few_digits)
-    assert same(whole, again)
-    assert in_pieces.epochs[0]["train/loss"] == history.epochs[0]["train/loss"]
+    prepare(config, few_digits).chunk_seconds = 0.0
+    steps, by_step = fit(config, few_digits, callbacks=[batches := Batches()])
+    assert batches.ends == [*range(45)]
+    prepare(config, few_digits).chunk_seconds = 60.0
+    chunks, by_chunk = fit(config, few_digits, callbacks=[batches := Batches()])
+    assert batches.ends == [0, 4, 20, 44]
+    assert same(steps, chunks)
+    assert by_step.epochs[0]["train/loss"] == by_chunk.epochs[0]["train/loss"]
 
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_loss_is_that_of_keras(name: str, smoothing: float) -> None:
+def test_the_loss_equals_keras_own(name: str, smoothing: float) -> None:
     activation = keras.activations.get(name)
     labels = np.arange(10) % 4
     logits = np.random.default_rng(0).normal(scale=3, size=(10, 10)).astype(np.float32)
@@ -151,7 +165,7 @@ def test_the_loss_is_that_of_keras(name: str, smoothing: float) -> None:
     assert ours == pytest.approx(theirs, rel=1e-5)
 
 
-def test_a_share_of_nothing_keeps_the_loss_and_its_gradient_finite() -> None:
+def test_a_probability_of_zero_keeps_the_loss_and_its_gradient_finite() -> None:
     scores = tf.Variable([[0.0] * 10, [1.0] + [0.0] * 9])
     with tf.GradientTape() as tape:
         loss = loss_function(keras.activations.softmax)(tf.constant([3, 3]), scores)
@@ -170,88 +184,73 @@ def test_validation_loss_is_that_of_the_probabilities_whatever_the_smoothing(
     assert history.epochs[-1]["val/loss"] == pytest.approx(found.loss, rel=1e-4)
 
 
-def test_averaged_weights_follow_the_formula(
-    few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_averaged_weights_follow_the_formula(few_digits: Dataset) -> None:
     """The average of the weights after each step, which the first step starts."""
-    monkeypatch.setattr(EpochLoop, "_pace", lambda *_: None)  # hear of every step
     config = tiny("train.batch_size=90", "train.ema=0.9", "train.epochs=3", "optimizer=sgd")
     averaged, _ = fit(config, few_digits)
-    trail: list[list[np.ndarray]] = []
-
-    class Trail(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            trail.append(self.model.get_weights())
-
     plain = tiny("train.batch_size=90", "train.epochs=3", "optimizer=sgd")
-    fit(plain, few_digits, callbacks=[Trail()])
-    expected = trail[0]
-    for weights in trail[1:]:
+    prepare(plain, few_digits).chunk_seconds = 0.0  # a chunk per step
+    fit(plain, few_digits, callbacks=[batches := Batches()])
+    expected = batches.weights[0]
+    for weights in batches.weights[1:]:
         expected = [0.9 * a + 0.1 * w for a, w in zip(expected, weights, strict=True)]
-    assert len(trail) == 6
+    assert len(batches.weights) == 6
     for a, b in zip(averaged.get_weights(), expected, strict=True):
         assert a == pytest.approx(b, abs=1e-5)
 
 
-def test_normalisation_has_the_statistics_of_the_averaged_weights(few_digits: Dataset) -> None:
-    """Those that the training images have in a network of these weights, layer by layer."""
-    config = tiny(*NORMALISED, "train.ema=0.9", "train.epochs=2", "optimizer.learning_rate=0.01")
+def test_normalization_has_the_statistics_of_the_averaged_weights(few_digits: Dataset) -> None:
+    """Those of the training images in a network of these weights, layer by layer."""
+    config = tiny(*NORMALIZED, "train.ema=0.9", "train.epochs=2", "optimizer.learning_rate=0.01")
     model, history = fit(config, few_digits)
     hidden = few_digits.train_images.astype(np.float32)
-    seen = 0
+    normalized = 0
     for layer in model.layers[1:]:
         if isinstance(layer, keras.layers.BatchNormalization):
-            seen += 1
+            normalized += 1
             values = np.asarray(hidden)
             n = values.size // values.shape[-1]
             assert layer.moving_mean.numpy() == pytest.approx(values.mean((0, 1, 2)), abs=1e-4)
             unbiased = values.var((0, 1, 2)) * n / (n - 1)
             assert layer.moving_variance.numpy() == pytest.approx(unbiased, rel=1e-3)
         hidden = layer(hidden)
-    assert seen == 2
+    assert normalized == 2
     scores, _ = timed_scores(model, few_digits.validation_images)
     accuracy = (scores.argmax(1) == few_digits.validation_labels).mean()
     assert history.epochs[-1]["val/accuracy"] == pytest.approx(accuracy)
 
 
-def test_averaging_leaves_the_trained_weights_as_they_were(few_digits: Dataset) -> None:
-    overrides = [*NORMALISED, "train.epochs=2", "model.dropout=0.1"]
+def test_averaging_does_not_change_training(few_digits: Dataset) -> None:
+    overrides = [*NORMALIZED, "train.epochs=2", "model.dropout=0.1"]
     _, without = fit(tiny(*overrides), few_digits)
     _, averaged = fit(tiny(*overrides, "train.ema=0.9"), few_digits)
     assert [r["train/loss"] for r in averaged.epochs] == [r["train/loss"] for r in without.epochs]
 
 
-def test_every_epoch_and_seed_has_maps_of_its_own_and_the_last_epochs_none(
+def test_every_epoch_and_seed_has_maps_of_its_own_and_clean_epochs_none(
     few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
+    augmented = []
     for seed in (0, 1):
         overrides = ["augment=affine", "train.epochs=3", "train.clean_epochs=1", f"seed={seed}"]
         loop = prepare(tiny(*overrides), few_digits)
         run = loop.run
 
-        def look(
-            permutation: Any,
-            learning_rates: Any,
-            progress: Any,
-            augment: Any,
-            loop: Any = loop,
-            run: Any = run,
-        ) -> Any:
-            seen.append(augment(loop.images).numpy())
-            return run(permutation, learning_rates, progress, augment)
+        def spy(*arguments: Any, loop: Any = loop, run: Any = run) -> Any:
+            augmented.append(arguments[-1](loop.images).numpy())
+            return run(*arguments)
 
-        monkeypatch.setattr(loop, "run", look)
-        train(loop, tiny(*overrides))
-        monkeypatch.undo()
-    assert (seen[2] == few_digits.train_images).all()
-    assert (seen[5] == few_digits.train_images).all()
-    changed = [few_digits.train_images, *seen[:2], *seen[3:5]]
-    assert len({images.tobytes() for images in changed}) == 5
+        with monkeypatch.context() as patch:  # an epoch's images leave the loop in no other way
+            patch.setattr(loop, "run", spy)
+            train(loop, tiny(*overrides))
+    assert (augmented[2] == few_digits.train_images).all()
+    assert (augmented[5] == few_digits.train_images).all()
+    different = [few_digits.train_images, *augmented[:2], *augmented[3:5]]
+    assert len({images.tobytes() for images in different}) == 5
 
 
 @pytest.mark.parametrize("name", ["dense128", "cnn"])
-def test_augmented_training_is_another_and_the_same_again(few_digits: Dataset, name: str) -> None:
+def test_augmented_training_differs_and_repeats_bit_for_bit(few_digits: Dataset, name: str) -> None:
     config = tiny(f"model={name}", "augment=affine", "train.epochs=2")
     first, history = fit(config, few_digits)
     again, same_history = fit(config, few_digits)
@@ -282,26 +281,26 @@ def test_patience_stops_and_restores_the_best_weights(few_digits: Dataset) -> No
     assert history.metrics()["train/kept_epoch"] == history.best_epoch
 
 
-def test_a_loss_that_is_no_number_is_an_error(few_digits: Dataset) -> None:
+def test_a_loss_that_is_not_finite_is_an_error(few_digits: Dataset) -> None:
     config = tiny("optimizer=sgd", "optimizer.learning_rate=1e30")
     with pytest.raises(DivergedError, match=r"became (nan|inf) in epoch 1: lower optimizer\.learn"):
         fit(config, few_digits)
 
 
-def test_a_schedule_moves_the_rate(few_digits: Dataset) -> None:
+def test_a_schedule_sets_the_learning_rate(few_digits: Dataset) -> None:
     _, history = fit(tiny("schedule=cosine", "train.epochs=2"), few_digits)
     assert history.epochs[0]["train/learning_rate"] == pytest.approx(6.545e-4, rel=1e-3)
     assert history.epochs[1]["train/learning_rate"] == 0
 
 
 @pytest.mark.parametrize("name", ["constant", "cosine"])
-def test_as_many_epochs_as_it_takes_cost_nothing_beforehand(few_digits: Dataset, name: str) -> None:
+def test_a_huge_number_of_epochs_costs_nothing_up_front(few_digits: Dataset, name: str) -> None:
     config = tiny(f"schedule={name}", "train.epochs=1000000000000", "train.patience=1")
     _, history = fit(config, few_digits, callbacks=[Stop()])
     assert len(history.epochs) == 2
 
 
-def test_keras_callbacks_are_heard(few_digits: Dataset) -> None:
+def test_keras_callbacks_take_effect(few_digits: Dataset) -> None:
     slower = keras.callbacks.ReduceLROnPlateau(monitor="val_loss", min_delta=100, patience=1)
     _, history = fit(tiny("train.epochs=9"), few_digits, callbacks=[slower, Stop()])
     assert len(history.epochs) == 2

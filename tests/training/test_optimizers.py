@@ -1,4 +1,4 @@
-"""Optimizers as configured, and learning rates step by step."""
+"""Optimizers and learning rate schedules as configured."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ from mnist_exp.training import optimizers
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])
-def test_the_configured_rate_arrives(name: str) -> None:
+def test_the_optimizer_is_the_configured_one(name: str) -> None:
     config = tiny(f"optimizer={name}", "optimizer.learning_rate=0.03")
     optimizer = optimizers.build(config.optimizer)
     assert type(optimizer).__name__.lower() == name
@@ -32,7 +32,7 @@ def test_adamw_leaves_biases_and_normalisation_undecayed(overrides: list[str]) -
         assert all(path.endswith("kernel") for path in decayed)
 
 
-def move(
+def apply(
     optimizer: keras.optimizers.Optimizer, weight: keras.Variable, gradient: tf.Tensor
 ) -> None:
     optimizer.apply([gradient], [weight])
@@ -40,7 +40,7 @@ def move(
 
 @pytest.mark.parametrize("jit", [True, False])
 @pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_the_update_is_that_of_keras(name: str, jit: bool) -> None:
+def test_the_update_equals_keras_own(name: str, jit: bool) -> None:
     random = np.random.default_rng(0)
     start, *gradients = random.normal(size=(5, 7, 5)).astype(np.float32)
     ours = optimizers.build(tiny(f"optimizer={name}", "optimizer.beta_2=0.95").optimizer)
@@ -48,13 +48,13 @@ def test_the_update_is_that_of_keras(name: str, jit: bool) -> None:
     for optimizer in (ours, optimizers.to_stock_keras(ours)):
         weight = keras.Variable(start)
         optimizer.build([weight])
-        step = tf.function(partial(move, optimizer, weight), jit_compile=jit)
+        step = tf.function(partial(apply, optimizer, weight), jit_compile=jit)
         for gradient in gradients:
             step(tf.constant(gradient))
         ends.append([weight.numpy(), *(v.numpy() for v in optimizer.variables)])
     assert type(optimizer).__module__.startswith("keras.")
-    for one, other in zip(*ends, strict=True):
-        assert one == pytest.approx(other, rel=1e-5, abs=1e-6)
+    for actual, expected in zip(*ends, strict=True):
+        assert actual == pytest.approx(expected, rel=1e-5, abs=1e-6)
     assert np.abs(ends[0][0] - start).max() > 1e-4
 
 
@@ -67,11 +67,11 @@ def rates(name: str, warmup: float, steps: int = 100) -> np.ndarray:
     return whole
 
 
-def test_constant_stays() -> None:
+def test_constant_is_the_peak_throughout() -> None:
     assert (rates("constant", 0.0) == 0.5).all()
 
 
-def test_warmup_rises_in_a_line_to_the_peak() -> None:
+def test_warmup_rises_linearly_to_the_peak() -> None:
     assert rates("constant", 0.1)[:10] == pytest.approx(np.arange(1, 11) * 0.05)
     assert rates("cosine", 0.1)[9:11] == pytest.approx([0.5, 0.5])
 
@@ -81,7 +81,7 @@ def test_cosine_falls_to_zero() -> None:
     assert curve[[0, 50, 100]] == pytest.approx([0.5, 0.25, 0.0], abs=1e-7)
 
 
-def test_onecycle_has_its_three_corners() -> None:
+def test_onecycle_starts_peaks_and_ends_as_specified() -> None:
     curve = rates("onecycle", 0.3)
     assert curve[0] == pytest.approx(0.5 / 25)
     assert curve[30] == pytest.approx(0.5)
@@ -91,7 +91,7 @@ def test_onecycle_has_its_three_corners() -> None:
 
 @pytest.mark.parametrize("name", ["constant", "cosine", "onecycle"])
 @pytest.mark.parametrize("steps", [1, 2, 7])
-def test_even_the_shortest_training_has_a_rate_per_step(name: str, steps: int) -> None:
+def test_the_shortest_training_has_a_rate_per_step(name: str, steps: int) -> None:
     curve = rates(name, 0.3, steps)
     assert curve.shape == (steps,)
     assert (curve <= 0.5).all()

@@ -4,15 +4,15 @@ const at = (id) => document.getElementById(id);
 const canvas = at("canvas");
 const pen = canvas.getContext("2d", { willReadFrequently: true });
 const PEN = 0.075; // of the canvas: about 1.5 pixels of the 20 that a digit is fitted into
-const percent = (share) => (share > 0.9995 && share < 1 ? ">99.9 %" : `${(100 * share).toFixed(1)} %`);
+const percent = (value) => (value > 0.9995 && value < 1 ? ">99.9 %" : `${(100 * value).toFixed(1)} %`);
 
-async function ask(path, options) {
+async function request(path, options) {
   try {
     const response = await fetch(path, options);
-    const answer = await response.json();
-    if (!response.ok) throw new Error(answer.detail);
+    const content = await response.json();
+    if (!response.ok) throw new Error(content.detail);
     at("problem").hidden = true;
-    return answer;
+    return content;
   } catch (error) {
     at("problem").textContent = error instanceof TypeError ? "the server does not answer; is it still running?" : error.message;
     at("problem").hidden = false;
@@ -20,13 +20,13 @@ async function ask(path, options) {
   }
 }
 
-// Drawing: dark on white, as on paper. One question at a time; the last drawing is always asked about.
+// Drawing: dark on white. One request at a time; the last drawing is always sent.
 
 let drawing = false;
-let sheet = 0; // counts the sheets of paper: an answer to an earlier one is not told
-let asking = false;
-let waiting = null;
-let last = null; // the picture that is on the sheet
+let cleared = 0; // how often: a response to an earlier drawing is dropped
+let busy = false;
+let pending = null;
+let last = null; // the picture on the canvas
 
 function blank() {
   pen.fillStyle = "#fff";
@@ -43,8 +43,8 @@ function place(event) {
 function stroke(event) {
   for (const point of event.getCoalescedEvents?.() ?? [event]) pen.lineTo(...place(point));
   pen.stroke();
-  const mine = sheet;
-  canvas.toBlob((picture) => mine === sheet && read(picture));
+  const current = cleared;
+  canvas.toBlob((picture) => current === cleared && predict(picture));
 }
 
 canvas.addEventListener("pointerdown", (event) => {
@@ -58,34 +58,34 @@ canvas.addEventListener("pointerdown", (event) => {
 canvas.addEventListener("pointermove", (event) => drawing && stroke(event));
 for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (drawing = false));
 
-async function read(picture) {
+async function predict(picture) {
   last = picture;
-  if (asking) {
-    waiting = picture;
+  if (busy) {
+    pending = picture;
     return;
   }
-  asking = true;
-  const mine = sheet;
+  busy = true;
+  const current = cleared;
   const form = new FormData();
   form.append("file", picture, "drawing");
-  const answer = await ask(`predict?run=${at("model").value}`, { method: "POST", body: form });
-  asking = false;
-  if (answer && mine === sheet) tell(answer);
-  if (waiting) {
-    const next = waiting;
-    waiting = null;
-    read(next);
+  const prediction = await request(`predict?run=${at("model").value}`, { method: "POST", body: form });
+  busy = false;
+  if (prediction && current === cleared) show(prediction);
+  if (pending) {
+    const next = pending;
+    pending = null;
+    predict(next);
   }
 }
 
-function tell({ digit, probability, second, note, probabilities, pixels }) {
+function show({ digit, probability, second, note, probabilities, pixels }) {
   at("digit").textContent = digit ?? "";
   at("note").textContent = note || (digit === null ? "" : `${percent(probability)}, second choice ${second}`);
   [...at("bars").children].forEach((row, number) => {
-    const share = probabilities?.[number] ?? 0;
+    const value = probabilities?.[number] ?? 0;
     row.classList.toggle("best", number === digit);
-    row.querySelector("i").style.width = `${100 * share}%`;
-    row.querySelector("span").textContent = probabilities ? percent(share) : "";
+    row.querySelector("i").style.width = `${100 * value}%`;
+    row.querySelector("span").textContent = probabilities ? percent(value) : "";
   });
   paint(at("seen"), pixels?.flat() ?? new Array(784).fill(0));
 }
@@ -98,9 +98,9 @@ function paint(target, values) {
 
 function clear() {
   blank();
-  sheet++;
-  waiting = last = null;
-  tell({ digit: null, note: "Draw a digit with mouse, pen or finger." });
+  cleared++;
+  pending = last = null;
+  show({ digit: null, note: "Draw a digit with mouse, pen or finger." });
 }
 
 at("clear").addEventListener("click", clear);
@@ -114,14 +114,14 @@ async function upload(file) {
     const [width, height] = [picture.width * scale, picture.height * scale];
     pen.drawImage(picture, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
   } catch {
-    // The browser cannot show it; whether it is a picture, the server says.
+    // The browser cannot decode it; the server decides whether it is a picture.
   }
-  read(file);
+  predict(file);
 }
 
 at("upload").addEventListener("change", (event) => {
   upload(event.target.files[0]);
-  event.target.value = ""; // so that the same file can be chosen again
+  event.target.value = ""; // the same file can be chosen again
 });
 canvas.addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -134,21 +134,21 @@ canvas.addEventListener("drop", (event) => {
   upload(event.dataTransfer.files[0]);
 });
 
-// The test set, the worst first.
+// The test set, worst first.
 
 const filter = at("filter");
 let shown = 0;
-let question = 0;
+let latest = 0;
 
 async function explore(more = false) {
-  const mine = ++question;
+  const current = ++latest;
   if (!more) shown = 0;
   const values = new URLSearchParams({ run: at("model").value, start: shown, below: filter.below.value / 100 });
   for (const name of ["label", "prediction"]) if (filter[name].value) values.set(name, filter[name].value);
   at("at-most").textContent = `${filter.below.value} %`;
-  const answer = await ask(`examples?${values}`);
-  if (!answer || mine !== question) return; // a later question overtook this one
-  const { matching, total, examples } = answer;
+  const page = await request(`examples?${values}`);
+  if (!page || current !== latest) return; // the filter has changed since
+  const { matching, total, examples } = page;
   if (!more) at("examples").replaceChildren();
   at("examples").append(...examples.map(example));
   shown += examples.length;
@@ -162,12 +162,12 @@ function example({ index, label, prediction, probability, pixels }) {
   const picture = document.createElement("canvas");
   picture.width = picture.height = 28;
   paint(picture, [...atob(pixels)].map((byte) => byte.charCodeAt(0)));
-  const said = document.createElement("div");
-  said.className = label === prediction ? "right" : "wrong";
-  said.textContent = label === prediction ? `✓ ${label}` : `✗ ${prediction}, true ${label}`;
-  const sure = document.createElement("div");
-  sure.textContent = `${percent(probability)} · #${index}`;
-  figure.append(picture, said, sure);
+  const outcome = document.createElement("div");
+  outcome.className = label === prediction ? "right" : "wrong";
+  outcome.textContent = label === prediction ? `✓ ${label}` : `✗ ${prediction}, true ${label}`;
+  const confidence = document.createElement("div");
+  confidence.textContent = `${percent(probability)} · #${index}`;
+  figure.append(picture, outcome, confidence);
   return figure;
 }
 
@@ -192,7 +192,7 @@ for (const tab of tabs) {
 const titles = new Map();
 at("model").addEventListener("change", () => {
   at("title").textContent = titles.get(at("model").value);
-  if (last) read(last);
+  if (last) predict(last);
   if (!at("explore").hidden) explore();
 });
 
@@ -206,7 +206,7 @@ async function start() {
     filter[name].append(new Option("any", ""), ...Array.from({ length: 10 }, (_, digit) => new Option(digit, digit)));
   }
   clear();
-  for (const { run, name, title } of (await ask("models")) ?? []) {
+  for (const { run, name, title } of (await request("models")) ?? []) {
     titles.set(run, title);
     at("model").append(new Option(`${name} · ${run.slice(0, 8)}`, run));
   }
