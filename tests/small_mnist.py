@@ -60,6 +60,7 @@ class Server(ThreadingHTTPServer):
         self.requests = 0
         self.release = threading.Event()  # answers wait for it
         self.release.set()
+        self.is_cut_off = threading.Event()  # the client closed before the end
 
     @property
     def url(self) -> str:
@@ -80,7 +81,10 @@ class Handler(BaseHTTPRequestHandler):
         if server.sends_length:
             self.send_header("Content-Length", str(len(server.body)))
         self.end_headers()
-        self.wfile.write(server.body[: server.cut])
+        try:
+            self.wfile.write(server.body[: server.cut])
+        except OSError:
+            server.is_cut_off.set()
 
     def log_message(self, *args: object) -> None:
         pass

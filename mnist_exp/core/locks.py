@@ -8,7 +8,7 @@ from pathlib import Path
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.layout import LOCK
 
-PROBE_SECONDS = 0.2  # the longest a run waits for probes of `is_orphaned`
+PROBE_SECONDS = 0.5  # the longest a run waits for probes of `is_orphaned`
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.optimizers import Optimizer
 
 from mnist_exp.config.schema import Train
 from mnist_exp.core.errors import InputError
@@ -23,9 +24,7 @@ CHUNK_SECONDS = 0.4  # between two returns to the host: bounds the response to C
 class EpochLoop:
     """A model, its optimizer and its data, compiled into chunks of training steps."""
 
-    def __init__(
-        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, config: Train, *, n: int
-    ) -> None:
+    def __init__(self, model: keras.Model, optimizer: Optimizer, config: Train, *, n: int) -> None:
         """For `n` training images, which `start` brings; `config` has no `auto` left."""
         self.model, self.optimizer = model, optimizer
         self.precision, self.jit = config.precision, bool(config.jit)
@@ -46,13 +45,8 @@ class EpochLoop:
         self._score = tf.function(self._evaluate, batch, autograph=False)
         self._recompute = tf.function(self._recompute_statistics, batch[:1], autograph=False)
 
-    def start(
-        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, data: Dataset
-    ) -> None:
-        """Reset to this untrained model, this optimizer and this data; keep what is compiled.
-
-        Both are built like the loop's own.
-        """
+    def start(self, model: keras.Model, optimizer: Optimizer, data: Dataset) -> None:
+        """Reset to this data, this untrained model and its optimizer, built like the loop's own."""
         self.images = tf.constant(data.train_images)
         self.labels = tf.constant(data.train_labels, tf.int32)
         self.validation = (data.validation_images, data.validation_labels.astype(np.int32))
@@ -88,8 +82,8 @@ class EpochLoop:
         if len(self.validation[1]):
             self._score.get_concrete_function()
         if self.full_batches:
-            rates, zero, sums = tf.zeros(self.steps), tf.constant(0), _zero_sums()
-            self._chunk(self.images, self.labels, rates, zero, zero, sums)
+            rates, zero = tf.zeros(self.steps), tf.constant(0)
+            self._chunk(self.images, self.labels, rates, zero, zero, (tf.constant(0.0), zero))
         return time.perf_counter() - started
 
     def run(
@@ -109,7 +103,7 @@ class EpochLoop:
         images = augment(tf.gather(self.images, permutation))
         labels = tf.gather(self.labels, permutation)
         rates = tf.constant(learning_rates, tf.float32)
-        sums, step = _zero_sums(), 0
+        sums, step = (tf.constant(0.0), tf.constant(0)), 0
         while step < self.full_batches:
             before = time.perf_counter()
             stop = min(step + self._chunk_steps, self.full_batches)
@@ -136,9 +130,8 @@ class EpochLoop:
         n = len(labels)
         if not n:
             return {}
-        parts = [
-            self._score(images[i : i + BATCH], labels[i : i + BATCH]) for i in range(0, n, BATCH)
-        ]
+        batches = [slice(first, first + BATCH) for first in range(0, n, BATCH)]
+        parts = [self._score(images[batch], labels[batch]) for batch in batches]
         loss, correct = (sum(float(part[k]) for part in parts) for k in (0, 1))
         return {"val/loss": loss / n, "val/accuracy": correct / n}
 
@@ -237,10 +230,6 @@ def _cross_entropy(labels: Any, scores: Any) -> Any:
     true = tf.reduce_sum(tf.one_hot(labels, 10) * scores, axis=1)
     total = tf.reduce_sum(scores, axis=1)
     return tf.reduce_sum(tf.math.log(total + 10 * TINY) - tf.math.log(true + TINY))
-
-
-def _zero_sums() -> tuple[Any, Any]:
-    return tf.constant(0.0), tf.constant(0)
 
 
 def _means(sums: tuple[Any, Any], n: int) -> dict[str, float]:

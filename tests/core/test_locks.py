@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mnist_exp.core import locks
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.layout import LOCK
 from mnist_exp.core.locks import exclusive, is_orphaned, run_lock
@@ -121,7 +122,10 @@ def test_a_probe_creates_no_file_and_excludes_no_other_probe(tmp_path: Path) -> 
         assert is_orphaned(tmp_path)
 
 
-def test_a_run_waits_for_the_end_of_a_probe(tmp_path: Path) -> None:
+def test_a_run_waits_for_the_end_of_a_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "PROBE_SECONDS", 30)  # this process may get no CPU for a while
     probe = (tmp_path / LOCK).open("a")
     fcntl.flock(probe, fcntl.LOCK_SH)
     threading.Timer(0.05, probe.close).start()
