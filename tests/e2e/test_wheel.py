@@ -19,6 +19,8 @@ def test_a_wheel_brings_its_configs(tmp_path: Path) -> None:
     installed = tmp_path / "installed"
     zipfile.ZipFile(wheel).extractall(installed)
     assert not (installed / "conf").exists()
+    for name in ("analysis/comparison.html.j2", "deployment/web/index.html", "py.typed"):
+        assert (installed / "mnist_exp" / name).exists(), name
     code = (
         "import sys, mnist_exp.config.compose as c, mnist_exp.run as r; print(c.CONF); "
         "sys.argv = ['run', 'model=cnn', '--cfg', 'job']; r.main()"
