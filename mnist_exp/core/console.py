@@ -61,6 +61,11 @@ def prepare_process() -> None:
     # Python's default, a collection every 700 objects, traverses the modules being imported again
     # and again: a second of a short run.
     gc.set_threshold(GC_THRESHOLD)
+    show_logs()
+
+
+def show_logs() -> None:
+    """Send the package's log to the console."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a pipe or a log file is read live, too
     logger = logging.getLogger("mnist_exp")

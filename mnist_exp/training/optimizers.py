@@ -13,7 +13,7 @@ from mnist_exp.config.schema import OptimizerConfig, Schedule
 class FusedUpdate:
     """Keras' update of a weight by Adam, as one operation instead of twenty.
 
-    An epoch takes as long; compiling it takes a fifth to a third less.
+    An epoch takes as long; compiling takes 15 % (dense128) to 34 % (cnn_fast) less CPU time.
     """
 
     def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:

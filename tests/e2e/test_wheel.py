@@ -1,4 +1,4 @@
-"""What an installed wheel can do without the checkout."""
+"""The wheel without the checkout; `make wheel` also installs it and trains."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.slow
-def test_a_wheel_brings_its_configs(tmp_path: Path) -> None:
+def test_the_wheel_contains_its_configs(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path)]
     subprocess.run([*pip, str(ROOT)], check=True)
     (wheel,) = tmp_path.glob("*.whl")
