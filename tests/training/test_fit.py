@@ -121,18 +121,18 @@ def test_a_loop_is_not_reused_where_the_graph_differs(few_digits: Dataset) -> No
 
 
 @pytest.mark.parametrize(
-    ("overrides", "losses"),
+    ("overrides", "losses", "rel"),
     [
-        (["model=dense128"], [2.2269755, 1.7897605]),
-        (["model=cnn"], [2.4001434, 0.7440289]),
+        (["model=dense128"], [2.2269755, 1.7897605], 1e-4),
+        (["model=cnn"], [2.4001434, 0.7440289], 2e-3),  # without AVX-512: 2.4000909, 0.7432885
     ],
 )
 def test_a_fixed_seed_has_a_fixed_loss(
-    few_digits: Dataset, overrides: list[str], losses: list[float]
+    few_digits: Dataset, overrides: list[str], losses: list[float], rel: float
 ) -> None:
     """A refactoring proves itself neutral."""
     _, history = fit(tiny(*overrides, "train.epochs=2"), few_digits)
-    assert [row["train/loss"] for row in history.epochs] == pytest.approx(losses, rel=1e-4)
+    assert [row["train/loss"] for row in history.epochs] == pytest.approx(losses, rel=rel)
 
 
 def test_chunks_do_not_change_the_result(few_digits: Dataset) -> None:
