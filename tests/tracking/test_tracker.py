@@ -479,7 +479,7 @@ def test_a_model_whose_files_did_not_arrive_is_published_again(
         complete(tmp_path / "run").close("FINISHED")
     run_id = Journal(tmp_path / "run").run_id
     assert contents(run_id, str(config.uri))["status"] == "FAILED"
-    assert sync(tmp_path / "run") == PUBLISHED
+    assert sync(tmp_path / "run", config.uri) == PUBLISHED
     again = RunTracker(tmp_path / "run", config)
     assert again.publish()  # and says nothing twice
     client = mlflow.MlflowClient(config.uri)
