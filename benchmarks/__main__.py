@@ -8,12 +8,13 @@ Of the page only the parts that ran are replaced; a quick run, with fewer rounds
 import argparse
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 from benchmarks import accuracy, epochs, machine, peak, serving, start_up, sweeps
 from mnist_exp.core.errors import InputError
 
-ROOMS = {
+PARTS = {
     "epochs": epochs,
     "peak": peak,
     "accuracy": accuracy,
@@ -29,41 +30,41 @@ HEADER = (
 )
 
 
-def lines(room: ModuleType, quick: bool) -> Iterator[str]:
-    yield f"## {room.TITLE}"
+def lines(module: ModuleType, quick: bool) -> Iterator[str]:
+    yield f"## {module.TITLE}"
     yield ""
     yield f"{machine.describe()}."
     yield ""
-    yield from room.measure(quick)
+    yield from module.measure(quick)
     yield ""
 
 
-def renew(title: str, part: str) -> None:
+def renew(title: str, part: str, path: Path = PAGE) -> None:
     """Puts the part where the page has, or would have, the one of this title."""
-    page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    page = path.read_text(encoding="utf-8") if path.exists() else ""
     _, *old = page.split("\n## ")
     parts = {text.partition("\n")[0]: f"## {text.rstrip()}\n" for text in old} | {title: part}
-    ordered = [parts[room.TITLE] for room in ROOMS.values() if room.TITLE in parts]
-    PAGE.write_text("\n".join([HEADER, *ordered]), encoding="utf-8")
+    ordered = [parts[module.TITLE] for module in PARTS.values() if module.TITLE in parts]
+    path.write_text("\n".join([HEADER, *ordered]), encoding="utf-8")
 
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks")
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(ROOMS))
+    parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(PARTS))
     given = parser.parse_args(arguments)
-    if unknown := sorted(set(given.parts) - set(ROOMS)):
-        parser.error(f"{', '.join(unknown)}: expected some of {', '.join(ROOMS)}")
-    for name in given.parts or ROOMS:
+    if unknown := sorted(set(given.parts) - set(PARTS)):
+        parser.error(f"{', '.join(unknown)}: expected some of {', '.join(PARTS)}")
+    for name in given.parts or PARTS:
         part = []
         try:
-            for line in lines(ROOMS[name], given.quick):
+            for line in lines(PARTS[name], given.quick):
                 print(line, flush=True)
                 part.append(line)
         except InputError as error:  # such as no MNIST here
             parser.error(str(error))
         if not given.quick:
-            renew(ROOMS[name].TITLE, "\n".join(part))
+            renew(PARTS[name].TITLE, "\n".join(part))
 
 
 if __name__ == "__main__":

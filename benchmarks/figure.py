@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from mnist_exp.plots.page import BLUE, GREY, INK, VERMILLION, axes_at, page
+from mnist_exp.plots.base import BLUE, GREY, INK, VERMILLION, axes_at, new_figure
 
 FILE = Path(__file__).parent.parent / "docs" / "images" / "accuracy_over_seconds.png"
 PUBLISHED = {  # accuracies in %, averaged over seeds by those who published them
@@ -29,7 +29,7 @@ def draw(
         f"{CLAIMED_ON}. Vermillion: model.fit as it comes, one seed, after each epoch, "
         f"{machine}. Grey: published, on other machines."
     )
-    figure = page(9.0, 5.2, title, note)
+    figure = new_figure(9.0, 5.2, title, note)
     axes = axes_at(figure, 0.8, 0.6, 7.9, 4.4)
     axes.set_xscale("log")
     axes.set_yscale("log")  # of the error: every tenth of a percent is harder than the one before

@@ -13,7 +13,7 @@ from pathlib import Path
 from packaging.specifiers import SpecifierSet
 
 from mnist_exp.config.compose import compose
-from mnist_exp.config.schema import Tracking
+from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core import hardware
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.layout import CONFIG, JOURNAL
@@ -38,7 +38,7 @@ class Finding:
     needs_doing: bool = False
 
 
-def examine(config: Tracking, *, close: bool = False) -> Iterator[Finding]:
+def examine(config: TrackingConfig, *, close: bool = False) -> Iterator[Finding]:
     """The findings, each as soon as its check is done.
 
     `close`: publish and close orphaned runs, and those whose folder is gone.
@@ -90,7 +90,7 @@ def _disk() -> Finding:
     return Finding("disk", text if free >= FREE_BYTES else f"{text}: make room", free < FREE_BYTES)
 
 
-def _store(config: Tracking, close: bool) -> Iterator[Finding]:
+def _store(config: TrackingConfig, close: bool) -> Iterator[Finding]:
     """The store, and its runs that are RUNNING without a process or a folder."""
     uri = store.uri(config)
     shown = store.display_uri(config)

@@ -1,4 +1,4 @@
-"""The story of one experiment: load, build, fit, evaluate, report, track."""
+"""One run from start to end: load, build, fit, evaluate, report, track."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_exp.config.schema import Config
-from mnist_exp.config.serialize import flatten, public, scientific
+from mnist_exp.config.serialize import fingerprint_values, flatten, redacted_values
 from mnist_exp.core import hardware, layout, provenance
 from mnist_exp.core.console import quiet_stderr, redact
 from mnist_exp.core.errors import DivergedError, PrunedError
@@ -60,7 +60,7 @@ def run_experiment(
     with sigterm_interrupts() as check_interrupt:
         data = load_dataset(config.data)
         check_memory(config.model, config.train.batch_size, len(data.train_labels))
-        fingerprint = provenance.fingerprint(scientific(config), data.digest)
+        fingerprint = provenance.fingerprint(fingerprint_values(config), data.digest)
         if config.tracking.enabled and not is_sweep_job():  # the sweep has done this already
             if config.tracking.skip_finished:
                 for run in finished_runs(config.tracking, [fingerprint]).values():
@@ -95,7 +95,7 @@ def run_in(
             config.tracking,
             name=f"{config.model.name}-seed{config.seed}",
             folder=folder.path,
-            params=flatten(public(config)),
+            params=flatten(redacted_values(config)),
             tags=tags,
             files=layout.RUN_ARTIFACTS,
             deferred=True,

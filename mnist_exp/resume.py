@@ -1,4 +1,4 @@
-"""The story of an experiment that broke off: it goes on where it was, if all is as it was."""
+"""Resume a run that broke off, from its newest checkpoint, if config and data are unchanged."""
 
 import logging
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from mnist_exp.config.schema import Config
-from mnist_exp.config.serialize import flatten, public, scientific
+from mnist_exp.config.serialize import fingerprint_values, flatten, redacted_values
 from mnist_exp.core import layout, provenance
 from mnist_exp.core.console import REDACTED
 from mnist_exp.core.errors import InputError
@@ -43,7 +43,7 @@ def resume_experiment(path: Path) -> RunResult:
             logger.info(f"finished already: {result.title}")
             return result
         data = load_dataset(config.data)
-        fingerprint = provenance.fingerprint(scientific(config), data.digest)
+        fingerprint = provenance.fingerprint(fingerprint_values(config), data.digest)
         if journal.opening:
             _refuse_changes(journal, journal.opening, config, data, path)
             if journal.opening.tags.get(FINGERPRINT_TAG) != fingerprint:
@@ -74,7 +74,7 @@ def _refuse_changes(
             f"resume={path}: the run began with other data than {data.source}; "
             "put MNIST_PATH back to what it was"
         )
-    if journal.params and journal.params != flatten(public(config)):
+    if journal.params and journal.params != flatten(redacted_values(config)):
         raise InputError(
             f"resume={path}: {layout.CONFIG} is not what the run began with; "
             "put it back, or begin a new run"

@@ -1,4 +1,4 @@
-"""Make runs: Hydra in, one experiment or a sweep out.
+"""`python -m mnist_exp.run`: Hydra in, one run or a sweep out.
 
 python -m mnist_exp.run model=dense128
 """
@@ -25,7 +25,7 @@ from mnist_exp.config.messages import (
 from mnist_exp.config.schema import Config, keys
 from mnist_exp.core.console import FULL_ERROR, exit_with, prepare_process, quiet_stderr
 from mnist_exp.core.errors import DivergedError, InputError, PrunedError, StorageError, SweepError
-from mnist_exp.core.files import remove_empty, unusable
+from mnist_exp.core.files import folder_error_message, remove_empty
 from mnist_exp.core.signals import Terminated, ends_with_sweep
 from mnist_exp.sweeps.pruning import PruningReporter
 
@@ -87,7 +87,7 @@ def exit_on_error(empty_folder: Path | None = None) -> Iterator[None]:
         if raised_by_hydra(error):
             exit_with(2, hydra_error_message(error, keys()), error)
         if isinstance(error, OSError) and raised_before_experiment(error):  # its run folder
-            exit_with(2, unusable(error, "hydra.run.dir=... or hydra.sweep.dir"), error)
+            exit_with(2, folder_error_message(error, "hydra.run.dir=... or hydra.sweep.dir"), error)
         raise
     finally:
         if empty_folder is not None:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+os.environ["COLUMNS"] = "120"  # wide enough for every table
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
@@ -70,11 +71,9 @@ def recorded(
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """Calls `python -m mnist_exp` in this process: exit code, stdout and stderr come back."""
     from mnist_exp import __main__
-    from mnist_exp.core import console as terminal
 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["mnist_exp", *arguments])
-        monkeypatch.setattr(terminal.console, "_width", 120)
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             __main__.main()

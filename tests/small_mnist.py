@@ -21,7 +21,7 @@ def use_small_mnist(monkeypatch: pytest.MonkeyPatch) -> Arrays:
     random = np.random.default_rng(0)
     arrays = {k: random.integers(0, 10, shape, dtype=np.uint8) for k, shape in SHAPES.items()}
     table = [o._replace(shape=SHAPES[o.key], md5=mnist.idx_md5(arrays[o.key])) for o in mnist.MNIST]
-    monkeypatch.setattr(mnist, "MNIST", tuple(table))
+    monkeypatch.setattr(mnist, "MNIST", tuple(table))  # patched: the true arrays are 55 MB
     return arrays
 
 

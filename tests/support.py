@@ -16,9 +16,12 @@ Command = Callable[..., tuple[int, str, str]]  # the fixture `command`
 
 
 def tiny(*overrides: str) -> Config:
-    """A config that trains in a moment on bundled digits, with the same figures everywhere."""
-    few = ["data=mnist5k", "data.limit=200", "train.epochs=1", "train.precision=float32"]
-    return compose([*few, *overrides])
+    """A config that trains in a moment on bundled digits, with the same figures everywhere.
+
+    XLA is off, since compiling takes it longer than training: `train.jit=auto` turns it on.
+    """
+    few = ["data=mnist5k", "data.limit=200", "train.epochs=1"]
+    return compose([*few, "train.precision=float32", "train.jit=false", *overrides])
 
 
 def figures(folder: Path) -> list[dict[str, str]]:

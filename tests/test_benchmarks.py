@@ -9,15 +9,13 @@ from benchmarks import accuracy, figure
 from mnist_exp.config.compose import CONF
 
 
-def test_a_part_of_the_page_is_renewed_in_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(suite, "PAGE", tmp_path / "benchmarks.md")
+def test_a_part_of_the_page_is_renewed_in_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "benchmarks.md"
     for name in ("sweeps", "epochs", "peak"):
-        title = suite.ROOMS[name].TITLE
-        suite.renew(title, f"## {title}\n\nof {name}\n")
-    suite.renew(suite.ROOMS["peak"].TITLE, f"## {suite.ROOMS['peak'].TITLE}\n\nanew\n")
-    page = suite.PAGE.read_text()
+        title = suite.PARTS[name].TITLE
+        suite.renew(title, f"## {title}\n\nof {name}\n", path)
+    suite.renew(suite.PARTS["peak"].TITLE, f"## {suite.PARTS['peak'].TITLE}\n\nanew\n", path)
+    page = path.read_text()
     assert page.startswith("# Benchmarks")
     assert "of peak" not in page
     places = [page.index(text) for text in ("of epochs", "anew", "of sweeps")]
@@ -33,7 +31,7 @@ def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_page_in_the_repository_has_every_part() -> None:
     page = suite.PAGE.read_text(encoding="utf-8")
     titles = [line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")]
-    assert titles == [room.TITLE for room in suite.ROOMS.values()]
+    assert titles == [module.TITLE for module in suite.PARTS.values()]
 
 
 def test_every_preset_has_a_claim() -> None:

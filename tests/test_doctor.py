@@ -1,27 +1,34 @@
 """The doctor: a line for each check, and exit code 1 when one of them calls for action."""
 
+import os
 import platform
 import shutil
 from pathlib import Path
 
 import mlflow
 import pytest
+from small_mnist import npz, use_small_mnist
 from support import Command
 
-from mnist_exp import doctor
-from mnist_exp.core import hardware
-from mnist_exp.core.errors import InputError
+from mnist_exp.config.compose import compose
 from mnist_exp.core.layout import JOURNAL
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.tracking.events import Opening
 from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.mlflow_backend import JOURNAL_TAG
+from mnist_exp.training.auto import resolve_auto
 
 
 @pytest.fixture(autouse=True)
-def here(workplace: Path, monkeypatch: pytest.MonkeyPatch, site: Path) -> Path:
+def here(
+    workplace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    site: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """An empty folder, on a machine without faults; the real `pip check` takes 3 s."""
-    monkeypatch.setattr(doctor, "local_source", lambda _: "somewhere")
+    data = npz(tmp_path_factory.mktemp("data") / "m.npz", use_small_mnist(monkeypatch))
+    monkeypatch.setenv("MNIST_PATH", str(data))
     (site / "pip").mkdir()
     (site / "pip" / "__init__.py").touch()
     (site / "pip" / "__main__.py").write_text("print('No broken requirements found.')")
@@ -58,31 +65,26 @@ def test_a_machine_without_faults(command: Command) -> None:
     assert (code, err) == (0, "")
     assert line(out, "Python").endswith(platform.python_version())
     assert line(out, "packages") == "  packages    No broken requirements found."
-    assert line(out, "data") == "  data        MNIST, verified: somewhere"
+    assert line(out, "data") == f"  data        MNIST, verified: {os.environ['MNIST_PATH']}"
     assert line(out, "disk").endswith(str(Path.cwd()))
     assert line(out, "store").endswith("mlflow.db: not there yet, the first run makes it")
     assert line(out, "records").endswith("is unpublished")
-    assert "dense in float32, XLA; convolutions in " in line(out, "hardware")
+    config = compose(["model=cnn"])
+    precision = resolve_auto(config.train, config.model).precision
+    assert f"dense in float32, XLA; convolutions in {precision}" in line(out, "hardware")
     assert not list(Path.cwd().iterdir())
 
 
-def test_the_precision_of_convolutions_follows_the_hardware(
-    command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hardware, "has_bfloat16", lambda: True)
-    assert "convolutions in mixed_bfloat16" in line(command("doctor")[1], "hardware")
-
-
-def test_damaged_data(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def damaged(_: object) -> str:
-        raise InputError("damaged")
-
-    monkeypatch.setattr(doctor, "local_source", damaged)
+def test_damaged_data(command: Command) -> None:
+    path = Path(os.environ["MNIST_PATH"])
+    path.write_bytes(b"damaged")
     code, out, _ = command("doctor")
-    assert (code, line(out, "data")) == (1, "! data        damaged")
+    assert code == 1
+    assert line(out, "data").startswith(f"! data        {path}: expected an .npz")
 
 
 def test_a_python_that_is_too_new(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Patched: the machine itself.
     monkeypatch.setattr(platform, "python_version", lambda: "3.14.0")
     code, out, _ = command("doctor")
     assert code == 1
@@ -91,7 +93,7 @@ def test_a_python_that_is_too_new(command: Command, monkeypatch: pytest.MonkeyPa
 
 def test_too_little_room(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 2_000_000})
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)  # patched: the machine itself
     code, out, _ = command("doctor")
     assert code == 1
     assert "! disk        0.0 GiB free" in out

@@ -1,34 +1,32 @@
 """A run that broke off and goes on comes to what it would have come to, to the last bit."""
 
+import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import keras
 import mlflow
 import numpy as np
 import pytest
+from keras.callbacks import LambdaCallback
 from support import figures, tiny
 
-from mnist_exp import resume
 from mnist_exp.config.schema import Config
-from mnist_exp.core import provenance
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.layout import JOURNAL
 from mnist_exp.core.locks import run_lock
-from mnist_exp.data.dataset import load_dataset
 from mnist_exp.experiment import run_experiment
 from mnist_exp.resume import resume_experiment
 from mnist_exp.runs.find import find_resumable, store_config
 from mnist_exp.runs.folder import RunResult
-from mnist_exp.tracking import store as store_room
 from mnist_exp.tracking.journal import Journal
-from mnist_exp.training import callbacks as progress
 from mnist_exp.training.checkpoints import dump, read
 
 EVERYTHING = [
-    "train.epochs=4", "train.ema=0.9", "train.clean_epochs=1", "augment=affine",
+    "train.jit=auto", "train.epochs=4", "train.ema=0.9", "train.clean_epochs=1", "augment=affine",
     "schedule=onecycle", "optimizer=adamw", "train.batch_size=48", "train.patience=4",
 ]  # fmt: skip
 SMALL_CONV = ["model=cnn", "model.filters=[4,4]", "model.units=[8]", "model.dropout=0.3"]
@@ -40,21 +38,15 @@ SETTINGS = {
 }
 
 
-@pytest.fixture
-def breaks_off(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Lets the next run break off when it says what this epoch came to."""
+def break_off(config: Config, folder: Path, epoch: int) -> None:
+    """Train until the end of this epoch, and no further."""
 
-    def at(epoch: int) -> None:
-        class Broken(progress.EpochBar):
-            def on_epoch_end(self, now: int, logs: Any = None) -> None:
-                if now + 1 == epoch:
-                    monkeypatch.undo()
-                    raise KeyboardInterrupt
-                super().on_epoch_end(now, logs)
+    def interrupt(now: int, logs: object) -> None:
+        if now + 1 == epoch:
+            raise KeyboardInterrupt
 
-        monkeypatch.setattr(progress, "EpochBar", Broken)
-
-    return at
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(config, folder=folder, callbacks=[LambdaCallback(on_epoch_end=interrupt)])
 
 
 def assert_same(ours: Path, theirs: Path) -> None:
@@ -68,55 +60,74 @@ def assert_same(ours: Path, theirs: Path) -> None:
     assert np.array_equal(*found)
 
 
+def change_tag(run: Path, name: str) -> None:
+    """Let the run have begun with another value of this tag."""
+    journal = run / JOURNAL
+    text, changes = re.subn(rf'("{name}": ?)"\w+"', r'\1"another"', journal.read_text())
+    assert changes == 1
+    journal.write_text(text)
+
+
 def made(name: str, store: str) -> Config:
     return tiny(f"tracking.uri={store}", "tracking.experiment=resume", *SETTINGS[name])
 
 
+@pytest.fixture(scope="module")
+def whole(store: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the folder of a run of these settings that did not break off."""
+
+    @cache
+    def run(name: str) -> Path:
+        folder = tmp_path_factory.mktemp("whole") / name
+        return run_experiment(made(name, store), folder=folder).folder
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def broken_once(store: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("broken") / "run"
+    break_off(made("plain", store), folder, 2)
+    return folder
+
+
 @pytest.fixture
-def broken(tmp_path: Path, store: str, breaks_off: Callable[[int], None]) -> Path:
-    """The folder of a plain run that broke off in its second epoch."""
-    breaks_off(2)
-    with pytest.raises(KeyboardInterrupt):
-        run_experiment(made("plain", store), folder=tmp_path / "run")
-    return tmp_path / "run"
+def broken(broken_once: Path, tmp_path: Path) -> Path:
+    """A copy of the folder of a plain run that broke off in its second epoch."""
+    return Path(shutil.copytree(broken_once, tmp_path / "run"))
 
 
 @pytest.mark.parametrize(("name", "epoch"), [("dense", 2), ("conv", 3), ("plain", 4), ("early", 2)])
 def test_a_run_that_goes_on_is_the_uninterrupted_one(
-    name: str, epoch: int, tmp_path: Path, store: str, breaks_off: Callable[[int], None]
+    name: str, epoch: int, tmp_path: Path, store: str, whole: Callable[[str], Path]
 ) -> None:
-    config = made(name, store)
-    run_experiment(config, folder=tmp_path / "whole")
-    breaks_off(epoch)
-    with pytest.raises(KeyboardInterrupt):
-        run_experiment(config, folder=tmp_path / "broken")
+    break_off(made(name, store), tmp_path / "broken", epoch)
     run_id = Journal(tmp_path / "broken").run_id
     client = mlflow.MlflowClient(store)
     assert client.get_run(run_id).info.status == "KILLED"
     outcome = resume_experiment(tmp_path / "broken")
     assert outcome.run_id == run_id
-    assert_same(tmp_path / "broken", tmp_path / "whole")
+    assert_same(tmp_path / "broken", whole(name))
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
     assert "outcome" not in run.data.tags
     told = [m.step for m in client.get_metric_history(run_id, "train/loss")]
-    assert told == list(range(1, len(figures(tmp_path / "whole")) + 1))
+    assert told == list(range(1, len(figures(whole(name))) + 1))
     assert len(run.outputs.model_outputs) == 1
 
 
 def test_damage_costs_an_epoch_and_tells_none_twice(
-    tmp_path: Path, store: str, breaks_off: Callable[[int], None], caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    store: str,
+    whole: Callable[[str], Path],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    config = made("dense", store)
-    run_experiment(config, folder=tmp_path / "whole")
-    breaks_off(4)
-    with pytest.raises(KeyboardInterrupt):
-        run_experiment(config, folder=tmp_path / "broken")
+    break_off(made("dense", store), tmp_path / "broken", 4)
     path = tmp_path / "broken/checkpoints/epoch-000004.npz"
     path.write_bytes(path.read_bytes()[:-1000])
     outcome = resume_experiment(tmp_path / "broken")
     assert f"{path}: damaged" in caplog.text
-    assert_same(tmp_path / "broken", tmp_path / "whole")
+    assert_same(tmp_path / "broken", whole("dense"))
     history = mlflow.MlflowClient(store).get_metric_history(outcome.run_id, "val/loss")
     assert [m.step for m in history] == [1, 2, 3, 4]
 
@@ -126,15 +137,13 @@ def test_a_run_that_broke_off_after_training_is_scored(
 ) -> None:
     from mnist_exp.runs import report
 
-    config = made("plain", store)
-
     def full(*_: object) -> None:
         raise OSError("figures: disk full")
 
-    with monkeypatch.context() as broken:
-        broken.setattr(report, "write_figures", full)
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "write_figures", full)  # patched: a disk that is full from here on
         with pytest.raises(OSError, match="disk full"):
-            run_experiment(config, folder=tmp_path / "run")
+            run_experiment(made("plain", store), folder=tmp_path / "run")
     outcome = resume_experiment(tmp_path / "run")
     assert (tmp_path / "run/figures/confusion_matrix.png").exists()
     run = mlflow.MlflowClient(store).get_run(outcome.run_id)
@@ -143,8 +152,10 @@ def test_a_run_that_broke_off_after_training_is_scored(
 
 
 def test_a_run_is_found_by_the_beginning_of_its_id_and_after_a_move(
-    tmp_path: Path, store: str, broken: Path
+    tmp_path: Path, store: str
 ) -> None:
+    broken = tmp_path / "run"
+    break_off(made("plain", store), broken, 2)
     run_id = Journal(broken).run_id
     broken.rename(tmp_path / "moved")
     where = store_config(uri=store)  # of another experiment
@@ -179,14 +190,12 @@ def test_what_cannot_go_on_is_refused(tmp_path: Path, broken: Path) -> None:
 
 
 def test_a_store_that_cannot_be_used_is_refused_before_anything_is_trained(
-    broken: Path, monkeypatch: pytest.MonkeyPatch
+    broken: Path, store: str
 ) -> None:
-    def refuse(_: object) -> None:
-        raise InputError("no answer")
-
+    for file in (broken / "config.yaml", broken / JOURNAL):
+        file.write_text(file.read_text().replace(store, "http://127.0.0.1:9"))
     before = (broken / JOURNAL).read_bytes()
-    monkeypatch.setattr(store_room, "check_reachable", refuse)
-    with pytest.raises(InputError, match="no answer"):
+    with pytest.raises(InputError, match="this tracking store cannot be used"):
         resume_experiment(broken)
     assert (broken / JOURNAL).read_bytes() == before
 
@@ -201,13 +210,8 @@ def test_checkpoints_of_another_model_are_refused(broken: Path) -> None:
         resume_experiment(broken)
 
 
-def test_a_run_does_not_go_on_with_other_data(
-    broken: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def load_other(config: Any) -> Any:
-        return replace(load_dataset(config), digest="other")
-
-    monkeypatch.setattr(resume, "load_dataset", load_other)
+def test_a_run_does_not_go_on_with_other_data(broken: Path) -> None:
+    change_tag(broken, "data.digest")
     with pytest.raises(InputError, match="began with other data than"):
         resume_experiment(broken)
 
@@ -224,11 +228,9 @@ def test_a_store_with_a_password_is_named_again_to_go_on(
 
 
 def test_a_package_that_has_changed_is_told_of(
-    broken: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    broken: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(provenance, "_source_digest", lambda: "another")
+    change_tag(broken, "fingerprint")
     resume_experiment(broken)
     assert "this package has changed since the run began" in caplog.text
 
@@ -241,9 +243,9 @@ def test_a_record_that_cannot_be_read_is_refused(broken: Path) -> None:
 
 @pytest.mark.parametrize("text", [None, "[]", "{"])
 def test_a_finished_run_without_its_outcome_is_refused(
-    text: str | None, tmp_path: Path, store: str
+    text: str | None, tmp_path: Path, whole: Callable[[str], Path]
 ) -> None:
-    run_experiment(made("plain", store), folder=tmp_path / "run")
+    shutil.copytree(whole("plain"), tmp_path / "run")
     (tmp_path / "run/outcome.json").unlink()
     if text:
         (tmp_path / "run/outcome.json").write_text(text)

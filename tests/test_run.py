@@ -1,30 +1,80 @@
 """`python -m mnist_exp.run`: exit codes, and no heavy import before the config is valid."""
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 HEAVY = ("tensorflow", "keras", "mlflow", "matplotlib", "sklearn", "pandas")
-LIST_HEAVY_IMPORTS = f"""
-import sys
-sys.argv = ["run.py", *sys.argv[1:]]
+CALL_EACH = f"""
+import json, os, sys, traceback
 from mnist_exp.run import main
-try:
-    main()
-    code = 0
-except SystemExit as error:
-    code = error.code
-print("heavy:", [name for name in {HEAVY} if name in sys.modules])
-sys.exit(code)
+
+for number, arguments in enumerate(json.load(sys.stdin)):
+    if os.fork() == 0:  # as good as a new process: nothing but the import came before
+        os.mkdir(str(number))
+        for stream, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(f"{{number}}.{{name}}", os.O_WRONLY | os.O_CREAT), stream)
+        os.chdir(str(number))
+        sys.argv = ["run.py", *arguments]
+        code = 0
+        try:
+            main()
+        except SystemExit as error:
+            code = error.code
+        except BaseException:
+            traceback.print_exc()
+            code = 99
+        print("heavy:", [name for name in {HEAVY} if name in sys.modules])
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code or 0)
+    print(os.waitstatus_to_exitcode(os.wait()[1]))
 """
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a command."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    left: list[Path]  # files and folders
+
+
+@pytest.fixture(scope="module")
+def called(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Done]:
+    """What comes of each of the command lines below, in an empty folder each."""
+    folder = tmp_path_factory.mktemp("called")
+    lines = [arguments for arguments, _ in ACCEPTED + REFUSED]
+    codes = subprocess.run(
+        [sys.executable, "-c", CALL_EACH],
+        input=json.dumps(lines),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout.split()
+    return {
+        tuple(arguments): Done(
+            int(code),
+            (folder / f"{number}.stdout").read_text(),
+            (folder / f"{number}.stderr").read_text(),
+            [*(folder / str(number)).iterdir()],
+        )
+        for number, (arguments, code) in enumerate(zip(lines, codes, strict=True))
+    }
 
 
 def call_run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", LIST_HEAVY_IMPORTS, *arguments],
+        [sys.executable, "-m", "mnist_exp.run", *arguments],
         cwd=folder,
         env=os.environ | environment,
         capture_output=True,
@@ -34,81 +84,81 @@ def call_run(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
     )
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (
-            ["--help"],
-            [
-                "model: cnn, cnn_fast, cnn_wide, dense128, dropout, sigmoid100",
-                "-m model=sigmoid100,dense128",
-            ],
-        ),
-        (["--cfg", "job"], ["learning_rate: 0.001"]),
-    ],
-)
+ACCEPTED: list[tuple[list[str], list[str]]] = [
+    (
+        ["--help"],
+        [
+            "model: cnn, cnn_fast, cnn_wide, dense128, dropout, sigmoid100",
+            "-m model=sigmoid100,dense128",
+        ],
+    ),
+    (["--cfg", "job"], ["learning_rate: 0.001"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), ACCEPTED)
 def test_help_and_config_need_no_heavy_imports(
-    tmp_path: Path, arguments: list[str], words: list[str]
+    called: dict[tuple[str, ...], Done], arguments: list[str], words: list[str]
 ) -> None:
-    done = call_run(tmp_path, *arguments)
+    done = called[tuple(arguments)]
     assert done.returncode == 0
     assert all(word in done.stdout for word in words)
     assert "heavy: []" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["model=dens128"], "model=dens128: no such option (did you mean dense128?)"),
-        (["train.epoch=3"], "train.epoch: no such key (did you mean train.epochs?)"),
-        (["train.epochs=0"], "train.epochs: expected a number of at least 1, got 0"),
-        (["optimizer=null"], "optimizer=null: a group takes the name of an option"),
-        (["seed=${nothing}"], "Interpolation key 'nothing' not found"),
-        (["model=dense128,cnn"], "model=dense128,cnn: model takes one value; add -m"),
-        (["train.epochs"], "train.epochs: not understood; expected key=value"),
-        (["data.path=/nowhere"], "/nowhere: no such file or folder"),
-        (["data=mnist5k", "data.limit=9999"], "data.limit: expected at most 4000"),
-        (["--config-name", "other"], "Cannot find primary config 'other'"),
-        (["--nonsense"], "unrecognized arguments: --nonsense"),
-        (
-            ["-m", "model=dense128,foo", "train.epochs=1,0"],
-            "3 of 4 jobs cannot run, so none was started:",
-        ),
-        (["-m", "data.path=/nowhere", "seed=0,1"], "/nowhere: no such file or folder"),
-        (["-m", "train.epochs=1,"], "train.epochs=1,: not understood"),
-        (
-            ["-m", "model.dropout=interval(0,0.5)"],
-            "model.dropout=interval(0,0.5): an interval has no end of values; search it with",
-        ),
-        (["-m", "seed=range(0,0)"], "seed=range(0,0): there is nothing to choose from"),
-        (["-m", "model=glob(x*)"], "model=glob(x*): there is nothing to choose from"),
-        (
-            ["-m", "hydra/sweeper=optuna", "hydra.sweeper.trials=3", "model=cnn,dropout"],
-            "hydra.sweeper.trials: no such key (did you mean hydra.sweeper.n_trials?)",
-        ),
-        (
-            ["-m", "hydra.sweeper.n_trials=3", "model=cnn,dropout"],
-            "hydra.sweeper.n_trials: the grid has no such key; it is one of hydra/sweeper=optuna",
-        ),
-        (
-            ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_jobs=0", "model=cnn,dropout"],
-            "hydra.sweeper.n_jobs: expected a number of at least 1, got 0",
-        ),
-        (
-            ["-m", "hydra/sweeper=optuna", "model.dropout=interval(0,1)"],
-            "model.dropout: expected a number below 1.0, got 1.0",
-        ),
-    ],
-)
+REFUSED: list[tuple[list[str], str]] = [
+    (["model=dens128"], "model=dens128: no such option (did you mean dense128?)"),
+    (["train.epoch=3"], "train.epoch: no such key (did you mean train.epochs?)"),
+    (["train.epochs=0"], "train.epochs: expected a number of at least 1, got 0"),
+    (["optimizer=null"], "optimizer=null: a group takes the name of an option"),
+    (["seed=${nothing}"], "Interpolation key 'nothing' not found"),
+    (["model=dense128,cnn"], "model=dense128,cnn: model takes one value; add -m"),
+    (["train.epochs"], "train.epochs: not understood; expected key=value"),
+    (["data.path=/nowhere"], "/nowhere: no such file or folder"),
+    (["data=mnist5k", "data.limit=9999"], "data.limit: expected at most 4000"),
+    (["--config-name", "other"], "Cannot find primary config 'other'"),
+    (["--nonsense"], "unrecognized arguments: --nonsense"),
+    (
+        ["-m", "model=dense128,foo", "train.epochs=1,0"],
+        "3 of 4 jobs cannot run, so none was started:",
+    ),
+    (["-m", "data.path=/nowhere", "seed=0,1"], "/nowhere: no such file or folder"),
+    (["-m", "train.epochs=1,"], "train.epochs=1,: not understood"),
+    (
+        ["-m", "model.dropout=interval(0,0.5)"],
+        "model.dropout=interval(0,0.5): an interval has no end of values; search it with",
+    ),
+    (["-m", "seed=range(0,0)"], "seed=range(0,0): there is nothing to choose from"),
+    (["-m", "model=glob(x*)"], "model=glob(x*): there is nothing to choose from"),
+    (
+        ["-m", "hydra/sweeper=optuna", "hydra.sweeper.trials=3", "model=cnn,dropout"],
+        "hydra.sweeper.trials: no such key (did you mean hydra.sweeper.n_trials?)",
+    ),
+    (
+        ["-m", "hydra.sweeper.n_trials=3", "model=cnn,dropout"],
+        "hydra.sweeper.n_trials: the grid has no such key; it is one of hydra/sweeper=optuna",
+    ),
+    (
+        ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_jobs=0", "model=cnn,dropout"],
+        "hydra.sweeper.n_jobs: expected a number of at least 1, got 0",
+    ),
+    (
+        ["-m", "hydra/sweeper=optuna", "model.dropout=interval(0,1)"],
+        "model.dropout: expected a number below 1.0, got 1.0",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), REFUSED)
 def test_wrong_input_exits_with_a_sentence_and_code_2(
-    tmp_path: Path, arguments: list[str], sentence: str
+    called: dict[tuple[str, ...], Done], arguments: list[str], sentence: str
 ) -> None:
-    done = call_run(tmp_path, *arguments)
+    done = called[tuple(arguments)]
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert "heavy: []" in done.stdout
-    assert list(tmp_path.iterdir()) == []  # nothing half-written
+    assert done.left == []  # nothing half-written
 
 
 def test_hydra_full_error_shows_the_traceback(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 
 from mnist_exp.core.errors import InputError
 from mnist_exp.evaluation import significance
-from mnist_exp.evaluation.seeds import SeedGroup, group_by_settings
+from mnist_exp.evaluation.seed_groups import SeedGroup, group_by_settings
 from mnist_exp.runs.run import OBJECTIVE, Run
 
-SCORE = "test/accuracy"
+TEST_ACCURACY = "test/accuracy"
 NOT_SETTINGS = ("seed", "save_as", "data.path", "data.fallback")  # nor `tracking.*`
 ALPHA = 0.05  # the significance level
 
@@ -88,7 +88,7 @@ def compare(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Comparison]:
             )
     by_data: dict[str, list[Run]] = {}
     for run in runs:
-        if SCORE in run.metrics:
+        if TEST_ACCURACY in run.metrics:
             by_data.setdefault(run.tags["data.digest"], []).append(run)
     digests = sorted(by_data, key=lambda digest: -len(by_data[digest]))
     return [_compare(by_data[digest], by) for digest in digests]
@@ -125,7 +125,7 @@ def _settings(run: Run, by: Sequence[str] = ()) -> dict[str, str]:
 
 def _rank(group: SeedGroup[Run]) -> tuple[float, float]:
     """Sort by mean validation accuracy, the best first and groups without one last."""
-    validation, test = group.mean(OBJECTIVE), group.mean(SCORE)
+    validation, test = group.mean(OBJECTIVE), group.mean(TEST_ACCURACY)
     return (inf if isnan(validation) else -validation, -test)
 
 
@@ -144,8 +144,8 @@ def _names(groups: Sequence[Mapping[str, str]]) -> list[str]:
 
 def _pair(a: SeedGroup[Run], b: SeedGroup[Run]) -> Pair:
     """The pair with its uncorrected p-value: over shared seeds, else over two runs' images."""
-    a, b = sorted((a, b), key=lambda group: -group.mean(SCORE))
-    scores_a, scores_b = a.by_seed(SCORE), b.by_seed(SCORE)
+    a, b = sorted((a, b), key=lambda group: -group.mean(TEST_ACCURACY))
+    scores_a, scores_b = a.by_seed(TEST_ACCURACY), b.by_seed(TEST_ACCURACY)
     shared = [seed for seed in scores_a if seed in scores_b]
     if len(shared) > 1:
         differences = [scores_a[seed] - scores_b[seed] for seed in shared]

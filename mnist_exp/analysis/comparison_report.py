@@ -5,7 +5,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from math import isfinite, isnan
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from mnist_exp.analysis.comparison import SCORE, Comparison
+from mnist_exp.analysis.comparison import TEST_ACCURACY, Comparison
+from mnist_exp.analysis.comparison_columns import COLUMNS
 from mnist_exp.core.layout import FIGURES
-from mnist_exp.data.dataset import LABELS
-from mnist_exp.evaluation.seeds import SeedGroup
+from mnist_exp.data.dataset import DISPLAY_NAMES
+from mnist_exp.evaluation.seed_groups import SeedGroup
 from mnist_exp.runs.run import OBJECTIVE, Run
 
-HEADINGS = (
-    "settings", "n", "test %", "best", "95 % range", "val %", "train s", "weights", "img/s",
-)  # fmt: skip
 RANKING_NOTE = (
     "Ranked by validation accuracy. Test accuracy: mean ± sd over n seeds; its 95 % range is "
     "Student's interval over seeds, for a single run Wilson's over the test images."
@@ -32,19 +30,16 @@ TEST_NOTE = (
     "over all pairs of the table; below 0.05 a difference is called one."
 )
 MAX_PAIRS = 20  # in the terminal
-CSV_COLUMNS = (
-    "data", "settings", "n", "mean", "sd", "best", "low", "high", "val_mean", "seconds",
-    "parameters", "images_per_second", "run_ids",
-)  # fmt: skip
 
 
 def tables(comparisons: Sequence[Comparison]) -> Iterator[Table | str]:
     """The terminal's output: for each data set a table, its notes and its verdicts."""
     for comparison in comparisons:
         table = Table(title=_heading(comparison), title_justify="left", box=SIMPLE_HEAD, padding=0)
-        table.add_column(HEADINGS[0], overflow="fold", min_width=14)
-        for heading in HEADINGS[1:]:
-            table.add_column(heading, no_wrap=True, justify="right")
+        settings, *others = COLUMNS
+        table.add_column(settings.heading, overflow="fold", min_width=14)
+        for column in others:
+            table.add_column(column.heading, no_wrap=True, justify="right")
         for row in _rows(comparison):
             table.add_row(*row)
         yield table
@@ -87,13 +82,13 @@ def _figures(comparison: Comparison, title: str) -> dict[str, Any]:
 
     groups = comparison.groups
     names = [group.name for group in groups]
-    means = [group.mean(SCORE) for group in groups]
+    means = [group.mean(TEST_ACCURACY) for group in groups]
     drawn = {
         "accuracies": plots.accuracies(
             names,
             means,
-            [group.interval(SCORE) for group in groups],
-            [[run.metrics[SCORE] for run in group.runs] for group in groups],
+            [group.interval(TEST_ACCURACY) for group in groups],
+            [[run.metrics[TEST_ACCURACY] for run in group.runs] for group in groups],
             title,
         ),
         "trade_off": plots.trade_off(
@@ -126,7 +121,7 @@ def _html(comparisons: Sequence[Comparison], title: str, pngs: Mapping[str, byte
         comparisons=comparisons,
         title=title,
         time=f"{datetime.now():%Y-%m-%d %H:%M}",
-        headings=HEADINGS,
+        headings=[column.heading for column in COLUMNS],
         heading=_heading,
         rows=_rows,
         ranking_note=RANKING_NOTE,
@@ -139,7 +134,8 @@ def _markdown(comparisons: Sequence[Comparison], title: str, pngs: Mapping[str, 
     lines = [f"# {title}", "", RANKING_NOTE, ""]
     for comparison in comparisons:
         lines += [f"## {_heading(comparison)}", ""]
-        lines += map(_line, [HEADINGS, ["---"] * len(HEADINGS), *_rows(comparison)])
+        headings = [column.heading for column in COLUMNS]
+        lines += map(_line, [headings, ["---"] * len(headings), *_rows(comparison)])
         lines += ["", *(f"{note}\n" for note in comparison.notes)]
         lines += [f"- {pair.verdict} ({pair.test})" for pair in comparison.pairs]
         lines += ["", TEST_NOTE, ""] if comparison.pairs else []
@@ -154,24 +150,14 @@ def _csv(comparisons: Sequence[Comparison], title: str, pngs: Mapping[str, bytes
     """A row per group; accuracies in [0, 1], empty cells for missing metrics."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    names = [name for column in COLUMNS for name in column.values]
+    writer.writerow(["data", *names, "run_ids"])
     for comparison in comparisons:
         for group in comparison.groups:
-            values = [
-                comparison.data,
-                group.name,
-                group.n,
-                group.mean(SCORE),
-                group.sd(SCORE),
-                group.best(SCORE),
-                *group.interval(SCORE),
-                group.mean(OBJECTIVE),
-                group.mean("train/seconds"),
-                group.mean("model/parameters"),
-                group.mean("model/images_per_second"),
-                " ".join(run.run_id for run in group.runs),
-            ]
-            writer.writerow("" if isinstance(v, float) and isnan(v) else v for v in values)
+            values = [value(group) for column in COLUMNS for value in column.values.values()]
+            cells = ["" if isinstance(v, float) and isnan(v) else v for v in values]
+            run_ids = " ".join(run.run_id for run in group.runs)
+            writer.writerow([comparison.data, *cells, run_ids])
     return text.getvalue()
 
 
@@ -184,29 +170,13 @@ RENDERERS: Mapping[str, Callable[[Sequence[Comparison], str, Mapping[str, bytes]
 
 def _heading(comparison: Comparison) -> str:
     n = len(comparison.groups)
-    return f"{n} group{'s' if n != 1 else ''} on {LABELS[comparison.data]}"
+    return f"{n} group{'s' if n != 1 else ''} on {DISPLAY_NAMES[comparison.data]}"
 
 
 def _rows(comparison: Comparison) -> Iterator[list[str]]:
-    """The cells below `HEADINGS`, a row per group."""
+    """The cells below the headings, a row per group."""
     for group in comparison.groups:
-        low, high = group.interval(SCORE)
-        sd, validation = group.sd(SCORE), group.mean(OBJECTIVE)
-        yield [
-            group.name,
-            str(group.n),
-            f"{100 * group.mean(SCORE):.2f}" + (f" ± {100 * sd:.2f}" if isfinite(sd) else ""),
-            f"{100 * group.best(SCORE):.2f}",
-            f"{100 * low:.2f}-{100 * high:.2f}",
-            f"{100 * validation:.2f}" if isfinite(validation) else "none",
-            f"{group.mean('train/seconds'):.1f}",
-            _thousands(group.mean("model/parameters")),
-            _thousands(group.mean("model/images_per_second")),
-        ]
-
-
-def _thousands(value: float) -> str:
-    return f"{value / 1000:,.0f}k" if value >= 10_000 else f"{value:,.0f}"
+        yield [column.cell(group) for column in COLUMNS]
 
 
 def _validation_curves(group: SeedGroup[Run]) -> list[list[float]]:

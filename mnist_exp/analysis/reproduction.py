@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mnist_exp.config.serialize import scientific, with_values
+from mnist_exp.config.serialize import fingerprint_values, with_values
 from mnist_exp.core import provenance
 from mnist_exp.core.console import quiet_stderr
 from mnist_exp.core.errors import InputError
@@ -122,7 +122,7 @@ def _code(run: Run, folder: Path) -> tuple[Path, list[str]]:
     """The folder of the run's code, rebuilt in `folder` if need be, and how it differs."""
     try:
         digest = run.tags["data.digest"]
-        fingerprint = provenance.fingerprint(scientific(run.config()), digest)
+        fingerprint = provenance.fingerprint(fingerprint_values(run.config()), digest)
         if run.tags[FINGERPRINT_TAG] == fingerprint:
             return provenance.ROOT, []
     except InputError:  # the config has keys of other code

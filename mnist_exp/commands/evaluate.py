@@ -65,10 +65,10 @@ def evaluate(
 
 def _print_scores(run: "Run", dataset: "Dataset", evaluation: "Evaluation") -> None:
     from mnist_exp import plots
-    from mnist_exp.data.dataset import DISPUTED, LABELS
+    from mnist_exp.data.dataset import DISPLAY_NAMES, DISPUTED
 
     low, high = evaluation.accuracy_interval
-    model, data = run.params["model.name"], LABELS[dataset.name]
+    model, data = run.params["model.name"], DISPLAY_NAMES[dataset.name]
     title = plots.score_title(model, data, evaluation.accuracy, low, high, evaluation.n)
     console.print(title, markup=False)
     if dataset.is_bundled:

@@ -10,7 +10,7 @@ from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
 from mnist_exp.core.console import console, quiet_stderr, table
 
 
-class Kind(StrEnum):
+class FormatName(StrEnum):
     """The formats on the command line."""
 
     KERAS = "keras"
@@ -23,7 +23,7 @@ class Kind(StrEnum):
 def export(
     run: RunOption = "best",
     kinds: Annotated[
-        list[Kind] | None,
+        list[FormatName] | None,
         typer.Option("--format", help="May be given several times.", show_default="keras"),
     ] = None,
     output: Annotated[
@@ -44,7 +44,7 @@ def export(
     with quiet_stderr():
         from mnist_exp.deployment import export as exports
 
-    kinds = kinds or [Kind.KERAS]
+    kinds = kinds or [FormatName.KERAS]
     exports.refuse_missing_tools(kinds)
     folder = make_folder(output or Path("outputs/exports") / found.run_id[:8], "--output")
     rows = []
@@ -58,7 +58,7 @@ def export(
                 f"{exported.bytes / 1000:,.0f} kB",
                 f"{exported.images_per_second:,.0f}",
                 f"{exported.max_abs_difference:.1g}",
-                str(exported.changed),
+                str(exported.changed_predictions),
             ]
         )
     console.print(f"{found} on {len(images):,} test images, in {folder}", markup=False)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 MAX_SHOWN = 200  # pictures in the figure of --show
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 
 
 def predict(
@@ -48,7 +47,7 @@ def predict(
     The exit code is 2 when a file is no picture; the others are read all the same.
     """
     from mnist_exp.core.files import write_file
-    from mnist_exp.pictures.preprocess import Reading, read
+    from mnist_exp.pictures.preprocess import PreprocessedPicture, preprocess
     from mnist_exp.runs.find import find_run
 
     if show and (show.suffix != ".png" or show.is_dir()):
@@ -57,10 +56,10 @@ def predict(
     names, readings, refused = _names(pictures), [], []
     for name in track(names, "reading", console=errors, transient=True, disable=len(names) < 50):
         try:
-            readings.append(read(_content(name), name))
+            readings.append(preprocess(_content(name), name))
         except InputError as error:
             refused.append(error)
-            readings.append(Reading(None, str(error).removeprefix(f"{name}: ")))
+            readings.append(PreprocessedPicture(None, str(error).removeprefix(f"{name}: ")))
     if len(refused) == len(names) and not as_json:
         raise InputError("\n".join(map(str, refused)))
 
@@ -86,7 +85,7 @@ def predict(
         read_names = [result.image for result in results if result.digit is not None]
         more = read_names[MAX_SHOWN:]
         limit = f", the first {MAX_SHOWN} of {len(read_names)}" if more else ""
-        figure = plots.pictures_seen(
+        figure = plots.preprocessed_pictures(
             np.stack(digits[:MAX_SHOWN]),
             probabilities[:MAX_SHOWN],
             read_names[:MAX_SHOWN],
@@ -100,18 +99,21 @@ def predict(
 
 def _names(pictures: Sequence[str]) -> list[str]:
     """The paths of the pictures, those in folders included; raises `InputError`."""
+    from mnist_exp.pictures.decode import FORMATS
+
+    suffixes = tuple(suffix for of_format in FORMATS.values() for suffix in of_format)
     names = []
     for picture in pictures:
         try:
             if not os.path.isdir(picture):
                 names.append(picture)
                 continue
-            files = [file for file in os.listdir(picture) if file.lower().endswith(SUFFIXES)]
+            files = [file for file in os.listdir(picture) if file.lower().endswith(suffixes)]
         except OSError as error:
             raise InputError(f"{picture}: {error.strerror}; give another folder") from error
         if not files:
             raise InputError(
-                f"{picture}: expected pictures in this folder ({', '.join(SUFFIXES)}), found none"
+                f"{picture}: expected pictures in this folder ({', '.join(suffixes)}), found none"
             )
         names += [os.path.join(picture, file) for file in sorted(files)]
     return names

@@ -26,9 +26,9 @@ def serve(
     with _listening(host, port) as listener:
         import uvicorn
 
-        from mnist_exp.deployment import server
+        from mnist_exp.deployment.server import create_app
 
-        app = server.app(found)
+        app = create_app(found)
         address, port = listener.getsockname()[:2]
         url_host = f"[{address}]" if ":" in address else address
         console.print(f"{found}: {found.title}", markup=False)

@@ -12,13 +12,13 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Widths = Annotated[tuple[Width, ...], Field(strict=False)]  # a YAML list
 
 
-class ConfigModel(BaseModel):
+class ConfigGroup(BaseModel):
     """A group of the config: frozen, without unknown keys and silent conversions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-def dotted_keys(group: type[ConfigModel], prefix: str = "") -> Iterator[str]:
+def dotted_keys(group: type[ConfigGroup], prefix: str = "") -> Iterator[str]:
     """Every dotted key that the group, and the groups in it, may hold."""
     for name, field in group.model_fields.items():
         yield prefix + name
@@ -26,7 +26,7 @@ def dotted_keys(group: type[ConfigModel], prefix: str = "") -> Iterator[str]:
             yield from dotted_keys(nested, f"{prefix}{name}.")
 
 
-def siblings(group: type[ConfigModel], location: tuple[int | str, ...]) -> list[str]:
+def siblings(group: type[ConfigGroup], location: tuple[int | str, ...]) -> list[str]:
     """The names allowed in place of the last part of a validation error's location."""
     groups = [group]
     for name in location[:-1]:
@@ -37,10 +37,10 @@ def siblings(group: type[ConfigModel], location: tuple[int | str, ...]) -> list[
     return sorted(groups[0].model_fields) if groups else []
 
 
-def _groups(annotation: Any) -> list[type[ConfigModel]]:
+def _groups(annotation: Any) -> list[type[ConfigGroup]]:
     kinds = (annotation, *get_args(annotation))
-    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, ConfigModel)]
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, ConfigGroup)]
 
 
-def _tags(group: type[ConfigModel]) -> list[str]:
+def _tags(group: type[ConfigGroup]) -> list[str]:
     return [tag for field in group.model_fields.values() for tag in get_args(field.annotation)]

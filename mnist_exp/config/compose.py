@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
-from mnist_exp.config.base import ConfigModel, siblings
+from mnist_exp.config.base import ConfigGroup, siblings
 from mnist_exp.config.messages import (
     GROUPS,
     hydra_error_message,
@@ -25,7 +25,7 @@ PACKAGE = Path(__file__).parents[1]
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 
 RESUME = "resume"  # a key of the command, not of an experiment
-Group = TypeVar("Group", bound=ConfigModel)
+Group = TypeVar("Group", bound=ConfigGroup)
 
 
 def parse(values: Any) -> Config:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from mnist_exp.config.base import ConfigModel, Fraction, Widths
+from mnist_exp.config.base import ConfigGroup, Fraction, Widths
 
 Activation = Literal["relu", "gelu", "silu", "elu", "selu", "leaky_relu", "tanh", "sigmoid"]
 
@@ -38,10 +38,10 @@ class Convolution(NamedTuple):
 
 
 class Size(NamedTuple):
-    """The number of weights, and of activations per image (`numbers`)."""
+    """The number of weights, and of activations per image."""
 
     weights: int
-    numbers: int
+    activations: int
 
 
 def _dense_size(inputs: int, units: tuple[int, ...]) -> Size:
@@ -49,8 +49,10 @@ def _dense_size(inputs: int, units: tuple[int, ...]) -> Size:
     return Size(sum((a + 1) * b for a, b in pairwise(widths)), sum(widths[1:]))
 
 
-class DenseModel(ConfigModel):
+class DenseConfig(ConfigGroup):
     """Fully connected layers of the given `units`, dropout after each, ten outputs."""
+
+    has_convolutions: ClassVar = False
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
     family: Literal["dense"]
@@ -64,8 +66,10 @@ class DenseModel(ConfigModel):
         return _dense_size(28 * 28, self.units)
 
 
-class ConvModel(ConfigModel):
+class ConvConfig(ConfigGroup):
     """Stages of convolutions, 2x2 max pooling between them, then `units`, ten outputs."""
+
+    has_convolutions: ClassVar = True
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
     family: Literal["conv"]
@@ -100,15 +104,15 @@ class ConvModel(ConfigModel):
 
     def size(self) -> Size:
         """The size of the model, to estimate its memory; batch normalisation is negligible."""
-        weights, numbers, side, channels = 0, 0, 28, 1
+        weights, activations, side, channels = 0, 0, 28, 1
         for conv in self.convolutions():
             convolved, side = _sides(side, conv)
             weights += conv.kernel**2 * channels * conv.filters
-            numbers += convolved**2 * conv.filters
+            activations += convolved**2 * conv.filters
             channels = conv.filters
         inputs = channels * (1 if self.last_pool == "global_max" else side**2)
         dense = _dense_size(inputs, self.units)
-        return Size(weights + dense.weights, numbers + dense.numbers)
+        return Size(weights + dense.weights, activations + dense.activations)
 
     @model_validator(mode="after")
     def _check_sides(self) -> Self:
@@ -133,4 +137,4 @@ def _sides(side: int, conv: Convolution) -> tuple[int, int]:
     return side, side // (2 if conv.pool == "max" else 1)
 
 
-ModelConfig = DenseModel | ConvModel
+ModelConfig = DenseConfig | ConvConfig

@@ -6,12 +6,12 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Discriminator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from mnist_exp.config.base import ConfigModel, Fraction, NotNegative, Positive, dotted_keys
+from mnist_exp.config.base import ConfigGroup, Fraction, NotNegative, Positive, dotted_keys
 from mnist_exp.config.model import ModelConfig
 from mnist_exp.core.layout import CHECKPOINTS, FIGURES, TABLES
 
 
-class Adam(ConfigModel):
+class AdamConfig(ConfigGroup):
     """Kingma and Ba, 2015."""
 
     name: Literal["adam"]
@@ -20,7 +20,7 @@ class Adam(ConfigModel):
     beta_2: Fraction
 
 
-class AdamW(ConfigModel):
+class AdamWConfig(ConfigGroup):
     """Adam with decoupled weight decay: Loshchilov and Hutter, 2019."""
 
     name: Literal["adamw"]
@@ -30,7 +30,7 @@ class AdamW(ConfigModel):
     beta_2: Fraction
 
 
-class Sgd(ConfigModel):
+class SgdConfig(ConfigGroup):
     """Gradient descent with momentum."""
 
     name: Literal["sgd"]
@@ -39,7 +39,7 @@ class Sgd(ConfigModel):
     nesterov: bool
 
 
-class RmsProp(ConfigModel):
+class RmsPropConfig(ConfigGroup):
     """Hinton's lecture 6e, 2012."""
 
     name: Literal["rmsprop"]
@@ -47,23 +47,23 @@ class RmsProp(ConfigModel):
     rho: Fraction
 
 
-OptimizerConfig = Adam | AdamW | Sgd | RmsProp
+OptimizerConfig = AdamConfig | AdamWConfig | SgdConfig | RmsPropConfig
 
 
-class Schedule(ConfigModel):
+class ScheduleConfig(ConfigGroup):
     """The learning rate over all steps; `warmup` is the fraction of them in which it rises."""
 
     name: Literal["constant", "cosine", "onecycle"]
     warmup: Fraction
 
 
-class NoAugment(ConfigModel):
+class NoAugmentConfig(ConfigGroup):
     """The training images as they are."""
 
     name: Literal["none"]
 
 
-class Affine(ConfigModel):
+class AffineConfig(ConfigGroup):
     """A new random affine map of each image in each epoch, uniform in +- these."""
 
     name: Literal["affine"]
@@ -73,10 +73,10 @@ class Affine(ConfigModel):
     shear: Annotated[float, Field(ge=0, lt=90)]  # degrees
 
 
-AugmentConfig = NoAugment | Affine
+AugmentConfig = NoAugmentConfig | AffineConfig
 
 
-class Train(ConfigModel):
+class TrainConfig(ConfigGroup):
     """Epochs, batches, loss, averaging and numerics of the training."""
 
     epochs: Annotated[int, Field(ge=1)]
@@ -91,7 +91,7 @@ class Train(ConfigModel):
     jit: Literal["auto", True, False]
 
 
-class Data(ConfigModel):
+class DataConfig(ConfigGroup):
     """The data set, its source and its splits."""
 
     name: Literal["mnist", "mnist5k"]
@@ -101,7 +101,7 @@ class Data(ConfigModel):
     limit: Annotated[int, Field(ge=2)] | None
 
 
-class Tracking(ConfigModel):
+class TrackingConfig(ConfigGroup):
     """The MLflow store and experiment of the run."""
 
     enabled: bool
@@ -110,7 +110,7 @@ class Tracking(ConfigModel):
     skip_finished: bool
 
 
-class SearchSettings(ConfigModel):
+class SearchSettings(ConfigGroup):
     """The settings of `hydra/sweeper=optuna`."""
 
     n_trials: Annotated[int, Field(ge=1)]  # in total, with those of earlier commands
@@ -137,16 +137,16 @@ def _model_files(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-class Config(ConfigModel):
+class Config(ConfigGroup):
     """One experiment, fully specified."""
 
     model: Annotated[ModelConfig, Discriminator("family")]
     optimizer: Annotated[OptimizerConfig, Discriminator("name")]
-    schedule: Schedule
-    augment: Annotated[AugmentConfig, Discriminator("name")] = NoAugment(name="none")
-    train: Train
-    data: Data
-    tracking: Tracking
+    schedule: ScheduleConfig
+    augment: Annotated[AugmentConfig, Discriminator("name")] = NoAugmentConfig(name="none")
+    train: TrainConfig
+    data: DataConfig
+    tracking: TrackingConfig
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     save_as: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_model_files)]
 
@@ -159,7 +159,7 @@ class Config(ConfigModel):
                 "set data.validation_split=0.1 or train.patience=null",
                 {"patience": self.train.patience},
             )
-        if isinstance(self.augment, Affine) and self.train.clean_epochs >= self.train.epochs:
+        if isinstance(self.augment, AffineConfig) and self.train.clean_epochs >= self.train.epochs:
             raise PydanticCustomError(
                 "pair",
                 "train.clean_epochs={clean} leaves none of train.epochs={epochs} to augment: lower "

@@ -10,14 +10,14 @@ from mnist_exp.config.schema import Config
 from mnist_exp.core.console import redact
 
 
-def scientific(config: Config) -> dict[str, Any]:
+def fingerprint_values(config: Config) -> dict[str, Any]:
     """The values a result depends on: all but paths, tracking and checkpoints."""
     values = config.model_dump(mode="json", exclude={"tracking": True})
     del values["data"]["path"], values["data"]["fallback"], values["train"]["checkpoint_every"]
     return values
 
 
-def public(config: Config) -> dict[str, Any]:
+def redacted_values(config: Config) -> dict[str, Any]:
     """The config as nested values; a password in the tracking URI is redacted."""
     values = config.model_dump(mode="json")
     if uri := values["tracking"]["uri"]:
@@ -37,8 +37,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def to_yaml(config: Config) -> str:
-    """The public config as YAML."""
-    return OmegaConf.to_yaml(OmegaConf.create(public(config)))
+    """The config as YAML; a password is redacted."""
+    return OmegaConf.to_yaml(OmegaConf.create(redacted_values(config)))
 
 
 def from_yaml(text: str) -> Config:

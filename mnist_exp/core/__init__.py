@@ -1,1 +1,1 @@
-"""No domain: errors, console, files, layout, locks, signals, hardware, provenance."""
+"""What every package uses: errors, console, files, layout, locks, signals, hardware, provenance."""

@@ -45,7 +45,7 @@ def make_folder(folder: Path, key: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(unusable(error, key)) from error
+        raise InputError(folder_error_message(error, key)) from error
     return folder
 
 
@@ -75,7 +75,7 @@ def storage_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def unusable(error: OSError, key: str) -> str:
+def folder_error_message(error: OSError, key: str) -> str:
     """The sentence for a folder that cannot be created."""
     return f"{error.filename}: {error.strerror}; give another folder with {key}=..."
 

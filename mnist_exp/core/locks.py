@@ -36,13 +36,13 @@ def exclusive(path: Path, *, seconds: float = -1, refusal: str = "") -> Iterator
         lock.release()
 
 
-def run_lock(folder: Path) -> AbstractContextManager[None]:
+def run_lock(folder: Path, *, seconds: float = PROBE_SECONDS) -> AbstractContextManager[None]:
     """Context manager: the run in this folder belongs to this process.
 
-    Raises `InputError` when it belongs to another.
+    Raises `InputError` when it belongs to another for longer than `seconds`.
     """
     refusal = f"{folder}: another process is at work on this run; wait for it"
-    return exclusive(folder / LOCK, seconds=PROBE_SECONDS, refusal=refusal)
+    return exclusive(folder / LOCK, seconds=seconds, refusal=refusal)
 
 
 def is_orphaned(folder: Path) -> bool:

@@ -32,17 +32,17 @@ class Commit:
         return bool(self.diff)
 
 
-def commit() -> Commit:
+def commit(root: Path = ROOT) -> Commit:
     """The commit and the uncommitted changes of this package's checkout."""
-    if not (ROOT / ".git").exists():
+    if not (root / ".git").exists():
         return Commit()
-    sha = (_git(ROOT, "rev-parse", "HEAD") or "").strip()
-    untracked = (_git(ROOT, "ls-files", "--others", "--exclude-standard") or "").split("\n")
+    sha = (_git(root, "rev-parse", "HEAD") or "").strip()
+    untracked = (_git(root, "ls-files", "--others", "--exclude-standard") or "").split("\n")
     names = "".join(f"{UNTRACKED}{name}\n" for name in untracked if name)
-    return Commit(sha, (_git(ROOT, "diff", "HEAD") or "") + names) if sha else Commit()
+    return Commit(sha, (_git(root, "diff", "HEAD") or "") + names) if sha else Commit()
 
 
-def rebuild(code: Commit, folder: Path) -> None:
+def rebuild(code: Commit, folder: Path, root: Path = ROOT) -> None:
     """Write the code of that commit, with its uncommitted changes, into the folder.
 
     Raises `InputError` when this checkout lacks the commit or the changes do not apply.
@@ -51,7 +51,7 @@ def rebuild(code: Commit, folder: Path) -> None:
         raise InputError("the run names no commit")
     archive, patch = folder / "code.tar", folder / "code.diff"
     command = "archive", "--output", str(archive), code.sha
-    if not (ROOT / ".git").exists() or _git(ROOT, *command) is None:
+    if not (root / ".git").exists() or _git(root, *command) is None:
         raise InputError(f"its commit {code.sha[:8]} is not in this checkout")
     with tarfile.open(archive) as files:
         files.extractall(folder, filter="data")

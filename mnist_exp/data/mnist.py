@@ -61,16 +61,17 @@ class UnreachableError(Exception):
     """The download failed: no network, an error status, or a cut connection."""
 
 
-def fetch(url: str, path: Path) -> Arrays:
+def fetch(url: str, path: Path, *, answer_seconds: float = ANSWER_SECONDS) -> Arrays:
     """The verified arrays at `url`, downloaded to `path` unless another process has done so.
 
-    Raises `UnreachableError`, and `InputError` for other content than MNIST; then `path` is not
-    created. pooch would not be shorter: its limits and sentences would be written here, too.
+    Raises `UnreachableError`, also when no answer begins within `answer_seconds`, and `InputError`
+    for other content than MNIST; then `path` is not created.
+    pooch would not be shorter: its limits and sentences would be written here, too.
     """
     arrays: Arrays = {}
 
     def write_verified(file: IO[bytes]) -> None:
-        file.write(_download(url))
+        file.write(_download(url, answer_seconds))
         file.flush()
         arrays.update(read_npz(Path(file.name), DISCARDED, source=url))
 
@@ -86,8 +87,8 @@ def fetch(url: str, path: Path) -> Arrays:
     return arrays
 
 
-def _download(url: str) -> bytes:
-    with _open(url) as response:
+def _download(url: str, answer_seconds: float) -> bytes:
+    with _open(url, answer_seconds) as response:
         length = response.headers.get("Content-Length")
         logger.info("downloading %s (%s bytes)", url, length or "unknown")
         content = response.read(LARGEST + 1)
@@ -100,7 +101,7 @@ def _download(url: str) -> bytes:
     return content
 
 
-def _open(url: str) -> http.client.HTTPResponse:
+def _open(url: str, seconds: float) -> http.client.HTTPResponse:
     """The response, opened in a thread: name look-ups and address lists know no timeout."""
     opened: Future[http.client.HTTPResponse] = Future()
 
@@ -114,10 +115,10 @@ def _open(url: str) -> http.client.HTTPResponse:
 
     threading.Thread(target=open_url, daemon=True).start()
     try:
-        return opened.result(ANSWER_SECONDS)
+        return opened.result(seconds)
     except TimeoutError:
         opened.add_done_callback(_close)
-        raise TimeoutError(f"no answer within {ANSWER_SECONDS} seconds") from None
+        raise TimeoutError(f"no answer within {seconds} seconds") from None
 
 
 def _close(late: Future[http.client.HTTPResponse]) -> None:

@@ -30,7 +30,7 @@ class Export:
     bytes: int
     images_per_second: float
     max_abs_difference: float  # of a probability, over all test images
-    changed: int  # test images with another prediction
+    changed_predictions: int  # test images with another prediction
 
 
 def export(predictor: Predictor, kind: str, folder: Path, images: NDArray[np.uint8]) -> Export:

@@ -22,13 +22,13 @@ from mnist_exp.data.dataset import Dataset
 from mnist_exp.deployment.middleware import JSON, protect
 from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.inference.predictor import Predictor, predictions
-from mnist_exp.pictures.preprocess import Reading, read
+from mnist_exp.pictures.preprocess import PreprocessedPicture, preprocess
 from mnist_exp.runs.find import resolve_run, search_runs
 from mnist_exp.runs.run import Run
 
 DOCS = "/docs"
 WEB = Path(__file__).parent / "web"
-UPLOAD_TIMEOUT = 30.0  # seconds
+UPLOAD_SECONDS = 30.0
 CACHE_SIZE = 8  # models, and test sets, in memory
 
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -141,8 +141,8 @@ class PredictorCache:
             return self._test_sets[run.run_id]
 
 
-def app(first: Run) -> FastAPI:
-    """The application; the run's model answers unless a request names another run."""
+def create_app(first: Run, *, upload_seconds: float = UPLOAD_SECONDS) -> FastAPI:
+    """The application: the run answers unless a request names another; slow uploads are refused."""
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the response gives the reason
     cache = PredictorCache(first)
     site = FastAPIOffline(title="mnist_exp", docs_url=DOCS, redoc_url=None)
@@ -175,10 +175,10 @@ def app(first: Run) -> FastAPI:
     async def predict(request: Request, run: str = "") -> PredictionResponse:
         """The digit on a picture, or in 28x28 pixels, by the run's model."""
         try:
-            async with asyncio.timeout(UPLOAD_TIMEOUT):
+            async with asyncio.timeout(upload_seconds):
                 content = await _content(request)
         except TimeoutError as error:
-            sentence = f"expected all of it within {UPLOAD_TIMEOUT:g} seconds; send it again"
+            sentence = f"expected all of it within {upload_seconds:g} seconds; send it again"
             raise HTTPException(408, sentence) from error
         return await run_in_threadpool(lambda: _predict(cache.get(run), content))
 
@@ -231,10 +231,10 @@ async def _content(request: Request) -> UploadFile | Pixels:
 
 def _predict(predictor: Predictor, content: UploadFile | Pixels) -> PredictionResponse:
     if isinstance(content, Pixels):
-        reading = Reading(np.array(content.pixels, np.uint8), "")
+        reading = PreprocessedPicture(np.array(content.pixels, np.uint8), "")
     else:
         with content.file as file:  # read here: at most one upload per thread is in memory
-            reading = read(file.read(), "the picture")
+            reading = preprocess(file.read(), "the picture")
     pixels = [] if reading.pixels is None else [reading.pixels]
     probabilities = [row for image in pixels for row in predictor.probabilities(image[None])]
     (prediction,) = predictions([""], [reading], probabilities)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mnist_exp.core.console import quiet_stderr
 from mnist_exp.evaluation.metrics import Evaluation, probabilities
-from mnist_exp.pictures.preprocess import Reading
+from mnist_exp.pictures.preprocess import PreprocessedPicture
 from mnist_exp.runs.run import Run
 
 
@@ -27,7 +27,7 @@ class Prediction:
 
 def predictions(
     names: Sequence[str],
-    readings: Sequence[Reading],
+    readings: Sequence[PreprocessedPicture],
     probabilities: Iterable[NDArray[np.float32]],
 ) -> list[Prediction]:
     """A prediction per picture; `probabilities` (n, 10) are of those that hold a digit."""

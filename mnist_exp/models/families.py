@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from mnist_exp.config.model import ConvModel, Convolution, DenseModel, ModelConfig
+from mnist_exp.config.model import ConvConfig, Convolution, DenseConfig, ModelConfig
 from mnist_exp.models.layers import BatchNormalization, Conv2D, Dropout
 
 PIXELS = "pixels_0_to_255"  # the input's name, a warning: floats in [0, 1] are nearly black
@@ -20,13 +20,13 @@ def build_model(config: ModelConfig, *, precision: str = "float32") -> keras.Mod
     return keras.Model(pixels, outputs, name=config.name)
 
 
-def dense(config: DenseModel, images: Any, precision: str) -> Any:
+def dense(config: DenseConfig, images: Any, precision: str) -> Any:
     """Fully connected layers, dropout after each."""
     hidden = keras.layers.Flatten(dtype=precision)(images)
     return _dense_layers(config, hidden, precision)
 
 
-def conv(config: ConvModel, images: Any, precision: str) -> Any:
+def conv(config: ConvConfig, images: Any, precision: str) -> Any:
     """Stages of convolutions, pooled, then fully connected layers.
 
     Normalisation and activation follow the pooling: as accurate, at a quarter of the work (with a

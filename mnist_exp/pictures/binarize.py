@@ -25,7 +25,7 @@ def to_grey(picture: Floats) -> Floats:
     return grey
 
 
-def evenly_lit_ink(grey: Floats) -> Floats:
+def ink_by_threshold(grey: Floats) -> Floats:
     """`any_ink` by Otsu's global threshold, the rarer tone being ink; all 0 unless two tones."""
     threshold = _otsu(grey)
     light = grey > threshold
@@ -43,7 +43,7 @@ def evenly_lit_ink(grey: Floats) -> Floats:
     return even
 
 
-def any_ink(grey: Floats) -> Floats:
+def ink_by_background(grey: Floats) -> Floats:
     """(h, w) from 0 on paper to 1 on strokes, whatever the lighting; all 0 without contrast."""
     blank = np.zeros_like(grey)
     grey = ndimage.gaussian_filter(grey, max(grey.shape) / BLUR if max(grey.shape) > 100 else 0)

@@ -1,4 +1,4 @@
-"""Decode a picture file for `predict`: formats (PNG, JPEG, BMP, WebP, GIF) and size limits."""
+"""Decode a picture file: the formats that `predict` and the page read, and their limits."""
 
 import re
 import warnings
@@ -11,7 +11,13 @@ from scipy import ndimage
 
 from mnist_exp.core.errors import InputError
 
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF")
+FORMATS = {  # Pillow's name: the suffixes of such files in a folder
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "BMP": (".bmp",),
+    "WebP": (".webp",),
+    "GIF": (".gif",),
+}
 UNSUPPORTED = {  # named in the error, by their first bytes
     b"II*\0": "TIFF", b"MM\0*": "TIFF", b"%PDF": "PDF", b"<svg": "SVG", b"<?xm": "SVG",
 }  # fmt: skip
@@ -50,7 +56,7 @@ def decode(content: bytes, name: str) -> tuple[Floats, str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's: what they warn of is refused below
         try:
-            with Image.open(_LimitedFile(content, name), formats=FORMATS) as image:
+            with Image.open(_LimitedFile(content, name), formats=[*FORMATS]) as image:
                 _check_size(image.size, name)
                 if image.format in ("JPEG", "MPO"):
                     _check_scans(content, image.size, name)
@@ -73,7 +79,9 @@ def _unsupported(content: bytes, name: str) -> str:
     kind = "HEIC or AVIF" if content[4:8] == b"ftyp" else UNSUPPORTED.get(start.lower())
     kind = kind or UNSUPPORTED.get(start)
     got = kind or ("bytes of no such picture" if content else "an empty file")
-    return f"{name}: expected a picture (PNG, JPEG, BMP, WebP or GIF), got {got}; save it as PNG"
+    *others, last = FORMATS
+    formats = f"{', '.join(others)} or {last}"
+    return f"{name}: expected a picture ({formats}), got {got}; save it as PNG"
 
 
 def _check_scans(content: bytes, size: tuple[int, int], name: str) -> None:

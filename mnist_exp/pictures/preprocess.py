@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from mnist_exp.pictures.binarize import any_ink, evenly_lit_ink, to_grey
+from mnist_exp.pictures.binarize import ink_by_background, ink_by_threshold, to_grey
 from mnist_exp.pictures.decode import Floats, decode
 
 BOX, SIDE = 20, 28
@@ -37,36 +37,40 @@ Place = tuple[slice, slice]
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class PreprocessedPicture:
     """The preprocessed digit of a picture, or a note with the reason why there is none."""
 
     pixels: NDArray[np.uint8] | None  # (28, 28), light strokes on black as in MNIST
     note: str  # why there is no digit, or a remark on the file; else empty
 
 
-def read(content: bytes, name: str) -> Reading:
+def preprocess(content: bytes, name: str) -> PreprocessedPicture:
     """The one digit in a picture file; raises `InputError` as `decode` does."""
     with _lock:
-        return _read(*decode(content, name))
+        return _preprocess(*decode(content, name))
 
 
-def _read(picture: Floats, note: str) -> Reading:
+def _preprocess(picture: Floats, note: str) -> PreprocessedPicture:
     if picture.shape == (SIDE, SIDE):
         for pixels in (picture, 255 - picture):
             if _is_mnist(pixels):
-                return Reading(pixels.astype(np.uint8), note)
+                return PreprocessedPicture(pixels.astype(np.uint8), note)
     grey = to_grey(picture)
     if np.ptp(grey) < 1:  # of 255: a smaller range comes from rounding
-        return Reading(None, NO_DIGIT)
-    for binarize in (evenly_lit_ink, any_ink):  # the second takes five times as long
+        return PreprocessedPicture(None, NO_DIGIT)
+    for binarize in (ink_by_threshold, ink_by_background):  # the second takes five times as long
         ink = binarize(grey)
         labels, marks = _find_marks(ink)
         if len(marks) == 1:
             mark = np.isin(labels, marks[0])
             reason = _reason_to_reject(mark)
-            return Reading(None, reason) if reason else Reading(_normalize(ink, mark), note)
+            return (
+                PreprocessedPicture(None, reason)
+                if reason
+                else PreprocessedPicture(_normalize(ink, mark), note)
+            )
     several = f"{len(marks)} separate marks could be digits: give one picture per digit"
-    return Reading(None, several if marks else NO_DIGIT)
+    return PreprocessedPicture(None, several if marks else NO_DIGIT)
 
 
 def _is_mnist(pixels: Floats) -> bool:

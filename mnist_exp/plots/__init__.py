@@ -5,7 +5,7 @@ from mnist_exp.plots.curves import learning_curves
 from mnist_exp.plots.digits import (
     corruption_sheet,
     digit_sheet,
-    pictures_seen,
+    preprocessed_pictures,
     sample_predictions,
     worst_mistakes,
 )
@@ -24,7 +24,7 @@ __all__ = [
     "optimisation_history",
     "overlaid_curves",
     "parallel_coordinates",
-    "pictures_seen",
+    "preprocessed_pictures",
     "reliability",
     "sample_predictions",
     "score_title",

@@ -15,7 +15,7 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from mnist_exp.plots.page import (
+from mnist_exp.plots.base import (
     BLUE,
     GREY,
     INK,
@@ -25,7 +25,7 @@ from mnist_exp.plots.page import (
     Array,
     axes_at,
     blend,
-    page,
+    new_figure,
 )
 
 MAX_NAME = 46  # characters of a group's name
@@ -42,7 +42,7 @@ def accuracies(
     """One row per group: mean test accuracy, 95 % interval and a dot per run."""
     note = "Test accuracy with 95 % interval: of the mean over seeds, of a single run over images."
     left, height = _name_width(names), 0.42 * len(names)
-    figure = page(left + 6.2, height + 0.7, title, note)
+    figure = new_figure(left + 6.2, height + 0.7, title, note)
     axes = axes_at(figure, left, 0.6, 5.8, height)
     rows = np.arange(len(names))[::-1]
     for row, mean, (low, high), values in zip(rows, means, intervals, seeds, strict=True):
@@ -70,7 +70,7 @@ def trade_off(
 ) -> Figure:
     """Accuracy against training seconds and against parameters; a line joins the Pareto front."""
     note = "What accuracy costs. The line joins the groups that none beats at the same cost."
-    figure = page(10.6, 4.3, title, note)
+    figure = new_figure(10.6, 4.3, title, note)
     for left, costs, label in (
         (0.9, seconds, "seconds of training (log)"),
         (6.0, parameters, "parameters (log)"),
@@ -90,7 +90,7 @@ def overlaid_curves(
     """
     limit = f", the first {MAX_CURVES} groups" if len(names) > MAX_CURVES else ""
     note = f"Learning curves{limit}: validation accuracy, mean and range over the runs of a group."
-    figure = page(10.0, 4.4, title, note)
+    figure = new_figure(10.0, 4.4, title, note)
     axes = axes_at(figure, 0.9, 0.6, 5.2, 3.6)
     for colour, name, runs in zip(LINES, names, curves, strict=False):
         longest = max(map(len, runs), default=0)
@@ -119,7 +119,7 @@ def agreement(names: Sequence[str], shares: Array, title: str) -> Figure:
     )
     side = 0.62 * len(names)
     left = _name_width(names) + 0.2
-    figure = page(max(left + side + 0.4, 7.5), side + 0.6, title, note)
+    figure = new_figure(max(left + side + 0.4, 7.5), side + 0.6, title, note)
     axes = axes_at(figure, left, 0.1, side, side)
     finite = shares[np.isfinite(shares)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from mnist_exp.plots.page import BLUE, GREY, INK, PALE, VERMILLION, Array, axes_at, page
+from mnist_exp.plots.base import BLUE, GREY, INK, PALE, VERMILLION, Array, axes_at, new_figure
 
 
 def learning_curves(
@@ -21,7 +21,7 @@ def learning_curves(
     validated = any("val/accuracy" in epoch for epoch in history)
     if validated:
         note += "; validation is measured after it"
-    figure = page(10, 4.1, title, f"Learning curves. {note}.")
+    figure = new_figure(10, 4.1, title, f"Learning curves. {note}.")
     panels = [axes_at(figure, left, 0.6, 4.1, 3.1) for left in (0.8, 5.7)]
     for axes, kind in zip(panels, ("loss", "accuracy"), strict=True):
         _plot_curve(axes, _series(history, f"train/{kind}"), "training")

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
-from mnist_exp.plots.page import (
+from mnist_exp.plots.base import (
     BLUE,
     GREY,
     INK,
@@ -17,7 +17,7 @@ from mnist_exp.plots.page import (
     Array,
     axes_at,
     blend,
-    page,
+    new_figure,
     percent,
     text_at,
 )
@@ -29,7 +29,7 @@ def sample_predictions(images: Array, labels: Array, probabilities: Array, title
     """The first 12 of `images` (n, 28, 28), each with its ten probabilities as bars."""
     images, labels, probabilities = images[:12], labels[:12], probabilities[:12]
     note = "Sample predictions. Blue bar: the true digit. Orange bar: a wrong answer."
-    figure = page(11.1, 1.95 * ceil(len(images) / 4), title, note)
+    figure = new_figure(11.1, 1.95 * ceil(len(images) / 4), title, note)
     axes, corners = _mosaic(figure, images, columns=4, pitch=(54, 38), scale=0.05, left=0.3)
     for (x, y), label, row in zip(corners, labels, probabilities, strict=True):
         predicted = int(row.argmax())
@@ -42,10 +42,12 @@ def sample_predictions(images: Array, labels: Array, probabilities: Array, title
     return figure
 
 
-def pictures_seen(images: Array, probabilities: Array, names: Sequence[str], title: str) -> Figure:
+def preprocessed_pictures(
+    images: Array, probabilities: Array, names: Sequence[str], title: str
+) -> Figure:
     """The model's inputs (n, 28, 28) made from named pictures, each with its ten probabilities."""
     note = "The 28x28 pixels that the model saw, as dark on light, and its ten probabilities."
-    figure = page(11.1, 2.15 * ceil(len(images) / 4), title, note)
+    figure = new_figure(11.1, 2.15 * ceil(len(images) / 4), title, note)
     axes, corners = _mosaic(figure, images, columns=4, pitch=(54, 42), scale=0.05, left=0.3)
     predictions = probabilities.argmax(axis=1)
     for (x, y), name, digit, row in zip(corners, names, predictions, probabilities, strict=True):
@@ -67,13 +69,13 @@ def worst_mistakes(
     """The first 25 of `indices` into the other arrays, captioned with label and prediction."""
     chosen = np.asarray(indices, dtype=int)[:25]
     if not len(chosen):
-        figure = page(9.1, 1.2, title, "Worst mistakes.")
+        figure = new_figure(9.1, 1.2, title, "Worst mistakes.")
         text = f"No mistakes among {len(labels):,} images."
         figure.text(0.5, 0.6 / figure.get_figheight(), text, ha="center", fontsize=13, color=GREY)
         return figure
     wrong = int(np.not_equal(labels, predictions).sum())
     note = f"Worst mistakes: {len(chosen)} of {wrong:,} wrong answers, the most confident first."
-    figure = page(9.1, 1.44 * ceil(len(chosen) / 5), title, note)
+    figure = new_figure(9.1, 1.44 * ceil(len(chosen) / 5), title, note)
     axes, corners = _mosaic(figure, images[chosen], columns=5, pitch=(44, 36), scale=0.04, left=0.3)
     for (x, y), index in zip(corners, chosen, strict=True):
         caption = f"true {labels[index]}, said {predictions[index]} ({percent(confidences[index])})"
@@ -89,7 +91,7 @@ def digit_sheet(images: Array, labels: Array, title: str, *, columns: int = 16) 
         examples = images[np.flatnonzero(labels == digit)[:columns]]
         tiles[digit, : len(examples)] = examples
     note = f"The first {columns} of each digit, and how many there are in {len(labels):,} images."
-    figure = page(0.6 * columns + 1.4, 6.1, title, note)
+    figure = new_figure(0.6 * columns + 1.4, 6.1, title, note)
     axes, corners = _mosaic(
         figure, tiles.reshape(-1, SIDE, SIDE), columns=columns, pitch=(30, 30), scale=0.02, left=0.6
     )
@@ -103,7 +105,7 @@ def corruption_sheet(rows: Sequence[Array], captions: Sequence[str], title: str)
     """A row of images (k, 28, 28) per caption: the same digits under each corruption."""
     columns = len(rows[0])
     note = "The same test images under each corruption, and the accuracy on all of them."
-    figure = page(2.9 + 0.6 * columns, 0.6 * len(rows), title, note)
+    figure = new_figure(2.9 + 0.6 * columns, 0.6 * len(rows), title, note)
     tiles = np.concatenate(rows)
     axes, corners = _mosaic(figure, tiles, columns=columns, pitch=(30, 30), scale=0.02, left=2.6)
     for caption, (x, y) in zip(captions, corners[::columns], strict=True):

@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from mnist_exp.plots.page import (
+from mnist_exp.plots.base import (
     BLUE,
     GREY,
     INK,
@@ -17,7 +17,7 @@ from mnist_exp.plots.page import (
     Array,
     axes_at,
     blend,
-    page,
+    new_figure,
     percent,
     text_at,
 )
@@ -43,7 +43,7 @@ def confusion_matrix(confusion: Array, title: str) -> Figure:
     shade = blend(errors / darkest if darkest else errors, "#FFFFFF", VERMILLION)
     shade[np.eye(len(confusion), dtype=bool)] = to_rgb("#D3E7F3")
     note = f"Errors, orange, are shaded by their share of the row, at most {percent(darkest)}."
-    figure = page(8.4, 6.9, title, f"Confusion matrix. {note if darkest else 'No errors.'}")
+    figure = new_figure(8.4, 6.9, title, f"Confusion matrix. {note if darkest else 'No errors.'}")
     axes = axes_at(figure, 0.8, 0.1, 6.6, 6.2)
     axes.imshow(shade, aspect="auto")
     for (row, column), count in np.ndenumerate(confusion):
@@ -68,7 +68,7 @@ def reliability(
 ) -> Figure:
     """Reliability diagram: accuracy against confidence per bin, above the images per bin."""
     note = f"Reliability. Calibration error (ECE) {ece:.4f} over {len(bin_counts)} bins"
-    figure = page(8.4, 6.6, title, f"{note}; a gap over few images may be chance.")
+    figure = new_figure(8.4, 6.6, title, f"{note}; a gap over few images may be chance.")
     upper, lower = axes_at(figure, 0.8, 2.3, 7.3, 4.2), axes_at(figure, 0.8, 0.55, 7.3, 1.45)
     filled = np.flatnonzero(bin_counts)
     middles, width = (filled + 0.5) / len(bin_counts), 0.9 / len(bin_counts)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
-from mnist_exp.plots.page import (
+from mnist_exp.plots.base import (
     BLUE,
     GREY,
     INK,
@@ -19,7 +19,7 @@ from mnist_exp.plots.page import (
     Array,
     axes_at,
     blend,
-    page,
+    new_figure,
 )
 
 WIDTH, HEIGHT = 4.2, 3.0  # inches of a panel
@@ -34,7 +34,7 @@ def by_value(keys: Sequence[str], rows: Sequence[Row], title: str) -> Figure:
     columns = min(2, len(keys))
     lines = ceil(len(keys) / columns)
     below = 0.6 + max(_tick_label_height(key, rows) for key in keys)  # inches, with the axis label
-    figure = page(columns * (WIDTH + 1.0) + 0.4, lines * (HEIGHT + below + 0.3), title, note)
+    figure = new_figure(columns * (WIDTH + 1.0) + 0.4, lines * (HEIGHT + below + 0.3), title, note)
     for index, key in enumerate(keys):
         row, column = divmod(index, columns)
         left = 0.85 + column * (WIDTH + 1.0)
@@ -46,7 +46,7 @@ def by_value(keys: Sequence[str], rows: Sequence[Row], title: str) -> Figure:
 def parallel_coordinates(keys: Sequence[str], rows: Sequence[Row], title: str) -> Figure:
     """One axis per key and one for the accuracy, one line per choice; the darker the better."""
     note = "Parallel coordinates: a line per choice, dark for a high accuracy; the best is blue."
-    figure = page(1.9 * len(keys) + 3.4, 3.9, title, note)
+    figure = new_figure(1.9 * len(keys) + 3.4, 3.9, title, note)
     width = 1.9 * len(keys)
     axes = axes_at(figure, 1.2, 0.5, width, 3.2)
     axes.set(xlim=(0, len(keys)), ylim=(-0.05, 1.05), xticks=range(len(keys) + 1), yticks=[])
@@ -89,7 +89,7 @@ def optimisation_history(trials: Sequence[tuple[int, float | None, str]], title:
     `trials` are (number, accuracy, state); a pruned trial's accuracy is its last epoch's.
     """
     note = "Optimisation history: the validation accuracy of each trial, and the best so far."
-    figure = page(8.4, 3.9, title, note)
+    figure = new_figure(8.4, 3.9, title, note)
     axes = axes_at(figure, 0.85, 0.6, 7.2, 3.0)
     scored = sorted((number, value) for number, value, _ in trials if value is not None)
     states = {number: state for number, _, state in trials}
@@ -122,7 +122,7 @@ def optimisation_history(trials: Sequence[tuple[int, float | None, str]], title:
 def importances(shares: Mapping[str, float], title: str) -> Figure:
     """One bar per key: its share of the variance of the validation accuracy, by fANOVA."""
     note = "Importance for the validation accuracy, by fANOVA over the complete trials."
-    figure = page(8.4, 0.9 + 0.42 * len(shares), title, note)
+    figure = new_figure(8.4, 0.9 + 0.42 * len(shares), title, note)
     axes = axes_at(figure, 2.6, 0.6, 5.2, 0.42 * len(shares))
     ordered = sorted(shares.items(), key=lambda item: item[1])
     bars = axes.barh([key for key, _ in ordered], [share for _, share in ordered], color=BLUE)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from mnist_exp.config.schema import Tracking
+from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.errors import InputError
 from mnist_exp.runs.run import FINGERPRINT_TAG, OBJECTIVE, Run
 from mnist_exp.tracking import store
@@ -23,9 +23,9 @@ FULL_DATA = (  # preferred by `best`, in this order
 )
 
 
-def store_config(experiment: str = "mnist", uri: str | None = None) -> Tracking:
+def store_config(experiment: str = "mnist", uri: str | None = None) -> TrackingConfig:
     """The experiment and store to search."""
-    return Tracking(enabled=True, uri=uri, experiment=experiment, skip_finished=False)
+    return TrackingConfig(enabled=True, uri=uri, experiment=experiment, skip_finished=False)
 
 
 def find_run(reference: str = BEST, experiment: str = "mnist", uri: str | None = None) -> Run:
@@ -37,7 +37,7 @@ def find_run(reference: str = BEST, experiment: str = "mnist", uri: str | None =
     return resolve_run(reference, store_config(experiment, uri))
 
 
-def resolve_run(reference: str, where: Tracking) -> Run:
+def resolve_run(reference: str, where: TrackingConfig) -> Run:
     """As `find_run`; raises `InputError`.
 
     `best` is the FINISHED one of the experiment with the highest val/accuracy on the full data.
@@ -59,7 +59,7 @@ def resolve_run(reference: str, where: Tracking) -> Run:
     raise InputError(f"--run {reference}: {len(found)} runs match; give the id of one:{told}")
 
 
-def find_resumable(reference: str, where: Tracking) -> Run:
+def find_resumable(reference: str, where: TrackingConfig) -> Run:
     """The run of this id or unique prefix, in any experiment; raises `InputError`."""
     with store.connect_to_read(where) as client:
         names = [each.name for each in client.search_experiments()]
@@ -77,7 +77,7 @@ def find_resumable(reference: str, where: Tracking) -> Run:
     return run
 
 
-def search_runs(where: Tracking, query: str = "") -> list[Run]:
+def search_runs(where: TrackingConfig, query: str = "") -> list[Run]:
     """The experiment's FINISHED runs that match MLflow's filter, the latest first.
 
     Parents of sweeps are no runs of their own. Raises `InputError` when the filter is not
@@ -104,7 +104,7 @@ def search_runs(where: Tracking, query: str = "") -> list[Run]:
     return found
 
 
-def finished_runs(config: Tracking, fingerprints: Iterable[str]) -> dict[str, Run]:
+def finished_runs(config: TrackingConfig, fingerprints: Iterable[str]) -> dict[str, Run]:
     """The experiment's latest FINISHED run for each fingerprint that has one."""
     with store.connect(config) as client:
         experiment = client.get_experiment_by_name(config.experiment)
@@ -116,7 +116,7 @@ def finished_runs(config: Tracking, fingerprints: Iterable[str]) -> dict[str, Ru
     return found
 
 
-def _best(client: "MlflowClient", where: Tracking) -> Run:
+def _best(client: "MlflowClient", where: TrackingConfig) -> Run:
     for data in FULL_DATA:
         query = f"attributes.status = 'FINISHED' and {data} and metrics.`{OBJECTIVE}` >= 0"
         order = [f"metrics.`{OBJECTIVE}` DESC", "attributes.start_time"]
@@ -128,7 +128,7 @@ def _best(client: "MlflowClient", where: Tracking) -> Run:
     )
 
 
-def _by_id(client: "MlflowClient", where: Tracking, reference: str) -> list[Run]:
+def _by_id(client: "MlflowClient", where: TrackingConfig, reference: str) -> list[Run]:
     """The runs whose id has this prefix; a whole id is searched in every experiment."""
     if not SHORTEST <= len(reference) <= NUMBERED or set(reference) - set("0123456789abcdef"):
         return []
@@ -142,7 +142,7 @@ def _by_id(client: "MlflowClient", where: Tracking, reference: str) -> list[Run]
         return []
 
 
-def _by_name(client: "MlflowClient", where: Tracking, name: str) -> list[Run]:
+def _by_name(client: "MlflowClient", where: TrackingConfig, name: str) -> list[Run]:
     """The runs of that name, the FINISHED ones if any are."""
     quote = '"' if "'" in name else "'"
     if quote in name:
@@ -151,7 +151,7 @@ def _by_name(client: "MlflowClient", where: Tracking, name: str) -> list[Run]:
     return [run for run in found if run.status == "FINISHED"] or found
 
 
-def _registered(client: "MlflowClient", where: Tracking, uri: str) -> Run:
+def _registered(client: "MlflowClient", where: TrackingConfig, uri: str) -> Run:
     """The run of a registered model's version: models:/NAME@ALIAS or models:/NAME/VERSION."""
     from mlflow.exceptions import MlflowException
 
@@ -178,7 +178,7 @@ def _registered(client: "MlflowClient", where: Tracking, uri: str) -> Run:
 
 
 def _search(
-    client: "MlflowClient", where: Tracking, query: str, order: list[str] | None = None
+    client: "MlflowClient", where: TrackingConfig, query: str, order: list[str] | None = None
 ) -> Iterator[Run]:
     """The experiment's runs, page by page; raises `InputError` when there is no experiment."""
     experiment = client.get_experiment_by_name(where.experiment)
@@ -198,7 +198,7 @@ def _search(
         token = page.token or ""
 
 
-def _run(run: "mlflow.entities.Run", where: Tracking) -> Run:
+def _run(run: "mlflow.entities.Run", where: TrackingConfig) -> Run:
     return Run(
         run_id=run.info.run_id,
         name=run.info.run_name,

@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mnist_exp.config.schema import Config, Data, Tracking
+from mnist_exp.config.schema import Config, DataConfig, TrackingConfig
 from mnist_exp.core import layout
 from mnist_exp.core.console import quiet_stderr
 from mnist_exp.core.errors import InputError
-from mnist_exp.data.dataset import LABELS, Dataset, load_dataset
+from mnist_exp.data.dataset import DISPLAY_NAMES, Dataset, load_dataset
 from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.tracking import store
@@ -34,7 +34,7 @@ class Run:
     metrics: Mapping[str, float]
     params: Mapping[str, str]
     tags: Mapping[str, str]
-    tracking: Tracking  # where it is recorded
+    tracking: TrackingConfig  # where it is recorded
 
     @property
     def title(self) -> str:
@@ -95,7 +95,7 @@ class Run:
             raise InputError(f"{self} was made with other data than {dataset.source}; give --data")
         return dataset
 
-    def data_config(self, data: str = "") -> Data:
+    def data_config(self, data: str = "") -> DataConfig:
         """The data config for this machine; raises `InputError`."""
         made_with = self.config().data
         own = {"fallback": "error", "path": None}
@@ -104,7 +104,7 @@ class Run:
             if own["name"] == "mnist":
                 recorded = Path(made_with.path or "none")
                 own["path"] = str(recorded) if recorded.exists() else os.environ.get("MNIST_PATH")
-        elif data in LABELS:
+        elif data in DISPLAY_NAMES:
             own |= {"name": data, "path": os.environ.get("MNIST_PATH") if data == "mnist" else None}
         else:
             own |= {"name": "mnist", "path": data}

@@ -122,7 +122,7 @@ def _end_workers() -> None:
 
 def _from_return(result: JobResult, returned: JobReturn) -> JobResult:
     if returned.status == JobStatus.COMPLETED:
-        return replace(result, outcome=returned.return_value)
+        return replace(result, run_result=returned.return_value)
     reason = returned._return_value
     error = str(reason).strip() or type(reason).__name__
     return replace(result, error=error.splitlines()[-1], pruned=isinstance(reason, PrunedError))

@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from mnist_exp.config.schema import Config, SearchSettings
-from mnist_exp.config.serialize import flatten, scientific
+from mnist_exp.config.serialize import fingerprint_values, flatten
 from mnist_exp.core import provenance
 from mnist_exp.core.console import redact
 from mnist_exp.core.errors import InputError
@@ -104,9 +104,9 @@ class OptunaStrategy(SweepStrategy):
     def tell(self, results: Sequence[JobResult]) -> None:
         for result in results:
             trial = self._asked.pop(result.number)
-            if result.outcome:
-                trial.set_user_attr(RESULT_ATTR, result.outcome.to_dict())
-                self.study.tell(trial, float(result.outcome))
+            if result.run_result:
+                trial.set_user_attr(RESULT_ATTR, result.run_result.to_dict())
+                self.study.tell(trial, float(result.run_result))
             elif result.pruned:
                 trial.set_user_attr(REASON_ATTR, result.error)
                 self.study.tell(trial, state=TrialState.PRUNED)
@@ -171,7 +171,7 @@ class OptunaStrategy(SweepStrategy):
 
     def _fingerprint(self, config: Config) -> str:
         """Equal for searches of the same space, config, data and source."""
-        science = flatten(scientific(config))
+        science = flatten(fingerprint_values(config))
         fixed = {
             key: value
             for key, value in science.items()
@@ -224,8 +224,8 @@ class OptunaStrategy(SweepStrategy):
         if trial.state != TrialState.COMPLETE:
             pruned = trial.state == TrialState.PRUNED
             return replace(job, error=trial.user_attrs.get(REASON_ATTR, "failed"), pruned=pruned)
-        outcome = RunResult.from_dict(trial.user_attrs[RESULT_ATTR])
-        return replace(job, outcome=outcome, reused=True)
+        run_result = RunResult.from_dict(trial.user_attrs[RESULT_ATTR])
+        return replace(job, run_result=run_result, reused=True)
 
     def _unfinished(self, number: int, params: Mapping[str, Any]) -> JobResult:
         return JobResult(number, self._job(params), self.swept)

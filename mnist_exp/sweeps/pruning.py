@@ -1,4 +1,4 @@
-"""A trial's side of its Optuna study: report every epoch, prune below the median."""
+"""Pruning: report each epoch of a trial to its Optuna study, stop it below the median."""
 
 import logging
 from collections.abc import Mapping

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from mnist_exp.core.layout import FIGURES, SWEEP_GROUPS, SWEEP_JOBS
-from mnist_exp.evaluation.seeds import SeedGroup
+from mnist_exp.evaluation.seed_groups import SeedGroup
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.runs.run import OBJECTIVE
 from mnist_exp.sweeps.results import JobResult, best, data_label, groups
@@ -44,7 +44,9 @@ def write(folder: Path, results: Sequence[JobResult], swept: Sequence[str], titl
     rows = [(group.settings, group.mean(OBJECTIVE), group.sd(OBJECTIVE)) for group in scored]
     if not keys:  # only seeds were swept: a row for each
         keys = list(swept)
-        rows = [(result.choices, result.score, nan) for result in results if result.score > -inf]
+        rows = [
+            (result.choices, result.objective, nan) for result in results if result.objective > -inf
+        ]
     (folder / FIGURES).mkdir(exist_ok=True)
     plots.by_value(keys, rows, title).savefig(folder / FIGURES / "by_value.png")
     if len(keys) > 1:
@@ -78,25 +80,25 @@ def _ranking(results: Sequence[JobResult], swept: Sequence[str]) -> Table:
         words = [*heading.split("\n"), *(short(result.choices[key]) for result in results)]
         width = min(max(map(len, words)), MAX_WIDTH)
         table.add_column(heading, overflow="fold", min_width=width)
-    is_mixed = len({result.outcome.data for result in results if result.outcome}) > 1
+    is_mixed = len({result.run_result.data for result in results if result.run_result}) > 1
     headings = ["val %", "test %", "95 % interval", "seconds", "run"]
     for heading in [*headings, "data"] if is_mixed else headings:
         table.add_column(heading, no_wrap=True)
-    ranked = sorted(results, key=lambda result: -result.score)
+    ranked = sorted(results, key=lambda result: -result.objective)
     if len(ranked) > MAX_ROWS:
         table.caption = f"the first {MAX_ROWS} of {len(ranked)}; sweep.csv has them all"
     for result in ranked[:MAX_ROWS]:
         cells = _cells(result)
-        if is_mixed and result.outcome:
-            cells.append(result.outcome.data)
+        if is_mixed and result.run_result:
+            cells.append(result.run_result.data)
         table.add_row(str(result.number), *map(short, result.choices.values()), *cells)
     return table
 
 
 def _cells(result: JobResult) -> list[str]:
-    if result.outcome is None:
+    if result.run_result is None:
         return [result.state, "", "", "", ""]
-    metrics = result.outcome.metrics
+    metrics = result.run_result.metrics
     validation = f"{100 * metrics[OBJECTIVE]:.2f}" if OBJECTIVE in metrics else "none"
     score, low, high = (100 * metrics[f"test/accuracy{end}"] for end in ("", "_low", "_high"))
     return [
@@ -104,7 +106,7 @@ def _cells(result: JobResult) -> list[str]:
         f"{score:.2f}",
         f"{low:.2f}-{high:.2f}",
         f"{metrics['train/seconds']:.1f}",
-        result.outcome.run_id[:8] + (" (earlier)" if result.reused else ""),
+        result.run_result.run_id[:8] + (" (earlier)" if result.reused else ""),
     ]
 
 
@@ -141,9 +143,13 @@ def _write_jobs(path: Path, results: Sequence[JobResult], swept: Sequence[str]) 
         for result in results:
             row: dict[str, object] = {"job": result.number, **result.choices}
             row |= {"state": result.state, "error": result.error, "command": result.command}
-            if outcome := result.outcome:
-                row |= outcome.metrics
-                row |= {"data": outcome.data, "run_id": outcome.run_id, "folder": outcome.folder}
+            if run_result := result.run_result:
+                row |= run_result.metrics
+                row |= {
+                    "data": run_result.data,
+                    "run_id": run_result.run_id,
+                    "folder": run_result.folder,
+                }
             writer.writerow(row)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mnist_exp.core.console import redact
 from mnist_exp.core.layout import RESULT, TRACEBACK
-from mnist_exp.evaluation.seeds import SeedGroup, group_by_settings
+from mnist_exp.evaluation.seed_groups import SeedGroup, group_by_settings
 from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.runs.run import OBJECTIVE
 
@@ -22,7 +22,7 @@ class JobResult:
     number: int
     job: Job
     swept: Sequence[str]  # the keys that differ between jobs
-    outcome: RunResult | None = None
+    run_result: RunResult | None = None
     error: str = ""
     reused: bool = False  # the outcome is that of an earlier run
     pruned: bool = False  # stopped early by a search; `error` has the epoch
@@ -30,7 +30,7 @@ class JobResult:
     @property
     def state(self) -> str:
         """Finished, reused, pruned, failed or unfinished."""
-        if self.outcome:
+        if self.run_result:
             return "reused" if self.reused else "finished"
         if self.pruned:
             return "pruned"
@@ -49,9 +49,9 @@ class JobResult:
         return redact(f"python -m mnist_exp.run {shlex.join(alone)}")
 
     @property
-    def score(self) -> float:
+    def objective(self) -> float:
         """The validation accuracy, by which jobs are ranked; -inf without one."""
-        return self.outcome.metrics.get(OBJECTIVE, -inf) if self.outcome else -inf
+        return self.run_result.metrics.get(OBJECTIVE, -inf) if self.run_result else -inf
 
     def collect(self, folder: Path, since: float) -> "JobResult":
         """The result with what the job wrote into the sweep's `folder` since that time, if any."""
@@ -61,15 +61,15 @@ class JobResult:
             for path in (job_folder / RESULT, job_folder / TRACEBACK):
                 if path.exists() and path.stat().st_mtime >= since:
                     if path.name == RESULT:
-                        return replace(self, outcome=RunFolder(job_folder).result())
+                        return replace(self, run_result=RunFolder(job_folder).result())
                     return replace(self, error=path.read_text().strip().splitlines()[-1])
         return self
 
 
 def best(results: Sequence[JobResult]) -> JobResult | None:
     """The job with the highest validation accuracy, if any has one."""
-    top = max(results, key=lambda result: result.score, default=None)
-    return top if top and top.score > -inf else None
+    top = max(results, key=lambda result: result.objective, default=None)
+    return top if top and top.objective > -inf else None
 
 
 def groups(results: Sequence[JobResult]) -> list[SeedGroup[RunResult]]:
@@ -78,14 +78,14 @@ def groups(results: Sequence[JobResult]) -> list[SeedGroup[RunResult]]:
         (
             {key: value for key, value in result.choices.items() if key != "seed"},
             result.choices.get("seed", ""),
-            result.outcome,
+            result.run_result,
         )
         for result in results
-        if result.outcome
+        if result.run_result
     )
 
 
 def data_label(results: Sequence[JobResult]) -> str:
-    """The label of the data set the scores are of; both labels when a sweep mixed two."""
-    names = sorted({result.outcome.data for result in results if result.outcome})
+    """The label of the data set that was tested; both labels when a sweep mixed two."""
+    names = sorted({result.run_result.data for result in results if result.run_result})
     return " and ".join(names)

@@ -1,4 +1,4 @@
-"""A multirun's story: compose, reuse finished runs, launch, collect, summarise, close."""
+"""A sweep and its parent run: compose, reuse finished runs, launch, collect, summarise, close."""
 
 import logging
 import time
@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_exp.config.compose import from_hydra, parse, translate_hydra_errors, without_hydra
 from mnist_exp.config.schema import Config
-from mnist_exp.config.serialize import scientific
+from mnist_exp.config.serialize import fingerprint_values
 from mnist_exp.core import provenance
 from mnist_exp.core.console import console, redact
 from mnist_exp.core.errors import InputError, SweepError
@@ -181,11 +181,12 @@ def _reuse_finished(batch: Mapping[int, JobResult], composer: JobComposer) -> di
         return results
     digests = {data: load_dataset(data).digest for data in {c.data for c in configs.values()}}
     fingerprints = {
-        n: provenance.fingerprint(scientific(c), digests[c.data]) for n, c in configs.items()
+        n: provenance.fingerprint(fingerprint_values(c), digests[c.data])
+        for n, c in configs.items()
     }
     earlier = finished_runs(tracking, fingerprints.values())
     return results | {
-        n: replace(batch[n], outcome=earlier[fingerprint].result(), reused=True)
+        n: replace(batch[n], run_result=earlier[fingerprint].result(), reused=True)
         for n, fingerprint in fingerprints.items()
         if fingerprint in earlier and batch[n].state == "unfinished"
     }
@@ -199,7 +200,7 @@ def _raise_if_too_many_failed(results: Sequence[JobResult], strategy: SweepStrat
     missing = strategy.total - len(results)
     not_started = f", {missing} more were not started" if missing > 0 else ""
     message = f"{len(failed)} of {len(results)} jobs failed{not_started}:\n{lines}"
-    if len(failed) > strategy.tolerated or not any(result.outcome for result in results):
+    if len(failed) > strategy.tolerated or not any(result.run_result for result in results):
         raise SweepError(message)
     logger.warning(message)
 
@@ -216,7 +217,7 @@ def _summarise(
     title = f"{name}{f' on {label}' if label else ''}"
     top = best(results)
     if top:
-        title += f": best validation accuracy {100 * top.score:.2f} %"
+        title += f": best validation accuracy {100 * top.objective:.2f} %"
     report.write(folder, results, strategy.swept, title)
     strategy.write_figures(folder, title)
     for table in report.tables(results, strategy.swept):
@@ -226,6 +227,6 @@ def _summarise(
     states = Counter(result.state for result in results)
     parent.log_tags({TITLE_TAG: title})
     parent.log_metrics({f"sweep/{state}": count for state, count in states.items()}, step=0)
-    if top and top.outcome:
-        parent.log_tags({"best.run_id": top.outcome.run_id, "best.command": top.command})
-        parent.log_metrics({"sweep/best_val_accuracy": top.score}, step=0)
+    if top and top.run_result:
+        parent.log_tags({"best.run_id": top.run_result.run_id, "best.command": top.command})
+        parent.log_metrics({"sweep/best_val_accuracy": top.objective}, step=0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnist_exp.config.schema import Tracking
+from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.tracking import store
 from mnist_exp.tracking.events import Opening
 
@@ -170,7 +170,9 @@ class MlflowBackend:
         return str(found.experiment_id)
 
 
-def open_mlflow_run(config: Tracking, opening: Opening, folder: Path, run_id: str) -> MlflowBackend:
+def open_mlflow_run(
+    config: TrackingConfig, opening: Opening, folder: Path, run_id: str
+) -> MlflowBackend:
     """The open run, new or the one of this id; raises `InputError` for an unusable store."""
     with store.connect(config) as client:
         return MlflowBackend(client, store.uri(config), opening, folder, run_id)

@@ -1,4 +1,4 @@
-"""The only way a run is opened and closed: from RUNNING to FINISHED, FAILED or KILLED."""
+"""Open a run and close it whatever happens: from RUNNING to FINISHED, FAILED or KILLED."""
 
 import getpass
 import os
@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mnist_exp.config.schema import Tracking
+from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.errors import PrunedError
 from mnist_exp.core.layout import TRACEBACK
 from mnist_exp.core.locks import run_lock
@@ -34,7 +34,7 @@ PARENT_VARIABLE = "MNIST_EXP_PARENT_RUN"  # MLFLOW_RUN_ID would override the run
 
 @contextmanager
 def track_run(
-    config: Tracking,
+    config: TrackingConfig,
     *,
     name: str,
     folder: Path,
@@ -88,7 +88,7 @@ def is_sweep_job() -> bool:
     return PARENT_VARIABLE in os.environ
 
 
-def _opening(config: Tracking, name: str, folder: Path, tags: Mapping[str, str]) -> Opening:
+def _opening(config: TrackingConfig, name: str, folder: Path, tags: Mapping[str, str]) -> Opening:
     uri = store.display_uri(config) if config.enabled else ""
     now = int(time.time() * 1000)
     return Opening(uri, config.experiment, name, _run_tags(folder, tags), now)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_exp.config.schema import Tracking
+from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.console import REDACTED
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.layout import CHECKPOINTS, JOURNAL
@@ -32,10 +32,10 @@ logger = logging.getLogger(__name__)
 COMPLETE, PUBLISHED = "complete already", "published"
 MISSING, RUNNING = "not published whole", "still running"
 
-MakeTracker = Callable[[Path, Tracking], RunTracker]
+MakeTracker = Callable[[Path, TrackingConfig], RunTracker]
 
 
-def recover_orphans(backend: MlflowBackend, config: Tracking) -> None:
+def recover_orphans(backend: MlflowBackend, config: TrackingConfig) -> None:
     """Recover the runs of the experiment that no process of this machine holds any more."""
     for run_id, folder in find_orphans(backend.client, [backend.experiment_id]):
         recover_run(backend.client, run_id, folder, config)
@@ -54,7 +54,7 @@ def find_orphans(
     return [(run_id, folder) for run_id, folder in found if is_wanted(folder)]
 
 
-def recover_run(client: "MlflowClient", run_id: str, folder: Path, config: Tracking) -> None:
+def recover_run(client: "MlflowClient", run_id: str, folder: Path, config: TrackingConfig) -> None:
     """Publish and close a run whose process died, or whose end the store does not know."""
     try:
         status = publish_pending(folder, config)
@@ -68,7 +68,9 @@ def recover_run(client: "MlflowClient", run_id: str, folder: Path, config: Track
         logger.info(f"run {run_id[:8]} had died; it is KILLED now{resume if resumable else ''}")
 
 
-def publish_pending(folder: Path, config: Tracking, make_tracker: MakeTracker = RunTracker) -> str:
+def publish_pending(
+    folder: Path, config: TrackingConfig, make_tracker: MakeTracker = RunTracker
+) -> str:
     """The final status of the orphaned run in this folder, once it is published.
 
     One that died is closed as KILLED. Empty when it cannot be published, or has no journal. Raises
@@ -104,7 +106,9 @@ def sync(folder: Path, uri: str | None = None, make_tracker: MakeTracker = RunTr
     if not is_orphaned(folder):
         return RUNNING
     where = uri or (None if REDACTED in opening.uri else opening.uri or None)
-    config = Tracking(enabled=True, uri=where, experiment=opening.experiment, skip_finished=False)
+    config = TrackingConfig(
+        enabled=True, uri=where, experiment=opening.experiment, skip_finished=False
+    )
     if journal.is_published:
         with store.connect(config) as client:
             if is_there(client, journal.run_id):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from mnist_exp.config.schema import Tracking
+from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.console import redact
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.locks import exclusive
@@ -27,7 +27,7 @@ ENVIRONMENT = "MLFLOW_TRACKING_URI"
 SQLITE = "sqlite:///"
 CONNECT_SECONDS, ANSWER_SECONDS = 3, 10
 PORTS = {"http": 80, "https": 443}
-SETTINGS = {
+MLFLOW_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -41,7 +41,7 @@ TO_READ = "name the one you mean with --tracking-uri or MLFLOW_TRACKING_URI"
 
 
 @contextmanager
-def connect_to_read(config: Tracking) -> Iterator["MlflowClient"]:
+def connect_to_read(config: TrackingConfig) -> Iterator["MlflowClient"]:
     """Context manager: a client of an existing store.
 
     Raises `InputError` when the store cannot be used, or was never written.
@@ -57,7 +57,7 @@ def connect_to_read(config: Tracking) -> Iterator["MlflowClient"]:
 
 
 @contextmanager
-def connect(config: Tracking, *, to_write: bool = True) -> Iterator["MlflowClient"]:
+def connect(config: TrackingConfig, *, to_write: bool = True) -> Iterator["MlflowClient"]:
     """Context manager: a client of the store; the first process creates its schema.
 
     Raises `InputError` when the store cannot be used.
@@ -105,12 +105,12 @@ def schema_lock(where: str) -> Iterator[None]:
         yield
 
 
-def uri(config: Tracking) -> str:
+def uri(config: TrackingConfig) -> str:
     """The absolute URI: as configured, MLFLOW_TRACKING_URI, or mlflow.db in this folder."""
     return absolute(config.uri or os.environ.get(ENVIRONMENT) or f"{SQLITE}mlflow.db")
 
 
-def display_uri(config: Tracking) -> str:
+def display_uri(config: TrackingConfig) -> str:
     """The URI as it may be printed."""
     return redact(uri(config))
 
@@ -122,28 +122,37 @@ def absolute(where: str) -> str:
     return where
 
 
-def check_reachable(config: Tracking, *, to_write: bool = True) -> None:
-    """Raise `InputError` when no server answers or the file is no database; MLflow stays out.
+def check_reachable(
+    config: TrackingConfig, *, to_write: bool = True, answer_seconds: float = ANSWER_SECONDS
+) -> None:
+    """Raise `InputError` when no server answers or the file is no database.
 
-    Sets MLflow's environment, where the user has not: before a thread imports it, since other
-    threads may be reading the environment then.
+    Imports nothing of MLflow, but prepares its environment.
     """
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
-    # What is retried succeeds, or ends in an error that is reported.
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    _prepare_environment()
     where = uri(config)
     try:
         if where.startswith(SQLITE):
             _try_database(_sqlite_file(where), to_write)
         else:
-            _try_server(where)
+            _try_server(where, answer_seconds)
     except (OSError, sqlite3.Error, HTTPException) as error:
         raise _unusable(where, error, to_write) from error
 
 
-def _try_server(where: str) -> None:
+def _prepare_environment() -> None:
+    """Set MLflow's variables, where the user has not, and silence its loggers.
+
+    This comes before a thread imports MLflow, since other threads may read the environment then.
+    """
+    for name, value in MLFLOW_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    # What is retried succeeds, or ends in an error that is reported.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+def _try_server(where: str, answer_seconds: float) -> None:
     """Raise an error when no server answers; behind a proxy only MLflow can tell."""
     parts = urlsplit(where)
     if parts.scheme not in PORTS or not parts.hostname or parts.scheme in getproxies():
@@ -153,7 +162,7 @@ def _try_server(where: str) -> None:
         server.connect()
         if parts.scheme == "https":
             return  # certificates are MLflow's business
-        server.sock.settimeout(ANSWER_SECONDS)
+        server.sock.settimeout(answer_seconds)
         server.request("GET", "/health")
         server.getresponse().read()  # of any status
 

@@ -1,21 +1,15 @@
-"""A run's tracker: journal first, then a queue that a thread drains into the store."""
+"""A run's tracker: what is logged goes into the journal first, and from there to MLflow."""
 
-import logging
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from mnist_exp.config.schema import Tracking
+from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.signals import defer_interrupts
-from mnist_exp.tracking import store
 from mnist_exp.tracking.events import (
-    Backend,
     Close,
     CloseChildren,
     Event,
@@ -25,74 +19,41 @@ from mnist_exp.tracking.events import (
     LogModel,
     LogParams,
     LogTags,
-    Opened,
     Opening,
-    Published,
     Reopen,
 )  # fmt: skip
 from mnist_exp.tracking.journal import Journal
-from mnist_exp.tracking.mlflow_backend import OUTCOME_TAG, open_mlflow_run
-
-logger = logging.getLogger(__name__)
-
-RETRY_SECONDS = 10  # between attempts while training goes on
-LOCKED_SECONDS = 60  # how long the end of a run waits for another writer of the store
-
-OpenBackend = Callable[[Tracking, Opening, Path, str], Any]  # a `Backend`
-
-
-class Clock(Protocol):
-    """The module `time`, or a test's."""
-
-    def time(self) -> float: ...
-    def monotonic(self) -> float: ...
-    def sleep(self, seconds: float) -> None: ...
+from mnist_exp.tracking.upload_queue import Clock, UploadQueue
 
 
 class RunTracker:
-    """Logs one run. Training neither waits for the store nor fails with it.
-
-    What cannot be published is a warning, and is retried now and then, and when the run is closed.
-    """
+    """Logs one run: into its journal at once, and to MLflow through the upload queue."""
 
     def __init__(
         self,
         folder: Path,
-        config: Tracking,
+        config: TrackingConfig,
         *,
-        open_backend: OpenBackend = open_mlflow_run,
         on_open: Callable[[Any], None] = lambda backend: None,
-        check_reachable: Callable[[Tracking], None] = store.check_reachable,
+        make_queue: Callable[..., UploadQueue] = UploadQueue,
         clock: Clock = time,
-        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         """For the run in `folder`, new or existing; `on_open` receives the open backend."""
         self.folder, self.config = folder, config
         self.journal = Journal(folder)
-        self._open_backend, self._on_open = open_backend, on_open
-        self._check_reachable, self._clock, self._retry_seconds = (
-            check_reachable, clock, retry_seconds,
-        )  # fmt: skip
-        self._queue: deque[Event] = deque(self.journal.events)
-        self._logged = {event.key for event in self._queue if isinstance(event, LogMetrics)}
-        self._backend: Backend | None = None
-        self._started: Future[None] | None = None
-        self._error: Exception | None = None
-        self._silent_until = 0.0
-        self._thread = ThreadPoolExecutor(1, "mlflow")
+        self.queue = make_queue(folder, config, self.journal, on_open=on_open)
+        self._clock = clock
+        self._logged = {event.key for event in self.journal.events if isinstance(event, LogMetrics)}
 
     def start(self) -> None:
         """Start to publish in the background."""
-        if self._started is None and self.config.enabled:
-            self._started = self._thread.submit(self._drain)
+        self.queue.start()
 
     @property
     def run_id(self) -> str:
         """The MLflow run's id; empty when there is none, or it could not be opened."""
         if not self.journal.run_id:
-            self.start()
-            if self._started:
-                self._started.result()
+            self.queue.wait_for_first_attempt()
         return self.journal.run_id
 
     def open(self, opening: Opening, params: Mapping[str, Any]) -> None:
@@ -134,95 +95,18 @@ class RunTracker:
 
     def close(self, status: str) -> None:
         """End the run as FINISHED, FAILED or KILLED, and publish what is left."""
-        self._enqueue(Close(status, self._clock.time()))
+        self._append(Close(status, self._clock.time()))
         self.publish()
 
     def publish(self) -> bool:
         """Whether the store has everything now; a warning says what it lacks, and why."""
-        if not self.config.enabled:
-            return True
-        self._started = self._thread.submit(self._drain_to_the_end)
-        self._thread.shutdown()  # when that is done
-        if self._queue and self._error:
-            logger.warning(
-                f"not all of this run could be published ({store.reason(self._error)}); it is kept "
-                f"in {self.folder}, and published with: python -m mnist_exp sync {self.folder}"
-            )
-        return not self._queue
+        return self.queue.finish()
 
     @defer_interrupts()  # journal and queue stay the same
-    def _enqueue(self, event: Event) -> None:
+    def _append(self, event: Event) -> None:
         self.journal.append(event)
-        self._queue.append(event)
+        self.queue.append(event)
 
     def _log(self, event: Event) -> None:
-        self._enqueue(event)
-        if self._started:
-            self._thread.submit(self._drain)
-
-    def _drain(self, *, last: bool = False) -> None:
-        """Publish the queue in order; stop at the first failure.
-
-        The `last` time a failure is skipped as long as the store answers: the run must be closed.
-        """
-        if self._clock.monotonic() < self._silent_until and not last:
-            return
-        skipped: list[Event] = []
-        try:
-            backend = self._opened()
-            while self._queue:
-                try:
-                    self._apply(self._queue[0], backend, is_complete=not skipped)
-                except Exception as error:
-                    if not last or _is_locked(error):
-                        raise
-                    self._error = error
-                    self._check_reachable(self.config)
-                    skipped.append(self._queue[0])
-                self._queue.popleft()
-            if not skipped:
-                self._error = None
-        except Exception as error:  # whatever a store raises: training goes on without it
-            if not self._error and not last:
-                logger.warning(
-                    f"the run cannot be published now ({store.reason(error)}); it goes on, and "
-                    "what is missing follows when the store can be used"
-                )
-            self._error = error
-            self._silent_until = self._clock.monotonic() + self._retry_seconds
-        self._queue.extendleft(reversed(skipped))
-
-    def _drain_to_the_end(self) -> None:
-        """Drain the queue a last time, waiting for a store that another process has locked."""
-        until = self._clock.monotonic() + LOCKED_SECONDS
-        self._drain(last=True)
-        if self._queue and _is_locked(self._error):
-            logger.info(f"another process has locked the store; waiting {LOCKED_SECONDS} s at most")
-        while self._queue and _is_locked(self._error) and self._clock.monotonic() < until:
-            self._clock.sleep(0.5)
-            self._drain(last=True)
-        if not self._queue:
-            self.journal.append(Published())
-
-    def _apply(self, event: Event, backend: Backend, *, is_complete: bool) -> None:
-        """Publish the event; a run that lacks something is not FINISHED."""
-        if isinstance(event, Close) and event.status == "FINISHED" and not is_complete:
-            backend.log_tags({OUTCOME_TAG: "unpublished"})
-            event = replace(event, status="FAILED")
-        event.apply(backend)
-
-    def _opened(self) -> Backend:
-        """The run in the store, opened once."""
-        if self._backend is None:
-            assert self.journal.opening
-            known = self.journal.run_id
-            opened = self._open_backend(self.config, self.journal.opening, self.folder, known)
-            if opened.run_id != known:
-                self.journal.append(Opened(opened.run_id))
-            self._backend = opened
-            self._on_open(opened)
-        return self._backend
-
-
-def _is_locked(error: Exception | None) -> bool:
-    return "database is locked" in str(error)
+        self._append(event)
+        self.queue.wake()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mnist_exp.config.schema import Affine, AugmentConfig
+from mnist_exp.config.schema import AffineConfig, AugmentConfig
 
 CENTRE = 13.5  # of 28 pixels, counted from 0
 
@@ -16,7 +16,7 @@ def augment(config: AugmentConfig, seed: Sequence[int] | np.random.Generator, im
 
     All n at once, on every core, rather than a batch in each step: XLA has no such operation.
     """
-    if not isinstance(config, Affine):
+    if not isinstance(config, AffineConfig):
         return images
     maps = affine_maps(config, np.random.default_rng(seed), len(images))
     augmented = tf.raw_ops.ImageProjectiveTransformV3(
@@ -30,7 +30,7 @@ def augment(config: AugmentConfig, seed: Sequence[int] | np.random.Generator, im
     return augmented[..., 0]
 
 
-def affine_maps(config: Affine, random: np.random.Generator, n: int) -> np.ndarray:
+def affine_maps(config: AffineConfig, random: np.random.Generator, n: int) -> np.ndarray:
     """(n, 8) float32: from each pixel (x, y) of the result to its source pixel.
 
     A row a, b, c, d, e, f, 0, 0 means (ax + by + c, dx + ey + f): rotated, sheared and zoomed about

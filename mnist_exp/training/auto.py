@@ -1,24 +1,23 @@
 """The training settings that `auto` stands for on this machine, and the memory check."""
 
 from mnist_exp.config.model import ModelConfig
-from mnist_exp.config.schema import Train
+from mnist_exp.config.schema import TrainConfig
 from mnist_exp.core import hardware
 from mnist_exp.core.errors import InputError
 
 
-def resolve_auto(train: Train, model: ModelConfig) -> Train:
+def resolve_auto(train: TrainConfig, model: ModelConfig) -> TrainConfig:
     """The training settings, each `auto` replaced by the fastest value on this machine.
 
     That is mixed_bfloat16 for convolutions where the hardware multiplies it natively, and XLA
     except for convolutions on a CPU, where XLA is 30 times slower.
     """
-    is_convolutional = model.family == "conv"
     resolved: dict[str, object] = {}
     if train.precision == "auto":
-        is_narrow = is_convolutional and hardware.has_bfloat16()
+        is_narrow = model.has_convolutions and hardware.has_bfloat16()
         resolved["precision"] = "mixed_bfloat16" if is_narrow else "float32"
     if train.jit == "auto":
-        resolved["jit"] = hardware.has_gpu() or not is_convolutional
+        resolved["jit"] = hardware.has_gpu() or not model.has_convolutions
     return train.model_copy(update=resolved)
 
 
@@ -28,7 +27,7 @@ def check_memory(model: ModelConfig, batch_size: int, n: int) -> None:
     A lower bound: each weight with its gradient in float32, and a batch's activations in bfloat16.
     """
     size, images = model.size(), min(batch_size, n)
-    bytes_needed = 8 * size.weights + 2 * images * size.numbers
+    bytes_needed = 8 * size.weights + 2 * images * size.activations
     if bytes_needed > hardware.memory():
         raise InputError(
             f"model: {size.weights:.3g} weights, and train.batch_size={batch_size}, "

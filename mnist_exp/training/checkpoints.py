@@ -27,7 +27,7 @@ class Checkpoint:
     """All that training needs to resume after an epoch bit for bit."""
 
     epochs: Sequence[dict[str, float]]  # the metrics of each so far
-    facts: Mapping[str, float]
+    scalars: Mapping[str, float]
     arrays: Mapping[str, Sequence[np.ndarray]]
 
 
@@ -106,7 +106,7 @@ class Checkpoints:
 
 def dump(checkpoint: Checkpoint, file: IO[bytes]) -> None:
     """Write the checkpoint as an .npz, whose CRCs reveal damage."""
-    text = json.dumps({"epochs": checkpoint.epochs, "facts": checkpoint.facts})
+    text = json.dumps({"epochs": checkpoint.epochs, "facts": checkpoint.scalars})
     arrays: dict[str, np.ndarray] = {
         f"{name}.{number}": array
         for name, values in checkpoint.arrays.items()

@@ -1,4 +1,4 @@
-"""One epoch as a compiled graph: the data stays on the device, the host looks in twice a second."""
+"""Training as compiled chunks of steps (Keras' `steps_per_execution`), data on the device."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras.optimizers import Optimizer
 
-from mnist_exp.config.schema import Train
+from mnist_exp.config.schema import TrainConfig
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.models.forward import BATCH
@@ -24,7 +24,9 @@ CHUNK_SECONDS = 0.4  # between two returns to the host: bounds the response to C
 class EpochLoop:
     """A model, its optimizer and its data, compiled into chunks of training steps."""
 
-    def __init__(self, model: keras.Model, optimizer: Optimizer, config: Train, *, n: int) -> None:
+    def __init__(
+        self, model: keras.Model, optimizer: Optimizer, config: TrainConfig, *, n: int
+    ) -> None:
         """For `n` training images, which `start` brings; `config` has no `auto` left."""
         self.model, self.optimizer = model, optimizer
         self.precision, self.jit = config.precision, bool(config.jit)

@@ -9,7 +9,13 @@ import keras
 import numpy as np
 
 from mnist_exp.config.model import ModelConfig
-from mnist_exp.config.schema import AugmentConfig, NoAugment, OptimizerConfig, Schedule, Train
+from mnist_exp.config.schema import (
+    AugmentConfig,
+    NoAugmentConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
 from mnist_exp.core.errors import DivergedError
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.models import families
@@ -18,7 +24,7 @@ from mnist_exp.training.checkpoints import Checkpoint, Checkpoints
 from mnist_exp.training.epoch import EpochLoop
 
 NOT_COMPILED = {"epochs": 1, "clean_epochs": 0, "checkpoint_every": 1, "patience": None}
-NO_AUGMENT = NoAugment(name="none")
+NO_AUGMENT = NoAugmentConfig(name="none")
 # Keras' callbacks monitor these names, so an epoch's logs hold both.
 KERAS_NAMES = {
     "train/loss": "loss",
@@ -50,7 +56,7 @@ class History:
 
 
 def prepare(
-    model: ModelConfig, optimizer: OptimizerConfig, train: Train, data: Dataset, *, seed: int
+    model: ModelConfig, optimizer: OptimizerConfig, train: TrainConfig, data: Dataset, *, seed: int
 ) -> EpochLoop:
     """The untrained model, its optimizer and its data, ready for `fit`.
 
@@ -71,8 +77,8 @@ def prepare(
 
 def fit(
     loop: EpochLoop,
-    train: Train,
-    schedule: Schedule,
+    train: TrainConfig,
+    schedule: ScheduleConfig,
     augment: AugmentConfig,
     *,
     seed: int,
@@ -128,7 +134,7 @@ def fit(
 
 
 def _learning_rates(
-    loop: EpochLoop, schedule: Schedule, peak: float, epoch: int, epochs: int
+    loop: EpochLoop, schedule: ScheduleConfig, peak: float, epoch: int, epochs: int
 ) -> np.ndarray:
     """The learning rate of each step of the epoch, counted from 0."""
     if schedule.name == "constant" and not schedule.warmup:
@@ -139,25 +145,25 @@ def _learning_rates(
 
 
 def _checkpoint(state: Sequence[np.ndarray], history: History, best: "BestWeights") -> Checkpoint:
-    facts = {
+    scalars = {
         "seconds": history.seconds,
         "compile_seconds": history.compile_seconds,
         "best_loss": best.loss,
         "best_epoch": best.epoch,
     }
-    return Checkpoint(list(history.epochs), facts, {"state": state, "best": best.weights})
+    return Checkpoint(list(history.epochs), scalars, {"state": state, "best": best.weights})
 
 
 def _restore(
     checkpoint: Checkpoint, loop: EpochLoop, history: History, best: "BestWeights"
 ) -> None:
     loop.restore(checkpoint.arrays["state"])
-    facts = checkpoint.facts
+    scalars = checkpoint.scalars
     history.epochs = list(checkpoint.epochs)
-    history.seconds = facts["seconds"]
-    history.compile_seconds += facts["compile_seconds"]
+    history.seconds = scalars["seconds"]
+    history.compile_seconds += scalars["compile_seconds"]
     best.last_epoch = len(history.epochs)
-    best.loss, best.epoch = facts["best_loss"], int(facts["best_epoch"])
+    best.loss, best.epoch = scalars["best_loss"], int(scalars["best_epoch"])
     best.weights = list(checkpoint.arrays.get("best", []))
 
 
@@ -191,7 +197,9 @@ class BestWeights:
 
 
 @lru_cache(maxsize=1)
-def _compiled(model: ModelConfig, optimizer: OptimizerConfig, train: Train, n: int) -> EpochLoop:
+def _compiled(
+    model: ModelConfig, optimizer: OptimizerConfig, train: TrainConfig, n: int
+) -> EpochLoop:
     """The loop shared by all trainings that differ in none of these."""
     built = families.build_model(model, precision=train.precision)
     return EpochLoop(built, optimizers.build(optimizer), train, n=n)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mnist_exp.config.schema import OptimizerConfig, Schedule
+from mnist_exp.config.schema import OptimizerConfig, ScheduleConfig
 
 
 class FusedUpdate:
@@ -81,7 +81,9 @@ def _exclude_from_decay(optimizer: keras.optimizers.Optimizer) -> keras.optimize
     return optimizer
 
 
-def learning_rate_schedule(schedule: Schedule, peak: float, total: int, steps: range) -> np.ndarray:
+def learning_rate_schedule(
+    schedule: ScheduleConfig, peak: float, total: int, steps: range
+) -> np.ndarray:
     """The learning rates, float32, of `steps`, counted from 0, of `total` steps.
 
     onecycle follows Smith and Topin (2018) with the factors of fastai: from peak/25 up to peak and

@@ -1,17 +1,17 @@
 """Reproduction of a run: bit-equal, or the difference and its possible reasons."""
 
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from support import Command
 
-from mnist_exp.analysis import reproduction
 from mnist_exp.config.serialize import from_yaml
-from mnist_exp.core import provenance
 from mnist_exp.core.errors import InputError
-from mnist_exp.core.provenance import Commit, rebuild
+from mnist_exp.core.provenance import Commit, commit, rebuild
 from mnist_exp.experiment import run_experiment
 from mnist_exp.runs.folder import RunResult
 
@@ -30,7 +30,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         run_experiment(config, folder=Path(command[-1]))
         return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(reproduction.subprocess, "run", train)
+    monkeypatch.setattr(subprocess, "run", train)  # patched: another process
     return changes
 
 
@@ -51,16 +51,16 @@ def test_a_difference_is_reported_with_its_possible_reasons(
     command: Command,
     workplace: Path,
     in_this_process: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     in_this_process["seed"] = 5
-    older = provenance.versions() | {"keras": "3.1"}
-    monkeypatch.setattr(provenance, "versions", lambda: older)
+    client, run_id = mlflow.MlflowClient(), recorded[NAME].run_id
+    client.set_tag(run_id, "version.keras", "3.1")
     code, out, _ = command("reproduce", "--run", NAME, "--output", "again")
+    client.set_tag(run_id, "version.keras", version("keras"))
     assert code == 1
     assert "not bit-equal: a weight differs by up to 0." in out
     assert "the first other figures are those of epoch 1" in out
-    assert "\n  keras is 3.1, it was 3." in out
+    assert f"\n  keras is {version('keras')}, it was 3.1" in out
 
 
 def test_a_folder_that_is_not_empty_is_refused(
@@ -73,15 +73,14 @@ def test_a_folder_that_is_not_empty_is_refused(
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with one commit, as the root of the package."""
+def checkout(tmp_path: Path) -> Path:
+    """A repository with one commit."""
     place = tmp_path / "checkout"
     (place / "mnist_exp").mkdir(parents=True)
     (place / "mnist_exp/code.py").write_text("first = 1\n")
     (place / "logo.png").write_bytes(b"\0\1")
     _git(place, "init", "-q")
     _commit(place)
-    monkeypatch.setattr(provenance, "ROOT", place)
     return place
 
 
@@ -89,28 +88,28 @@ def test_code_is_rebuilt_from_its_commit_and_its_changes(checkout: Path, tmp_pat
     (checkout / "mnist_exp/code.py").write_text("first = 2\n")
     (checkout / "logo.png").write_bytes(b"\0\2")
     (checkout / "new.txt").touch()
-    then = provenance.commit()
+    then = commit(checkout)
     (checkout / "mnist_exp/code.py").write_text("later = 3\n")
     _commit(checkout)
-    assert provenance.commit().sha != then.sha
+    assert commit(checkout).sha != then.sha
     (tmp_path / "then").mkdir()
-    rebuild(then, tmp_path / "then")
+    rebuild(then, tmp_path / "then", checkout)
     assert (tmp_path / "then/mnist_exp/code.py").read_text() == "first = 2\n"
 
 
 def test_code_that_cannot_be_rebuilt_is_refused_with_the_reason(
     checkout: Path, tmp_path: Path
 ) -> None:
-    sha = provenance.commit().sha
+    sha = commit(checkout).sha
     (checkout / "mnist_exp/new.py").touch()
     for code, reason in [
         (Commit(), "the run names no commit"),
         (Commit("0" * 40), "its commit 00000000 is not in this checkout"),
-        (provenance.commit(), f"its code had files that were never in git, after {sha[:8]}"),
+        (commit(checkout), f"its code had files that were never in git, after {sha[:8]}"),
         (Commit(sha, "--- a/mnist_exp/code.py\n+++ b/\n"), f"its changes to commit {sha[:8]} cann"),
     ]:
         with pytest.raises(InputError, match=reason):
-            rebuild(code, tmp_path)
+            rebuild(code, tmp_path, checkout)
 
 
 def _commit(place: Path) -> None:

@@ -4,14 +4,14 @@ import csv
 import shutil
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 from support import Command
 
-from mnist_exp.runs import find as runs
 from mnist_exp.runs.find import resolve_run, store_config
 from mnist_exp.runs.folder import RunResult
-from mnist_exp.runs.run import Run
+from mnist_exp.runs.run import MODEL_ARTIFACT
 
 Recorded = dict[str, RunResult]
 NAME = "dense128-seed0"
@@ -26,11 +26,14 @@ def test_evaluate_scores_a_run_as_recorded_to_the_bit(recorded: Recorded, comman
 
 
 def test_evaluate_exits_with_1_when_scores_are_not_those_recorded(
-    recorded: Recorded, command: Command, monkeypatch: pytest.MonkeyPatch
+    recorded: Recorded, command: Command
 ) -> None:
-    other = resolve_run("dense128-seed1", store_config())
-    monkeypatch.setattr(Run, "model", lambda run, of=Run.model: of(other))
+    run, other = (resolve_run(name, store_config()) for name in (NAME, "dense128-seed1"))
+    model = run.file(MODEL_ARTIFACT)
+    whole = model.read_bytes()
+    model.write_bytes(other.file(MODEL_ARTIFACT).read_bytes())
     code, out, _ = command("evaluate", "--run", NAME)
+    model.write_bytes(whole)
     assert code == 1
     assert "not exactly as recorded: a probability differs by up to" in out
 
@@ -50,12 +53,12 @@ def test_evaluate_writes_the_scores_under_corruptions(
 
 
 def test_a_model_of_full_mnist_is_not_scored_on_its_own_training_images(
-    recorded: Recorded, command: Command, monkeypatch: pytest.MonkeyPatch
+    recorded: Recorded, command: Command
 ) -> None:
-    full = resolve_run(NAME, store_config())
-    monkeypatch.setitem(full.tags, "data.name", "mnist")  # type: ignore[arg-type]
-    monkeypatch.setattr(runs, "find_run", lambda *_: full)
-    code, _, err = command("evaluate", "--data", "mnist5k")
+    client, run_id = mlflow.MlflowClient(), recorded[NAME].run_id
+    client.set_tag(run_id, "data.name", "mnist")
+    code, _, err = command("evaluate", "--run", NAME, "--data", "mnist5k")
+    client.set_tag(run_id, "data.name", "mnist5k")
     assert code == 2
     assert "was trained on full MNIST, and the bundled digits are among its training" in err
 

@@ -13,6 +13,8 @@ from PIL import Image
 from support import Command
 
 from mnist_exp.data.dataset import Dataset
+from mnist_exp.deployment.server import WEB
+from mnist_exp.pictures.decode import FORMATS
 from mnist_exp.runs.find import resolve_run, store_config
 from mnist_exp.runs.folder import RunResult
 
@@ -30,6 +32,13 @@ def pictures(workplace: Path, digits: Dataset) -> Path:
     Image.new("L", (100, 100), 255).save(folder / "blank.gif")
     (folder / "notes.txt").write_text("no picture")
     return folder
+
+
+def test_the_help_and_the_page_name_every_format(command: Command) -> None:
+    help_text, page = command("predict", "--help")[1], (WEB / "index.html").read_text()
+    for name in FORMATS:
+        assert name in help_text
+        assert f"image/{name.lower()}" in page
 
 
 def test_a_picture_of_a_digit_is_predicted_as_its_pixels_are(

@@ -9,7 +9,7 @@ from hydra.errors import MissingConfigException
 from mnist_exp.config.compose import CONF, compose, parse
 from mnist_exp.config.messages import hydra_error_message
 from mnist_exp.config.schema import keys
-from mnist_exp.config.serialize import flatten, public, to_yaml
+from mnist_exp.config.serialize import flatten, redacted_values, to_yaml
 from mnist_exp.core.errors import InputError
 
 GROUPS = [
@@ -132,17 +132,17 @@ def test_values_are_typed() -> None:
 
 def test_a_config_is_the_same_after_a_round_trip() -> None:
     config = compose(["experiment=dense128_split20", "seed=7"])
-    assert parse(public(config)) == config
+    assert parse(redacted_values(config)) == config
 
 
 def test_the_public_config_redacts_a_password() -> None:
     config = compose(["tracking.uri=https://me:secret@tracking.example/"])
     assert "secret" not in to_yaml(config)
-    assert public(config)["tracking"]["uri"] == "https://***@tracking.example/"
+    assert redacted_values(config)["tracking"]["uri"] == "https://***@tracking.example/"
 
 
 def test_flat_keys_are_those_of_the_command_line() -> None:
-    flat = flatten(public(compose([])))
+    flat = flatten(redacted_values(compose([])))
     assert flat["optimizer.learning_rate"] == 0.001
     assert set(flat) <= set(keys())
 

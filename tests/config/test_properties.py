@@ -84,7 +84,7 @@ TYPED = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(key=st.sampled_from(KEYS), text=TYPED)
 def test_any_text_as_the_value_of_any_key(key: str, text: str) -> None:
     check(config_or_error(lambda: compose([f"{key}={text}"])), key)
@@ -203,6 +203,13 @@ def train(groups: dict[str, dict[str, Any]], folder: Path) -> None:
 def test_a_valid_config_trains(groups: dict[str, dict[str, Any]]) -> None:
     with TemporaryDirectory() as folder:
         train(groups, Path(folder))
+
+
+@pytest.mark.slow
+@settings(max_examples=600, deadline=None, derandomize=True, database=None)
+@given(key=st.sampled_from(KEYS), text=TYPED)
+def test_much_text_as_the_value_of_any_key(key: str, text: str) -> None:
+    check(config_or_error(lambda: compose([f"{key}={text}"])), key)
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from mnist_exp.core import locks
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.layout import LOCK
 from mnist_exp.core.locks import exclusive, is_orphaned, run_lock
@@ -122,14 +121,11 @@ def test_a_probe_creates_no_file_and_excludes_no_other_probe(tmp_path: Path) -> 
         assert is_orphaned(tmp_path)
 
 
-def test_a_run_waits_for_the_end_of_a_probe(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(locks, "PROBE_SECONDS", 30)  # this process may get no CPU for a while
+def test_a_run_waits_for_the_end_of_a_probe(tmp_path: Path) -> None:
     probe = (tmp_path / LOCK).open("a")
     fcntl.flock(probe, fcntl.LOCK_SH)
     threading.Timer(0.05, probe.close).start()
-    with run_lock(tmp_path):
+    with run_lock(tmp_path, seconds=30):  # this process may get no CPU for a while
         assert not is_orphaned(tmp_path)
 
 
@@ -145,7 +141,7 @@ def test_a_file_system_without_locks_will_do(
     def refuse(*_: object) -> None:
         raise OSError("no locks here")
 
-    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)  # patched: the file system
     with run_lock(tmp_path):
         assert not is_orphaned(tmp_path)
         (tmp_path / LOCK).unlink()  # another process is done

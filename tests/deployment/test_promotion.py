@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
+from urllib.parse import unquote, urlsplit
 
 import mlflow
 import pytest
@@ -14,6 +15,7 @@ from mnist_exp.core.errors import InputError
 from mnist_exp.deployment import promotion, registry
 from mnist_exp.runs.find import resolve_run, store_config
 from mnist_exp.runs.folder import RunResult
+from mnist_exp.runs.run import MODEL_ARTIFACT
 
 Recorded = dict[str, RunResult]
 
@@ -62,13 +64,18 @@ def test_runs_that_cannot_be_compared_are_refused(
     assert promotion.promote(better, "mixed", "champion").version == "2"
 
 
-def test_a_version_with_other_predictions_is_deleted(
-    ranked: tuple[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_version_with_other_predictions_is_deleted(ranked: tuple[str, str]) -> None:
     better, worse = (resolve_run(name, store_config()) for name in ranked)
-    monkeypatch.setattr(registry, "load_version", lambda *_: worse.model())
+    better.model()  # a copy of it is kept, so that only the version is another one
+    client = mlflow.MlflowClient()
+    (logged,) = client.get_run(better.run_id).outputs.model_outputs
+    place = client.get_logged_model(logged.model_id).artifact_location
+    model = Path(unquote(urlsplit(place).path)) / registry.MODEL_FILE
+    whole = model.read_bytes()
+    model.write_bytes(worse.file(MODEL_ARTIFACT).read_bytes())
     with pytest.raises(InputError, match="does not predict what that of run"):
         promotion.promote(better, "damaged", "champion")
+    model.write_bytes(whole)
     assert versions("damaged") == 0
     names = {model.name for model in mlflow.MlflowClient().search_registered_models()}
     assert "damaged" not in names
@@ -93,6 +100,7 @@ def test_a_failing_store_is_not_mistaken_for_a_free_alias(
 ) -> None:
     better, _ = (resolve_run(name, store_config()) for name in ranked)
     failure = MlflowException("the server is overloaded", error_code=INTERNAL_ERROR)
+    # Patched: a server that fails at this request only.
     monkeypatch.setattr(
         mlflow.MlflowClient, "get_model_version_by_alias", Mock(side_effect=failure)
     )

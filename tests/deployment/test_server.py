@@ -22,16 +22,16 @@ from mnist_exp.runs.run import Run
 Recorded = dict[str, RunResult]
 
 
-@pytest.fixture
-def run(recorded: Recorded) -> Run:
-    return resolve_run("dense128-seed0", store_config())
+@pytest.fixture(scope="module")
+def run(made_once: tuple[str, Recorded]) -> Run:
+    return resolve_run("dense128-seed0", store_config(uri=made_once[0]))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def site(run: Run) -> Iterator[str]:
-    from mnist_exp.deployment import server as serving
+    from mnist_exp.deployment.server import create_app
 
-    with served(serving.app(run)) as address:
+    with served(create_app(run)) as address:
         yield address
 
 
@@ -140,18 +140,23 @@ def test_a_disconnected_client_is_not_logged(
     assert caplog.messages == []
 
 
-def test_a_large_or_slow_body_is_refused(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mnist_exp.deployment import server as serving
+def test_a_large_or_slow_body_is_refused(site: str, run: Run) -> None:
+    from mnist_exp.deployment.server import create_app
 
-    for length, timeout, code, sentence in [
-        (10**11, 30.0, 413, "expected at most 10,000 kB; send less"),
-        (5000, 0.01, 408, "expected all of it within 0.01 seconds; send it again"),
-    ]:
-        monkeypatch.setattr(serving, "UPLOAD_TIMEOUT", timeout)
-        connection = start_upload(site, length)
-        response = connection.getresponse()
-        assert (response.status, json.loads(response.read())) == (code, {"detail": sentence})
-        connection.close()
+    large = refused_upload(site, 10**11)
+    assert large == (413, "expected at most 10,000 kB; send less")
+    with served(create_app(run, upload_seconds=0.01)) as impatient:
+        slow = refused_upload(impatient, 5000)
+    assert slow == (408, "expected all of it within 0.01 seconds; send it again")
+
+
+def refused_upload(site: str, length: int) -> tuple[int, str]:
+    """The status and the sentence that answer the start of an upload of `length` bytes."""
+    connection = start_upload(site, length)
+    response = connection.getresponse()
+    sentence = json.loads(response.read())["detail"]
+    connection.close()
+    return response.status, sentence
 
 
 def test_hostile_run_names_are_refused(site: str) -> None:

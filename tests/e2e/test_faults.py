@@ -113,6 +113,7 @@ def kill_and_compare(kind: str, seeds: range, folder: Path) -> int:
     return kills
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
     assert kill_and_compare("dense", range(2), tmp_path) == 2
 
@@ -232,6 +233,7 @@ run.main()
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_in_a_sentence_and_the_run_goes_on_when_there_is_room(
     tmp_path: Path,
 ) -> None:
@@ -345,10 +347,10 @@ TALKER = """
 import sys
 from pathlib import Path
 from mnist_exp.tracking.open_run import track_run
-from mnist_exp.config.schema import Tracking
+from mnist_exp.config.schema import TrackingConfig
 
 number, uri = sys.argv[1:]
-config = Tracking(enabled=True, uri=uri, experiment="many", skip_finished=False)
+config = TrackingConfig(enabled=True, uri=uri, experiment="many", skip_finished=False)
 folder = Path(number)
 folder.mkdir()
 about = {"name": number, "folder": folder, "params": {"number": number}, "tags": {}}
@@ -376,6 +378,7 @@ def test_sixteen_processes_record_at_once_in_a_store_that_is_not_there_yet(tmp_p
         assert [(m.step, m.value) for m in history] == [(n, n * number) for n in range(1, 11)]
 
 
+@pytest.mark.slow
 def test_two_runs_in_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
     quick = ["data=mnist5k", "data.limit=200", "train.epochs=1", "tracking.enabled=false"]
     both = [begin(tmp_path, *quick, "hydra.run.dir=same", f"seed={n}") for n in (0, 1)]

@@ -23,6 +23,7 @@ def test_outputs_are_cleared(notebook: Any) -> None:
     assert not any(cell.outputs or cell.execution_count for cell in cells)
 
 
+@pytest.mark.slow
 def test_it_runs_from_top_to_bottom(
     notebook: Any, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,6 +88,7 @@ class Page:
         return [entry["message"] for entry in self.browser.get_log("browser")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
 def test_a_drawn_one_and_a_drawn_seven_are_read(
     chromium: Chrome, site: str, size: tuple[int, int]
@@ -109,6 +110,7 @@ def test_a_drawn_one_and_a_drawn_seven_are_read(
     assert page.complaints() == []
 
 
+@pytest.mark.slow
 def test_a_picture_is_uploaded_and_what_is_none_is_told(
     chromium: Chrome, site: str, digits: Dataset, tmp_path: Path
 ) -> None:
@@ -122,6 +124,7 @@ def test_a_picture_is_uploaded_and_what_is_none_is_told(
     page.until(lambda: "got bytes of no such picture" in page.text("problem"))
 
 
+@pytest.mark.slow
 def test_the_api_is_described_on_a_page(chromium: Chrome, site: str) -> None:
     page = Page(chromium, site, WIDE)
     chromium.get(f"{site}/docs")
@@ -129,6 +132,7 @@ def test_the_api_is_described_on_a_page(chromium: Chrome, site: str) -> None:
     assert page.complaints() == []
 
 
+@pytest.mark.slow
 def test_the_test_set_is_explored(chromium: Chrome, site: str, digits: Dataset) -> None:
     page = Page(chromium, site, WIDE)
     page.click("explore-tab")

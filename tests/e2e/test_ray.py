@@ -97,6 +97,7 @@ def sweep(folder: Path, cluster: Cluster, *arguments: str) -> subprocess.Popen[s
     )
 
 
+@pytest.mark.slow
 def test_six_jobs_on_two_nodes_one_of_them_failing(tmp_path: Path, cluster: Cluster) -> None:
     rates = "optimizer.learning_rate=1e-3,2e-3,1e30,3e-3,4e-3,5e-3"
     process = sweep(tmp_path, cluster, rates, "train.epochs=1")
@@ -121,7 +122,7 @@ def launcher(init: dict[str, object]) -> RayLauncher:
 
 def test_without_ray_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     # Patched: a package cannot be uninstalled for a test.
-    monkeypatch.setattr(ray_launcher, "find_spec", lambda _: None)
+    monkeypatch.setattr(ray_launcher, "find_spec", lambda _: None)  # patched: the environment
     with pytest.raises(InputError, match=r"pip install 'mnist-exp\[ray\]' brings it"):
         launcher({}).setup(hydra_context=None, task_function=None, config=None)
 

@@ -50,6 +50,7 @@ def wait_for(process: subprocess.Popen[str], start: str) -> None:
     pytest.fail(f"no line starts with {start!r}:\n{''.join(output)}")
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_is_resumed_by_the_same_command(tmp_path: Path) -> None:
     """Twelve jobs, SIGKILL in the sixth: the second time exactly the missing seven run."""
     command = ["train.epochs=1", "seed=range(0,12)", "tracking.skip_finished=true"]
@@ -74,6 +75,7 @@ def test_a_killed_sweep_is_resumed_by_the_same_command(tmp_path: Path) -> None:
     assert "RUNNING" not in {run.info.status for run in runs}
 
 
+@pytest.mark.slow
 def test_a_killed_search_is_resumed_and_prunes(tmp_path: Path) -> None:
     """Eight trials, SIGKILL in the fourth, which is requeued; the last three learn nothing."""
     command = [
@@ -112,6 +114,7 @@ def test_a_killed_search_is_resumed_and_prunes(tmp_path: Path) -> None:
     assert "figures/optimisation_history.png" in [figure.path for figure in figures]
 
 
+@pytest.mark.slow
 def test_joblib_workers_share_one_store(tmp_path: Path) -> None:
     """Eight jobs on two workers that create the store's schema together; no metric is lost."""
     process = start(
@@ -134,6 +137,7 @@ def test_joblib_workers_share_one_store(tmp_path: Path) -> None:
     assert [row["state"] for row in rows] == ["finished"] * 8
 
 
+@pytest.mark.slow
 def test_jobs_of_a_killed_worker_are_relaunched(tmp_path: Path) -> None:
     process = start(
         tmp_path, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "train.epochs=300",
@@ -157,9 +161,8 @@ def test_jobs_of_a_killed_worker_are_relaunched(tmp_path: Path) -> None:
     assert all((Path(row["folder"]) / "model.keras").exists() for row in rows)
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_their_sweep(tmp_path: Path, number: signal.Signals) -> None:
     process = start(
         tmp_path, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "train.epochs=100000",

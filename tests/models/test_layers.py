@@ -37,7 +37,7 @@ def test_dropout_drops_the_rate_and_keeps_the_mean() -> None:
 def test_a_convolution_and_its_gradients_match_keras(
     padding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layers, "has_gpu", lambda: False)
+    monkeypatch.setattr(layers, "has_gpu", lambda: False)  # patched: the machine itself
     images = np.random.default_rng(0).normal(0, 1, (5, 6, 7, 3)).astype(np.float32)
     results = []
     for kind, dtype in ((layers.Conv2D, "mixed_bfloat16"), (keras.layers.Conv2D, "float32")):
@@ -77,7 +77,7 @@ def test_many_filters_on_small_maps_have_a_gradient_of_matrix_products(
     products: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(layers, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(layers, "has_gpu", lambda: gpu)  # patched: the machine itself
     layer = layers.Conv2D(filters, kernel, padding="same", dtype=precision)
     layer.build((4, side, side, 2))
 

@@ -13,7 +13,7 @@ from pictures.picture_files import chunk, saved
 from PIL import Image
 
 from mnist_exp.core.errors import InputError
-from mnist_exp.pictures.preprocess import read
+from mnist_exp.pictures.preprocess import preprocess
 
 
 def png_of_claimed_size(width: int, height: int) -> bytes:
@@ -44,7 +44,7 @@ WHOLE = saved(Image.effect_noise((64, 64), 50))
 def test_unreadable_files_raise_input_errors(content: bytes, message: str) -> None:
     with pytest.raises(InputError) as error, warnings.catch_warnings():
         warnings.simplefilter("error")
-        read(content, "x")
+        preprocess(content, "x")
     assert str(error.value).startswith("x: ")
     assert message in str(error.value)
 
@@ -139,7 +139,7 @@ READ_ALL = """
 import resource, sys
 from pathlib import Path
 from mnist_exp.core.errors import InputError
-from mnist_exp.pictures.preprocess import read
+from mnist_exp.pictures.preprocess import preprocess
 
 GIB = 2**30
 taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -148,7 +148,7 @@ for name in sys.argv[1:]:
     used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     resource.setrlimit(resource.RLIMIT_CPU, (int(used) + 5, resource.RLIM_INFINITY))
     try:
-        print(name, read(Path(name).read_bytes(), "x").note, flush=True)
+        print(name, preprocess(Path(name).read_bytes(), "x").note, flush=True)
     except InputError as error:
         print(name, error, flush=True)
 """

@@ -15,11 +15,10 @@ from PIL import Image
 from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
-from support import served, tiny
+from support import served
 
 from mnist_exp.core.errors import InputError
-from mnist_exp.experiment import run_experiment
-from mnist_exp.pictures.preprocess import read
+from mnist_exp.pictures.preprocess import preprocess
 from mnist_exp.runs.find import resolve_run, store_config
 
 seeded = settings(
@@ -94,7 +93,7 @@ def pictures(draw: Any) -> bytes:
 def check_read(content: bytes) -> None:
     reading, message = None, ""
     try:
-        reading = read(content, "x")
+        reading = preprocess(content, "x")
     except InputError as error:
         message = str(error)
     if reading is None:
@@ -126,18 +125,16 @@ def test_many_more_bytes_are_a_digit_or_an_error_message(content: bytes) -> None
 def test_a_uniform_gradient_is_blank() -> None:
     """Its ink is equal everywhere, so Otsu's method finds no second class."""
     gradient = np.tile(np.arange(220, 244, dtype=np.uint8), (28, 1))
-    note = read(saved(Image.fromarray(gradient)), "x").note
+    note = preprocess(saved(Image.fromarray(gradient)), "x").note
     assert note.startswith("no digit found: the picture is blank")
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    from mnist_exp.deployment import server
+def site(made_once: tuple[str, Any]) -> Iterator[str]:
+    from mnist_exp.deployment.server import create_app
 
-    folder = tmp_path_factory.mktemp("site")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    run_id = run_experiment(tiny(f"tracking.uri={uri}"), folder=folder / "run").run_id
-    with served(server.app(resolve_run(run_id, store_config(uri=uri)))) as address:
+    run = resolve_run("dense128-seed0", store_config(uri=made_once[0]))
+    with served(create_app(run)) as address:
         yield address
 
 
@@ -181,7 +178,7 @@ def test_the_server_follows_its_openapi_schema(site: str) -> None:
         operation = result.ok()
         for mode in modes.pop(operation.path):
 
-            @settings(seeded, max_examples=60)
+            @settings(seeded, max_examples=25)
             @given(operation.as_strategy(generation_mode=mode))
             def request(case: Any) -> None:
                 case.call_and_validate(checks=checks, timeout=60)
@@ -194,4 +191,4 @@ def test_the_strategies_start_from_valid_files() -> None:
     assert len(VALID) > 25
     for content in VALID:
         assert Image.open(BytesIO(content)).size == (50, 60)
-        assert read(content, "x").pixels is not None
+        assert preprocess(content, "x").pixels is not None

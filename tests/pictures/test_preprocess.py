@@ -10,7 +10,7 @@ from pictures.picture_files import saved
 from PIL import Image, ImageFilter, ImageOps
 
 from mnist_exp.data.dataset import Dataset
-from mnist_exp.pictures.preprocess import Reading, read
+from mnist_exp.pictures.preprocess import PreprocessedPicture, preprocess
 
 Pixels = NDArray[np.uint8]
 
@@ -88,20 +88,20 @@ SCENES: dict[str, Callable[[Pixels], bytes]] = {
 def test_a_digit_in_a_picture_is_close_to_the_original(digits: Dataset, scene: str) -> None:
     for digit in range(10):
         original = digits.validation_images[(digits.validation_labels == digit).argmax()]
-        pixels = pixels_of(read(SCENES[scene](original), scene))
+        pixels = pixels_of(preprocess(SCENES[scene](original), scene))
         assert correlation(pixels, original) > 0.8, digit
 
 
 def test_a_picture_in_mnist_form_is_unchanged(digits: Dataset) -> None:
     for original in digits.validation_images[:50]:
         for picture in (original, 255 - original):
-            assert (pixels_of(read(saved(Image.fromarray(picture)), "x")) == original).all()
+            assert (pixels_of(preprocess(saved(Image.fromarray(picture)), "x")) == original).all()
 
 
 def test_the_result_is_in_mnist_form(digits: Dataset) -> None:
     """As by LeCun et al. (1998): fitted into 20x20, the centre of mass in the middle of 28x28."""
-    for original in digits.validation_images[:30]:
-        pixels = pixels_of(read(saved(photo(original)), "x"))
+    for original in digits.validation_images[:10]:
+        pixels = pixels_of(preprocess(saved(photo(original)), "x"))
         rows, columns = (np.flatnonzero(pixels.max(axis=axis)) for axis in (1, 0))
         assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
         mass = pixels / pixels.sum()
@@ -112,7 +112,7 @@ def test_the_result_is_in_mnist_form(digits: Dataset) -> None:
 def test_strokes_of_a_thin_pen_are_widened() -> None:
     page = np.full((1000, 1000), 255, np.uint8)
     page[200:800, 500:504] = 0
-    pixels = pixels_of(read(saved(Image.fromarray(page)), "x"))
+    pixels = pixels_of(preprocess(saved(Image.fromarray(page)), "x"))
     assert (pixels[14] > 127).sum() >= 2
 
 
@@ -128,7 +128,7 @@ def test_strokes_of_a_thin_pen_are_widened() -> None:
     ids=["white", "black", "noise", "grain", "gradient"],
 )
 def test_a_picture_without_a_digit_gives_the_reason(picture: Any, reason: str) -> None:
-    reading = read(saved(Image.fromarray(np.asarray(picture).astype(np.uint8))), "x")
+    reading = preprocess(saved(Image.fromarray(np.asarray(picture).astype(np.uint8))), "x")
     assert reading.pixels is None
     assert reading.note.startswith(reason)
 
@@ -137,7 +137,7 @@ def test_several_digits_are_counted(digits: Dataset) -> None:
     page = Image.new("L", (700, 300))
     for number in range(3):
         page.paste(enlarged(digits.validation_images[number]), (20 + 220 * number, 50))
-    reading = read(saved(ImageOps.invert(page)), "x")
+    reading = preprocess(saved(ImageOps.invert(page)), "x")
     assert reading.pixels is None
     assert reading.note.startswith("3 separate marks could be digits")
 
@@ -146,10 +146,10 @@ def test_a_net_of_lines_and_a_wide_mark_are_no_digit() -> None:
     page = np.full((300, 300), 255, np.uint8)
     page[40:261, 40:261:44] = page[40:261:44, 40:261] = 0
     page[260:264, 40:264] = page[40:264, 260:264] = 0
-    assert "a net of lines" in read(saved(Image.fromarray(page)), "x").note
+    assert "a net of lines" in preprocess(saved(Image.fromarray(page)), "x").note
     page[:] = 255
     page[140:160, 50:250] = 0
-    assert "too wide for one digit" in read(saved(Image.fromarray(page)), "x").note
+    assert "too wide for one digit" in preprocess(saved(Image.fromarray(page)), "x").note
 
 
 def test_noise_and_a_chequered_square_are_no_digit() -> None:
@@ -158,22 +158,24 @@ def test_noise_and_a_chequered_square_are_no_digit() -> None:
     chequered = ((rows + columns) % 2 == 0) & (abs(rows - 100) < 50) & (abs(columns - 100) < 50)
     for ink in (noise, chequered):
         page = Image.fromarray(np.where(ink, 0, 255).astype(np.uint8))
-        assert read(saved(page), "x").note == "no digit found: a pattern or noise, not one digit"
+        assert (
+            preprocess(saved(page), "x").note == "no digit found: a pattern or noise, not one digit"
+        )
 
 
 def test_two_high_marks_close_together_are_two_digits() -> None:
     page = np.full((300, 300), 255, np.uint8)
     page[50:250, 100:120] = page[60:240, 150:170] = 0
-    assert read(saved(Image.fromarray(page)), "x").note.startswith("2 separate marks")
+    assert preprocess(saved(Image.fromarray(page)), "x").note.startswith("2 separate marks")
 
 
 def test_a_five_of_two_strokes_is_one_digit_and_dirt_is_dropped() -> None:
     page = np.full((300, 300), 255, np.uint8)
     page[80:180, 100:112] = page[170:182, 100:180] = page[170:250, 170:182] = 0
     page[60:70, 120:190] = 0  # the upper bar, apart
-    clean = pixels_of(read(saved(Image.fromarray(page)), "x"))
+    clean = pixels_of(preprocess(saved(Image.fromarray(page)), "x"))
     page[10:13, 20:23] = page[280:283, 250:254] = page[255:260, 60:66] = 0
-    assert (pixels_of(read(saved(Image.fromarray(page)), "x")) == clean).all()
+    assert (pixels_of(preprocess(saved(Image.fromarray(page)), "x")) == clean).all()
     rows = np.flatnonzero(clean.max(axis=1))
     assert np.ptp(rows) + 1 == 20
 
@@ -181,10 +183,10 @@ def test_a_five_of_two_strokes_is_one_digit_and_dirt_is_dropped() -> None:
 def test_the_first_frame_of_an_animation_is_read(digits: Dataset) -> None:
     first, second = (enlarged(image) for image in digits.validation_images[:2])
     animation = saved(first, "GIF", save_all=True, append_images=[second])
-    assert read(animation, "x").note == "an animation: its first frame was read"
+    assert preprocess(animation, "x").note == "an animation: its first frame was read"
 
 
-def pixels_of(reading: Reading) -> Pixels:
+def pixels_of(reading: PreprocessedPicture) -> Pixels:
     assert reading.pixels is not None, reading.note
     assert reading.pixels.shape == (28, 28)
     assert reading.pixels.dtype == np.uint8

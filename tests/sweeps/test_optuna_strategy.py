@@ -61,7 +61,7 @@ def score(result: JobResult) -> float:
 def finished(result: JobResult, value: float | None = None) -> JobResult:
     metrics = {"val/accuracy": score(result) if value is None else value}
     outcome = RunResult("a title", Path("outputs/run"), "0123", metrics, "MNIST")
-    return JobResult(**vars(result) | {"outcome": outcome})
+    return JobResult(**vars(result) | {"run_result": outcome})
 
 
 def run(search: OptunaStrategy, batches: int = 99) -> list[Mapping[str, str]]:
@@ -216,7 +216,7 @@ def test_equal_values_are_not_trained_twice(tmp_path: Path) -> None:
     states = []
     while batch := search.ask():
         states += [result.state for result in batch]
-        search.tell([r if r.outcome else finished(r, 0.5) for r in batch])
+        search.tell([r if r.run_result else finished(r, 0.5) for r in batch])
     assert sorted(states) == ["reused", "reused", "unfinished", "unfinished"]
 
 
@@ -227,7 +227,7 @@ def test_orphaned_trials_are_ended_and_their_results_kept(tmp_path: Path) -> Non
     outcome = RunResult("done", folder, "0123", {"val/accuracy": 0.9}, "MNIST")
     RunFolder(folder).write_result(outcome)
     second = begin(tmp_path)  # no process holds the lock of a sweep's folder in this test
-    assert [result.outcome.title for result in second.earlier] == ["done"]
+    assert [result.run_result.title for result in second.earlier] == ["done"]
     assert [result.choices for result in second.ask()] == [lost.choices]
 
 

@@ -1,5 +1,6 @@
 """Runs as MLflow sees them, in a real store: how they end, what they carry, that they load."""
 
+import getpass
 import os
 import platform
 import signal
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from support import tiny
 
-from mnist_exp.config.schema import Tracking
+from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.experiment import run_experiment
@@ -27,6 +28,7 @@ from mnist_exp.tracking.open_run import PARENT_VARIABLE, track_run
 from mnist_exp.tracking.recovery import find_orphans, recover_run
 from mnist_exp.tracking.store import uri as store_uri
 from mnist_exp.tracking.tracker import RunTracker
+from mnist_exp.tracking.upload_queue import UploadQueue
 
 
 @pytest.fixture
@@ -35,12 +37,12 @@ def client(store: str) -> mlflow.MlflowClient:
 
 
 @pytest.fixture
-def config(store: str) -> Tracking:
-    return Tracking(enabled=True, uri=store, experiment="rooms", skip_finished=False)
+def config(store: str) -> TrackingConfig:
+    return TrackingConfig(enabled=True, uri=store, experiment="rooms", skip_finished=False)
 
 
 @pytest.fixture
-def opened(config: Tracking, tmp_path: Path) -> Callable[..., object]:
+def opened(config: TrackingConfig, tmp_path: Path) -> Callable[..., object]:
     def open_record(**more: object) -> object:
         settings = {"name": "a run", "folder": tmp_path, "params": {}, "tags": {}} | more
         return track_run(config, **settings)  # type: ignore[arg-type]
@@ -60,7 +62,7 @@ def test_a_run_carries_what_was_said(
     ) as record:
         assert client.get_run(record.run_id).info.status == "RUNNING"
         record.log_metrics({"val/accuracy": 0.5}, step=1)
-        record._thread.submit(lambda: None).result()
+        record.queue._thread.submit(lambda: None).result()
         live = client.get_metric_history(record.run_id, "val/accuracy")
         record.log_metrics({"val/accuracy": 0.75}, step=2)
         record.log_dataset(digits.name, digits.digest, digits.source, digits.counts())
@@ -141,14 +143,16 @@ def test_a_logged_model_takes_raw_pixels(
 
 
 def test_tracking_can_be_off(tmp_path: Path) -> None:
-    off = Tracking(enabled=False, uri="http://127.0.0.1:9", experiment="x", skip_finished=False)
+    off = TrackingConfig(
+        enabled=False, uri="http://127.0.0.1:9", experiment="x", skip_finished=False
+    )
     with track_run(off, name="", folder=tmp_path, params={}, tags={}) as record:
         record.log_metrics({"val/accuracy": 1.0}, step=1)
     assert record.run_id == ""
 
 
 def test_the_store_is_the_one_configured(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = Tracking(enabled=True, uri=None, experiment="x", skip_finished=False)
+    plain = TrackingConfig(enabled=True, uri=None, experiment="x", skip_finished=False)
     assert store_uri(plain) == f"sqlite:///{workplace}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert store_uri(plain) == "http://127.0.0.1:5000"
@@ -168,7 +172,7 @@ def with_backend(change: Callable[[MlflowBackend], None]) -> Callable[..., RunTr
         change(backend)
         return backend
 
-    return partial(RunTracker, open_backend=open_backend)
+    return partial(RunTracker, make_queue=partial(UploadQueue, open_backend=open_backend))
 
 
 def test_an_interrupt_during_a_write_leaves_it_whole(
@@ -187,7 +191,7 @@ def test_an_interrupt_during_a_write_leaves_it_whole(
 
     with pytest.raises(KeyboardInterrupt), opened(make_tracker=with_backend(change)) as tracker:
         tracker.log_metrics({"val/accuracy": 0.5}, step=1)
-        tracker._thread.submit(lambda: None).result()
+        tracker.queue._thread.submit(lambda: None).result()
     run = client.get_run(tracker.run_id)
     assert run.info.status == "KILLED"
     assert run.data.metrics == {"val/accuracy": 0.5}
@@ -226,7 +230,7 @@ def test_a_dead_run_is_closed_and_a_living_one_is_not(
 
 
 def test_a_run_that_ends_while_its_lock_is_looked_at_stays_finished(
-    opened: Callable, client: mlflow.MlflowClient, config: Tracking, tmp_path: Path
+    opened: Callable, client: mlflow.MlflowClient, config: TrackingConfig, tmp_path: Path
 ) -> None:
     (tmp_path / "ending").mkdir()
     with opened() as tracker:
@@ -288,5 +292,5 @@ def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> 
     def nobody() -> str:
         raise KeyError("getpwuid(): uid not found: 4711")
 
-    monkeypatch.setattr(tracking.getpass, "getuser", nobody)
+    monkeypatch.setattr(getpass, "getuser", nobody)  # patched: the machine itself
     assert tracking._user() == str(os.getuid())

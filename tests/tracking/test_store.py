@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from support import tiny
 
-from mnist_exp.config.schema import Tracking
+from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.errors import InputError
 from mnist_exp.tracking import store
 
 
-def tracking(uri: str) -> Tracking:
+def tracking(uri: str) -> TrackingConfig:
     return tiny(f"tracking.uri={uri}").tracking
 
 
@@ -26,13 +26,10 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_a_server_that_never_answers_is_refused(
-    silent: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store, "ANSWER_SECONDS", 0.1)
+def test_a_server_that_never_answers_is_refused(silent: str) -> None:
     told = re.escape(f"{silent}: this tracking store cannot be used (timed out); start it, ")
     with pytest.raises(InputError, match=told):
-        store.check_reachable(tracking(silent))
+        store.check_reachable(tracking(silent), answer_seconds=0.1)
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -57,7 +54,7 @@ def test_a_database_that_cannot_be_written_is_refused_to_those_who_write(
             place = place.replace(asked, given)
         return connect(place, **settings)
 
-    monkeypatch.setattr(sqlite3, "connect", as_user)
+    monkeypatch.setattr(sqlite3, "connect", as_user)  # patched: this user may be root
     with pytest.raises(InputError, match="attempt to write a readonly database"):
         store.check_reachable(tracking(f"sqlite:///{file}"))
     store.check_reachable(tracking(f"sqlite:///{file}"), to_write=False)
@@ -108,7 +105,7 @@ def test_a_new_database_is_there_as_a_whole_or_not_at_all(
         raise KeyboardInterrupt
 
     where = tracking(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    monkeypatch.setattr(utils, "_upgrade_db", dies)
+    monkeypatch.setattr(utils, "_upgrade_db", dies)  # patched: a kill at this moment
     with pytest.raises(KeyboardInterrupt), store.connect(where):
         pass
     assert not (tmp_path / "mlflow.db").exists()

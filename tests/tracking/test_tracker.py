@@ -5,6 +5,7 @@ import logging
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from support import tiny
 
-from mnist_exp.config.schema import Tracking
+from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.layout import JOURNAL
 from mnist_exp.models.convert import to_stock_keras
@@ -34,11 +35,12 @@ from mnist_exp.tracking.mlflow_backend import JOURNAL_TAG, open_mlflow_run
 from mnist_exp.tracking.open_run import track_run
 from mnist_exp.tracking.recovery import COMPLETE, PUBLISHED, sync
 from mnist_exp.tracking.tracker import RunTracker
+from mnist_exp.tracking.upload_queue import UploadQueue
 
 
 @pytest.fixture
-def config(store: str) -> Tracking:
-    return Tracking(enabled=True, uri=store, experiment="records", skip_finished=False)
+def config(store: str) -> TrackingConfig:
+    return TrackingConfig(enabled=True, uri=store, experiment="records", skip_finished=False)
 
 
 class FakeBackend:
@@ -49,7 +51,9 @@ class FakeBackend:
         self.errors: dict[str, list[Exception]] = {}  # by what it is told, one for each time
         self.run_id = ""
 
-    def open(self, config: Tracking, opening: Opening, folder: Path, run_id: str) -> "FakeBackend":
+    def open(
+        self, config: TrackingConfig, opening: Opening, folder: Path, run_id: str
+    ) -> "FakeBackend":
         self.run_id = run_id or "new"
         self._hear("open", run_id)
         return self
@@ -96,12 +100,15 @@ def backend() -> FakeBackend:
 
 
 @pytest.fixture
-def tracker_of(config: Tracking, backend: FakeBackend) -> Callable[..., RunTracker]:
+def tracker_of(config: TrackingConfig, backend: FakeBackend) -> Callable[..., RunTracker]:
     """Makes a tracker of a folder, which publishes to the fake backend."""
 
-    def make(folder: Path, config: Tracking = config, **more: Any) -> RunTracker:
-        collaborators = {"open_backend": backend.open, "retry_seconds": 0, "clock": FakeClock()}
-        return RunTracker(folder, config, **collaborators | more)
+    def make(folder: Path, config: TrackingConfig = config, **more: Any) -> RunTracker:
+        clock = more.setdefault("clock", FakeClock())
+        collaborators = {"open_backend": backend.open, "retry_seconds": 0} | more
+        return RunTracker(
+            folder, config, make_queue=partial(UploadQueue, **collaborators), clock=clock
+        )
 
     return make
 
@@ -118,7 +125,7 @@ def begun(tracker_of: Callable[..., RunTracker]) -> Callable[..., RunTracker]:
     return make
 
 
-def opening(config: Tracking, journal: str = "abc") -> Opening:
+def opening(config: TrackingConfig, journal: str = "abc") -> Opening:
     return Opening(str(config.uri), config.experiment, "a run", {JOURNAL_TAG: journal}, 1)
 
 
@@ -168,7 +175,7 @@ def test_a_store_that_failed_is_left_alone_for_a_while(
     tracker.log_metrics({"x": 1.0}, 1)
     assert tracker.run_id == "new"
     tracker.log_metrics({"x": 1.0}, 2)
-    assert tracker._thread.submit(lambda: backend.told).result() == [("open", "")]
+    assert tracker.queue._thread.submit(lambda: backend.told).result() == [("open", "")]
     tracker.close("FINISHED")
     assert len(backend.told) == 4
 
@@ -190,7 +197,7 @@ def test_the_same_metrics_of_an_epoch_are_logged_once(
 
 def test_what_cannot_be_published_leaves_no_finished_run_until_it_is(
     tmp_path: Path,
-    config: Tracking,
+    config: TrackingConfig,
     backend: FakeBackend,
     begun: Callable[..., RunTracker],
     tracker_of: Callable[..., RunTracker],
@@ -222,7 +229,7 @@ def test_what_cannot_be_published_leaves_no_finished_run_until_it_is(
 def test_a_server_that_is_gone_at_the_end_is_asked_once(
     tmp_path: Path, backend: FakeBackend, begun: Callable[..., RunTracker]
 ) -> None:
-    def silent(_: Tracking) -> None:
+    def silent(_: TrackingConfig) -> None:
         raise InputError("nobody answers")
 
     tracker = begun(tmp_path, check_reachable=silent, retry_seconds=1000)
@@ -286,7 +293,7 @@ def test_a_line_that_found_no_room_is_cut_away_by_the_next(
 
 
 def test_a_journal_says_nothing_that_is_no_part_of_a_record(
-    tmp_path: Path, config: Tracking
+    tmp_path: Path, config: TrackingConfig
 ) -> None:
     (tmp_path / JOURNAL).write_text('{"__init__": {}}\n')
     with pytest.raises(ValueError, match="no entry of a record"):
@@ -294,7 +301,7 @@ def test_a_journal_says_nothing_that_is_no_part_of_a_record(
 
 
 @pytest.fixture
-def complete(tmp_path: Path, config: Tracking, digits: Any) -> Callable[[Path], RunTracker]:
+def complete(tmp_path: Path, config: TrackingConfig, digits: Any) -> Callable[[Path], RunTracker]:
     """Makes a tracker of everything in a real store."""
 
     def make(folder: Path) -> RunTracker:
@@ -332,7 +339,7 @@ def contents(run_id: str, uri: str) -> dict[str, Any]:
 
 
 def test_a_record_published_twice_is_there_once(
-    tmp_path: Path, config: Tracking, complete: Callable[[Path], RunTracker]
+    tmp_path: Path, config: TrackingConfig, complete: Callable[[Path], RunTracker]
 ) -> None:
     tracker = complete(tmp_path / "run")
     tracker.close("FINISHED")
@@ -346,7 +353,7 @@ def test_a_record_published_twice_is_there_once(
 
 
 def test_a_run_whose_opening_got_no_answer_is_not_opened_twice(
-    tmp_path: Path, config: Tracking
+    tmp_path: Path, config: TrackingConfig
 ) -> None:
     ids = []
 
@@ -354,7 +361,7 @@ def test_a_run_whose_opening_got_no_answer_is_not_opened_twice(
         ids.append(open_mlflow_run(*arguments).run_id)
         raise OSError("the answer never came")
 
-    tracker = RunTracker(tmp_path, config, open_backend=unheard)
+    tracker = RunTracker(tmp_path, config, make_queue=partial(UploadQueue, open_backend=unheard))
     tracker.journal.append(opening(config, "unheard"))
     tracker.close("FINISHED")
     tracker = RunTracker(tmp_path, config)
@@ -364,7 +371,7 @@ def test_a_run_whose_opening_got_no_answer_is_not_opened_twice(
 
 def test_the_next_start_publishes_what_an_ended_run_left(
     tmp_path: Path,
-    config: Tracking,
+    config: TrackingConfig,
     complete: Callable[[Path], RunTracker],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -388,7 +395,7 @@ def test_the_next_start_publishes_what_an_ended_run_left(
 
 
 def test_sync_closes_a_run_whose_process_died(
-    tmp_path: Path, config: Tracking, complete: Callable[[Path], RunTracker]
+    tmp_path: Path, config: TrackingConfig, complete: Callable[[Path], RunTracker]
 ) -> None:
     died = complete(tmp_path / "died")
     (tmp_path / "died" / ".running").touch()  # its lock went with its process
@@ -399,7 +406,9 @@ def test_sync_closes_a_run_whose_process_died(
     assert died.folder.exists()
 
 
-def test_a_run_without_tracking_can_be_published_later(tmp_path: Path, config: Tracking) -> None:
+def test_a_run_without_tracking_can_be_published_later(
+    tmp_path: Path, config: TrackingConfig
+) -> None:
     off = config.model_copy(update={"enabled": False, "uri": "http://127.0.0.1:9"})
     about = {"name": "a", "folder": tmp_path, "params": {"x": 1}, "tags": {}}
     with track_run(off, **about) as run:
@@ -441,7 +450,7 @@ def test_a_line_that_no_record_has_is_refused(line: str, tmp_path: Path) -> None
 
 
 def test_a_run_is_published_anew_where_the_store_does_not_have_it(
-    tmp_path: Path, config: Tracking, complete: Callable[[Path], RunTracker]
+    tmp_path: Path, config: TrackingConfig, complete: Callable[[Path], RunTracker]
 ) -> None:
     complete(tmp_path / "run").close("FINISHED")
     first = Journal(tmp_path / "run").run_id
@@ -454,7 +463,7 @@ def test_a_run_is_published_anew_where_the_store_does_not_have_it(
         assert ours[same] == theirs[same]
 
 
-def test_two_processes_do_not_work_on_one_run(tmp_path: Path, config: Tracking) -> None:
+def test_two_processes_do_not_work_on_one_run(tmp_path: Path, config: TrackingConfig) -> None:
     about = {"name": "a", "folder": tmp_path, "params": {}, "tags": {}}
     with track_run(config, **about):
         told = "another process is at work on this run"
@@ -464,7 +473,7 @@ def test_two_processes_do_not_work_on_one_run(tmp_path: Path, config: Tracking) 
 
 def test_a_model_whose_files_did_not_arrive_is_published_again(
     tmp_path: Path,
-    config: Tracking,
+    config: TrackingConfig,
     complete: Callable[[Path], RunTracker],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -489,7 +498,9 @@ def test_a_model_whose_files_did_not_arrive_is_published_again(
     assert resolve_run(run_id, config).model().count_params() > 0
 
 
-def test_sync_publishes_again_what_the_store_has_lost(tmp_path: Path, config: Tracking) -> None:
+def test_sync_publishes_again_what_the_store_has_lost(
+    tmp_path: Path, config: TrackingConfig
+) -> None:
     config = config.model_copy(update={"uri": f"sqlite:///{tmp_path}/a.db"})
     tracker = RunTracker(tmp_path, config)
     tracker.open(opening(config), {})

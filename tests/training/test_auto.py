@@ -31,7 +31,7 @@ def test_auto_resolves_to_the_fastest_here(
     monkeypatch.setattr(hardware, "has_gpu", lambda: gpu)
     monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda _: ["a GPU"])
     monkeypatch.setattr("tensorflow.config.experimental.get_device_details", lambda _: {})
-    config = tiny(f"model={model}", "train.precision=auto")
+    config = tiny(f"model={model}", "train.precision=auto", "train.jit=auto")
     train = resolve_auto(config.train, config.model)
     assert (train.precision, train.jit) == (precision, jit)
 

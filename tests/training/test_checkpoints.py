@@ -34,7 +34,7 @@ def test_the_newest_is_restored_bit_for_bit(tmp_path: Path) -> None:
     found = saved(tmp_path, 3).newest()
     assert found
     assert found.epochs == made(3).epochs
-    assert found.facts == made(3).facts
+    assert found.scalars == made(3).scalars
     assert list(found.arrays) == ["state"]
     for ours, theirs in zip(found.arrays["state"], made(3).arrays["state"], strict=True):
         assert ours.dtype == theirs.dtype

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from support import tiny
 
-from mnist_exp.config.schema import Schedule
+from mnist_exp.config.schema import ScheduleConfig
 from mnist_exp.models.families import build_model
 from mnist_exp.training import optimizers
 
@@ -59,7 +59,7 @@ def test_the_update_equals_keras_own(name: str, jit: bool) -> None:
 
 
 def rates(name: str, warmup: float, steps: int = 100) -> np.ndarray:
-    schedule = Schedule(name=name, warmup=warmup)
+    schedule = ScheduleConfig(name=name, warmup=warmup)
     whole = optimizers.learning_rate_schedule(schedule, 0.5, steps, range(steps))
     parts = [range(steps // 3), range(steps // 3, steps)]
     in_parts = [optimizers.learning_rate_schedule(schedule, 0.5, steps, part) for part in parts]

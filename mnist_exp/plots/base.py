@@ -25,7 +25,7 @@ LINES = [BLUE, VERMILLION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"
 Array = NDArray[Any]
 
 
-def page(width: float, height: float, title: str, note: str) -> Figure:
+def new_figure(width: float, height: float, title: str, note: str) -> Figure:
     """A figure with `height` inches of body below a header that fits title and note."""
     title_lines = _wrap(title, width - 0.7, size=12, weight="bold")
     note_lines = _wrap(note, width - 0.7, size=9)

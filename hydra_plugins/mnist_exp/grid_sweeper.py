@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class GridConf:
     """Sweeps every combination of the comma-separated values."""
 
-    _target_: str = "hydra_plugins.mnist_exp.sweeper.GridSweeper"
+    _target_: str = "hydra_plugins.mnist_exp.grid_sweeper.GridSweeper"
     max_batch_size: int | None = None
     params: dict[str, str] | None = None
 

@@ -1,0 +1,82 @@
+"""The columns of `compare`: heading and cell in the tables, values in the CSV file."""
+
+from collections.abc import Callable, Mapping
+from math import isfinite
+from typing import NamedTuple
+
+from mnist_exp.analysis.comparison import TEST_ACCURACY
+from mnist_exp.evaluation.seed_groups import SeedGroup
+from mnist_exp.runs.run import OBJECTIVE, Run
+
+Group = SeedGroup[Run]
+
+
+class Column(NamedTuple):
+    """One column: `values` by their names in the CSV; accuracies in [0, 1], NaN for none."""
+
+    heading: str
+    cell: Callable[[Group], str]
+    values: Mapping[str, Callable[[Group], str | int | float]]
+
+
+def _mean_and_sd(group: Group) -> str:
+    mean, sd = group.mean(TEST_ACCURACY), group.sd(TEST_ACCURACY)
+    return f"{100 * mean:.2f} ± {100 * sd:.2f}" if isfinite(sd) else f"{100 * mean:.2f}"
+
+
+def _interval(group: Group) -> str:
+    low, high = group.interval(TEST_ACCURACY)
+    return f"{100 * low:.2f}-{100 * high:.2f}"
+
+
+def _validation(group: Group) -> str:
+    mean = group.mean(OBJECTIVE)
+    return f"{100 * mean:.2f}" if isfinite(mean) else "none"
+
+
+def _mean(metric: str) -> Callable[[Group], float]:
+    return lambda group: group.mean(metric)
+
+
+def _thousands(metric: str) -> Callable[[Group], str]:
+    def cell(group: Group) -> str:
+        mean = group.mean(metric)
+        return f"{mean / 1000:,.0f}k" if mean >= 10_000 else f"{mean:,.0f}"
+
+    return cell
+
+
+COLUMNS = (
+    Column("settings", lambda group: group.name, {"settings": lambda group: group.name}),
+    Column("n", lambda group: str(group.n), {"n": lambda group: group.n}),
+    Column(
+        "test %",
+        _mean_and_sd,
+        {"mean": _mean(TEST_ACCURACY), "sd": lambda group: group.sd(TEST_ACCURACY)},
+    ),
+    Column(
+        "best",
+        lambda group: f"{100 * group.best(TEST_ACCURACY):.2f}",
+        {"best": lambda group: group.best(TEST_ACCURACY)},
+    ),
+    Column(
+        "95 % range",
+        _interval,
+        {
+            "low": lambda group: group.interval(TEST_ACCURACY)[0],
+            "high": lambda group: group.interval(TEST_ACCURACY)[1],
+        },
+    ),
+    Column("val %", _validation, {"val_mean": _mean(OBJECTIVE)}),
+    Column(
+        "train s",
+        lambda group: f"{group.mean('train/seconds'):.1f}",
+        {"seconds": _mean("train/seconds")},
+    ),
+    Column("weights", _thousands("model/parameters"), {"parameters": _mean("model/parameters")}),
+    Column(
+        "img/s",
+        _thousands("model/images_per_second"),
+        {"images_per_second": _mean("model/images_per_second")},
+    ),
+)
