@@ -20,6 +20,7 @@ from mnist_exp.core.errors import InputError
 
 if TYPE_CHECKING:
     from mnist_exp.inference.predictor import Prediction
+    from mnist_exp.pictures.preprocess import PreprocessedPicture
 
 STDIN = "-"
 MAX_SHOWN = 200  # pictures in the figure of --show
@@ -46,55 +47,71 @@ def predict(
 
     The exit code is 2 when a file is no picture; the others are read all the same.
     """
-    from mnist_exp.core.files import write_file
-    from mnist_exp.pictures.preprocess import PreprocessedPicture, preprocess
     from mnist_exp.runs.find import find_run
 
     if show and (show.suffix != ".png" or show.is_dir()):
         raise InputError(f"--show {show}: expected the name of a file, ending in .png")
     found = find_run(run, experiment, tracking_uri)
-    names, readings, refused = _names(pictures), [], []
-    for name in track(names, "reading", console=errors, transient=True, disable=len(names) < 50):
-        try:
-            readings.append(preprocess(_content(name), name))
-        except InputError as error:
-            refused.append(error)
-            readings.append(PreprocessedPicture(None, str(error).removeprefix(f"{name}: ")))
+    names = _names(pictures)
+    preprocessed, refused = _preprocess(names)
     if len(refused) == len(names) and not as_json:
         raise InputError("\n".join(map(str, refused)))
 
     from mnist_exp.inference.predictor import Predictor, predictions
 
-    digits = [reading.pixels for reading in readings if reading.pixels is not None]
+    digits = [picture.pixels for picture in preprocessed if picture.pixels is not None]
     none = np.empty((0, 10), np.float32)
     probabilities = Predictor(found).probabilities(np.stack(digits)) if digits else none
-    results = predictions(names, readings, probabilities)
+    results = predictions(names, preprocessed, probabilities)
     if as_json:
         typer.echo(json.dumps([asdict(result) for result in results], indent=2))
     else:
         console.print(str(found), markup=False)
-        rows = [_row(result) for result in results if result.digit is not None]
-        if rows:
-            console.print(table(["image", "digit", "probability", "second choice"], rows))
-        for result in results:
-            if result.note:
-                console.print(f"{result.image}: {result.note}", markup=False)
+        _print(results)
     if show and digits:
-        from mnist_exp import plots
-
-        read_names = [result.image for result in results if result.digit is not None]
-        more = read_names[MAX_SHOWN:]
-        limit = f", the first {MAX_SHOWN} of {len(read_names)}" if more else ""
-        figure = plots.preprocessed_pictures(
-            np.stack(digits[:MAX_SHOWN]),
-            probabilities[:MAX_SHOWN],
-            read_names[:MAX_SHOWN],
-            f"Read by {found}{limit}",
-        )
-        figure.savefig(png := io.BytesIO())
-        write_file(show, png.getvalue(), "--show")
+        read = [result.image for result in results if result.digit is not None]
+        _draw(show, np.stack(digits), probabilities, read, f"Read by {found}")
     if refused:
         raise InputError(f"{len(refused)} of {len(names)} could not be read as pictures")
+
+
+def _preprocess(names: Sequence[str]) -> "tuple[list[PreprocessedPicture], list[InputError]]":
+    """A digit, or the reason why there is none, for each file; the errors of those unreadable."""
+    from mnist_exp.pictures.preprocess import PreprocessedPicture, preprocess
+
+    preprocessed, refused = [], []
+    for name in track(names, "reading", console=errors, transient=True, disable=len(names) < 50):
+        try:
+            preprocessed.append(preprocess(_content(name), name))
+        except InputError as error:
+            refused.append(error)
+            reason = str(error).removeprefix(f"{name}: ")
+            preprocessed.append(PreprocessedPicture(None, reason))
+    return preprocessed, refused
+
+
+def _print(results: "Sequence[Prediction]") -> None:
+    rows = [_row(result) for result in results if result.digit is not None]
+    if rows:
+        console.print(table(["image", "digit", "probability", "second choice"], rows))
+    for result in results:
+        if result.note:
+            console.print(f"{result.image}: {result.note}", markup=False)
+
+
+def _draw(
+    path: Path, digits: np.ndarray, probabilities: np.ndarray, names: Sequence[str], title: str
+) -> None:
+    """Write the figure of `--show`, of the first `MAX_SHOWN` pictures that were read."""
+    from mnist_exp import plots
+    from mnist_exp.core.files import write_file
+
+    if names[MAX_SHOWN:]:
+        title += f", the first {MAX_SHOWN} of {len(names)}"
+    first = slice(MAX_SHOWN)
+    figure = plots.preprocessed_pictures(digits[first], probabilities[first], names[first], title)
+    figure.savefig(png := io.BytesIO())
+    write_file(path, png.getvalue(), "--show")
 
 
 def _names(pictures: Sequence[str]) -> list[str]:
