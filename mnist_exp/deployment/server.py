@@ -108,8 +108,8 @@ TOO_SLOW_OR_LARGE: Responses = {408: {"model": Refusal}, 413: {"model": Refusal}
 class PredictorCache:
     """The experiment's models and test sets, loaded on first use."""
 
-    def __init__(self, first: Run) -> None:
-        self.first = first
+    def __init__(self, first: Run, size: int = CACHE_SIZE) -> None:
+        self.first, self.size = first, size
         self._predictors = {first.run_id: Predictor(first)}
         self._test_sets: dict[str, tuple[Dataset, Evaluation]] = {}
         self._loading = Lock()
@@ -125,7 +125,7 @@ class PredictorCache:
     def _load(self, run: Run) -> Predictor:
         with self._loading:  # cached ones answer meanwhile
             predictor = self._predictors.get(run.run_id) or Predictor(run)
-            if len(self._predictors) == CACHE_SIZE and run.run_id not in self._predictors:
+            if len(self._predictors) == self.size and run.run_id not in self._predictors:
                 del self._predictors[list(self._predictors)[1]]  # the first run's is kept
             self._predictors[run.run_id] = predictor
             return predictor
@@ -135,7 +135,7 @@ class PredictorCache:
         run = self.get(reference).run
         with self._loading:
             if run.run_id not in self._test_sets:
-                if len(self._test_sets) == CACHE_SIZE:
+                if len(self._test_sets) == self.size:
                     self._test_sets.clear()
                 self._test_sets[run.run_id] = run.dataset(), run.evaluation()
             return self._test_sets[run.run_id]

@@ -67,6 +67,19 @@ def test_a_request_may_name_another_run(site: str, recorded: Recorded, digits: D
     assert answer["probabilities"] == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_cache_forgets_the_oldest_but_never_the_first(run: Run, recorded: Recorded) -> None:
+    from mnist_exp.deployment.server import PredictorCache
+
+    cache = PredictorCache(run, size=2)
+    kept = cache.get("")
+    before = cache.get("dense128-seed1")
+    assert cache.get("dense128-seed1") is before
+    assert cache.get("sigmoid100-seed0").run.name == "sigmoid100-seed0"
+    assert cache.get("") is kept
+    assert cache.get("dense128-seed1") is not before
+    assert cache.test_set("sigmoid100-seed0")[1].n == cache.test_set("")[1].n == 1000
+
+
 def test_a_blank_page_has_no_digit(site: str) -> None:
     blank = png(np.full((50, 50), 255, np.uint8))
     answer = requests.post(f"{site}/predict", files={"file": blank}, timeout=30).json()
