@@ -22,13 +22,13 @@ WIDE, PHONE = (1280, 900), (390, 844)
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The page of a model that learnt from the bundled digits."""
-    from mnist_exp.deployment import server as serving
+    from mnist_exp.deployment.server import create_app
 
     folder = tmp_path_factory.mktemp("page")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     config = tiny("data.limit=null", "train.epochs=10", f"tracking.uri={uri}")
     run_id = run_experiment(config, folder=folder / "run").run_id
-    with served(serving.app(resolve_run(run_id, store_config(uri=uri)))) as address:
+    with served(create_app(resolve_run(run_id, store_config(uri=uri)))) as address:
         yield address
 
 
