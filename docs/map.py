@@ -24,7 +24,7 @@ PICTURE = ROOT / "docs" / "images" / "architecture.svg"
 BASE = {"config", "core"}  # imported nearly everywhere: their arrows are counted, not drawn
 LIMITS = {"floors": 10, "arrows without config and core": 70, "rooms that the config enters": 10}
 TOOLS = ("hydra", "typer", "fastapi", "jinja2", "mlflow", "optuna", "tensorflow", "keras",
-         "matplotlib", "PIL", "cv2", "scipy", "pydantic", "filelock")  # fmt: skip
+         "matplotlib", "PIL", "scipy", "pydantic", "filelock")  # fmt: skip
 
 BOX, COLUMN, MARGIN, GAP, LINE = 176, 200, 12, 44, 14  # pixels
 RESTARTS, MOVES = 6, 2500  # of the search for the places

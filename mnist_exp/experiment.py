@@ -178,7 +178,7 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
 
 
 def _fit(loop: "EpochLoop", config: Config, context: RunContext) -> "History":
-    """Train in sight of everyone: the terminal, the folder, MLflow."""
+    """Train; each epoch is shown in the terminal and recorded in the folder and in MLflow."""
     from keras.callbacks import LambdaCallback
 
     from mnist_exp.training.callbacks import EpochBar
@@ -242,7 +242,7 @@ def _save_models(loop: "EpochLoop", config: Config, folder: RunFolder) -> str:
 
 
 def _save_interrupted(model: Any, path: Path) -> None:
-    """Save the weights so far; the error on its way is worth more than one of this."""
+    """Save the weights so far; a failure is a warning, since another error is being raised."""
     from mnist_exp.models.convert import to_stock_keras
     from mnist_exp.models.io import save_model
 

@@ -98,6 +98,10 @@ def test_the_curves_show_which_epoch_was_kept(few_digits: Dataset, tmp_path: Pat
         assert ((tmp_path / "expected.png").read_bytes() == drawn) == is_equal
 
 
+def test_the_speed_is_a_number_of_images_per_second(outcome: RunResult) -> None:
+    assert 100 < outcome.metrics["model/images_per_second"] < 1e8
+
+
 def test_the_score_is_that_of_the_stored_predictions(outcome: RunResult) -> None:
     stored = np.load(outcome.folder / "predictions.npz")
     assert stored["probabilities"].shape == (1000, 10)

@@ -122,7 +122,7 @@ class SearchSettings(ConfigGroup):
     storage: str | None
 
 
-MODEL_SUFFIXES = {".keras": "Keras archive", ".h5": "HDF5", "": "SavedModel folder"}
+MODEL_SUFFIXES = (".keras", ".h5", "")  # none is a SavedModel folder
 
 
 def _model_files(names: tuple[str, ...]) -> tuple[str, ...]:

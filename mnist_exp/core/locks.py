@@ -48,7 +48,7 @@ def run_lock(folder: Path, *, seconds: float = PROBE_SECONDS) -> AbstractContext
 def is_orphaned(folder: Path) -> bool:
     """Whether the folder exists and its run belongs to no living process of this machine.
 
-    Never creates the lock file; its shared lock excludes no other probe.
+    Never creates the lock file; on POSIX its shared lock excludes no other probe.
     """
     if not folder.is_dir():
         return False

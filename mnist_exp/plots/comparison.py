@@ -128,11 +128,9 @@ def agreement(names: Sequence[str], shares: Array, title: str) -> Figure:
     for (row, column), share in np.ndenumerate(shares):
         text = f"{100 * share:.1f}" if np.isfinite(share) else "-"
         axes.text(column, row, text, ha="center", va="center", fontsize=9, color=INK)
-    axes.set_yticks(range(len(names)), [_shorten(name) for name in names], parse_math=False)
+    labels = [f"{_shorten(name)}  {k}" for k, name in enumerate(names, start=1)]
+    axes.set_yticks(range(len(names)), labels, parse_math=False)
     axes.set_xticks(range(len(names)), [str(k + 1) for k in range(len(names))])
-    axes.set_yticklabels(
-        [f"{_shorten(name)}  {k + 1}" for k, name in enumerate(names)], parse_math=False
-    )
     axes.xaxis.set(label_position="top", ticks_position="top")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -24,7 +24,7 @@ class JobResult:
     swept: Sequence[str]  # the keys that differ between jobs
     run_result: RunResult | None = None
     error: str = ""
-    reused: bool = False  # the outcome is that of an earlier run
+    reused: bool = False  # the result is that of an earlier run
     pruned: bool = False  # stopped early by a search; `error` has the epoch
 
     @property

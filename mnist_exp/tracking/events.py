@@ -28,6 +28,10 @@ class Backend(Protocol):
     def close(self, status: str, at: float) -> None: ...
 
 
+class ForeignFileError(ValueError):
+    """An event names a file outside the run folder."""
+
+
 @dataclass(frozen=True)
 class Event:
     """Something logged of a run, to be published."""
@@ -193,11 +197,13 @@ def from_line(line: str) -> Line:
     try:
         ((name, values),) = json.loads(line).items()
         return (KINDS | BEFORE_1)[name](**values)
+    except ForeignFileError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"no entry of a record: {shorten(line, 60)}") from error
 
 
 def _refuse_paths(names: Sequence[str]) -> None:
-    """Raise `ValueError` for files outside the run folder."""
+    """Raise `ForeignFileError` for files outside the run folder."""
     if any(Path(name).name != name for name in names):
-        raise ValueError(f"files that are not the run's own: {', '.join(names)}")
+        raise ForeignFileError(f"files that are not the run's own: {', '.join(names)}")

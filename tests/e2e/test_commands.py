@@ -161,7 +161,7 @@ def test_mlflow_serves_a_run_that_answers_as_predict_does(tmp_path: Path) -> Non
         try:
             address = f"http://127.0.0.1:{port}"
             with requests.Session() as session:
-                until_up = Retry(total=8, backoff_factor=0.5, backoff_max=8)
+                until_up = Retry(total=20, backoff_factor=0.5, backoff_max=8)
                 session.mount(address, HTTPAdapter(max_retries=until_up))
                 session.get(f"{address}/ping", timeout=60)
             body = {"inputs": digits.tolist()}

@@ -12,6 +12,8 @@ import mlflow
 import numpy as np
 import pytest
 
+from mnist_exp.config.compose import compose
+from mnist_exp.config.schema import Config
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation.metrics import from_scores
@@ -19,6 +21,7 @@ from mnist_exp.models.forward import timed_scores
 from mnist_exp.models.io import load_model
 from mnist_exp.runs.find import resolve_run, search_runs, store_config
 from mnist_exp.runs.folder import RunResult
+from mnist_exp.runs.run import Run
 
 Recorded = dict[str, RunResult]
 
@@ -130,6 +133,21 @@ def test_the_record_gives_back_config_history_predictions_and_model(
         assert np.array_equal(again.probabilities, run.evaluation().probabilities)
     finally:
         shutil.move(tmp_path / "elsewhere", outcome.folder)
+
+
+def test_the_data_is_looked_for_where_it_was_and_where_it_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OfPath(Run):
+        def config(self) -> Config:
+            return compose([f"data.path={tmp_path / 'mnist.npz'}"])
+
+    monkeypatch.setenv("MNIST_PATH", "/elsewhere")
+    run = OfPath("id", "name", "FINISHED", {}, {}, {"data.name": "mnist"}, store_config())
+    assert run.data_config().path == "/elsewhere"
+    (tmp_path / "mnist.npz").touch()
+    assert run.data_config().path == str(tmp_path / "mnist.npz")
+    assert run.data_config("/given").path == "/given"
 
 
 def test_only_a_safe_model_of_digits_is_loaded(tmp_path: Path) -> None:

@@ -40,6 +40,15 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         store.check_reachable(tracking(f"sqlite:///{tmp_path}"))
 
 
+def test_who_reads_is_told_how_to_name_another_store(tmp_path: Path) -> None:
+    (tmp_path / "notes.db").write_text("these are notes, and many of them\n" * 20)
+    where = tracking(f"sqlite:///{tmp_path / 'notes.db'}")
+    with pytest.raises(InputError, match="with --tracking-uri"), store.connect_to_read(where):
+        pass
+    with pytest.raises(InputError, match=r"with tracking\.uri=\.\.\."), store.connect(where):
+        pass
+
+
 def test_a_database_that_cannot_be_written_is_refused_to_those_who_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
