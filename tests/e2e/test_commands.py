@@ -157,7 +157,10 @@ def test_mlflow_serves_a_run_that_answers_as_predict_does(tmp_path: Path) -> Non
         port = free.getsockname()[1]
     model = f"runs:/{recorded.info.run_id}/model"
     serve = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "-p", str(port)]
-    with subprocess.Popen([*serve, "--env-manager", "local"], cwd=tmp_path) as server:
+    active = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}  # uvicorn
+    with subprocess.Popen(
+        [*serve, "--env-manager", "local"], cwd=tmp_path, env=os.environ | active
+    ) as server:
         try:
             address = f"http://127.0.0.1:{port}"
             with requests.Session() as session:
