@@ -19,11 +19,6 @@ class Column(NamedTuple):
     values: Mapping[str, Callable[[Group], str | int | float]]
 
 
-def _mean_and_sd(group: Group) -> str:
-    mean, sd = group.mean(TEST_ACCURACY), group.sd(TEST_ACCURACY)
-    return f"{100 * mean:.2f} ± {100 * sd:.2f}" if isfinite(sd) else f"{100 * mean:.2f}"
-
-
 def _interval(group: Group) -> str:
     low, high = group.interval(TEST_ACCURACY)
     return f"{100 * low:.2f}-{100 * high:.2f}"
@@ -51,7 +46,7 @@ COLUMNS = (
     Column("n", lambda group: str(group.n), {"n": lambda group: group.n}),
     Column(
         "test %",
-        _mean_and_sd,
+        lambda group: group.mean_and_sd(TEST_ACCURACY),
         {"mean": _mean(TEST_ACCURACY), "sd": lambda group: group.sd(TEST_ACCURACY)},
     ),
     Column(

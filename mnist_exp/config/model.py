@@ -52,7 +52,7 @@ def _dense_size(inputs: int, units: tuple[int, ...]) -> Size:
 class DenseConfig(ConfigGroup):
     """Fully connected layers of the given `units`, dropout after each, ten outputs."""
 
-    has_convolutions: ClassVar = False
+    has_convolutions: ClassVar[bool] = False
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
     family: Literal["dense"]
@@ -69,7 +69,7 @@ class DenseConfig(ConfigGroup):
 class ConvConfig(ConfigGroup):
     """Stages of convolutions, 2x2 max pooling between them, then `units`, ten outputs."""
 
-    has_convolutions: ClassVar = True
+    has_convolutions: ClassVar[bool] = True
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
     family: Literal["conv"]

@@ -231,13 +231,13 @@ async def _content(request: Request) -> UploadFile | Pixels:
 
 def _predict(predictor: Predictor, content: UploadFile | Pixels) -> PredictionResponse:
     if isinstance(content, Pixels):
-        reading = PreprocessedPicture(np.array(content.pixels, np.uint8), "")
+        picture = PreprocessedPicture(np.array(content.pixels, np.uint8), "")
     else:
         with content.file as file:  # read here: at most one upload per thread is in memory
-            reading = preprocess(file.read(), "the picture")
-    pixels = [] if reading.pixels is None else [reading.pixels]
+            picture = preprocess(file.read(), "the picture")
+    pixels = [] if picture.pixels is None else [picture.pixels]
     probabilities = [row for image in pixels for row in predictor.probabilities(image[None])]
-    (prediction,) = predictions([""], [reading], probabilities)
+    (prediction,) = predictions([""], [picture], probabilities)
     return PredictionResponse(
         run=predictor.run.run_id,
         digit=prediction.digit,

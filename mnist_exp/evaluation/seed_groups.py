@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import nan
+from math import isfinite, isnan, nan
 from statistics import mean, stdev
 from typing import Generic, Protocol, TypeVar
 
@@ -51,6 +51,13 @@ class SeedGroup(Generic[R]):
         """The sample standard deviation over seeds; NaN for fewer than two."""
         values = self.by_seed(metric).values()
         return stdev(values) if len(values) > 1 else nan
+
+    def mean_and_sd(self, metric: str) -> str:
+        """The two in percent, such as `97.58 ± 0.16`; `none` when no run has the metric."""
+        mean, sd = 100 * self.mean(metric), 100 * self.sd(metric)
+        if isnan(mean):
+            return "none"
+        return f"{mean:.2f}" + (f" ± {sd:.2f}" if isfinite(sd) else "")
 
     def best(self, metric: str) -> float:
         """The highest value of a run, which measures luck more than the mean does."""

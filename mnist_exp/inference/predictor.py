@@ -27,16 +27,16 @@ class Prediction:
 
 def predictions(
     names: Sequence[str],
-    readings: Sequence[PreprocessedPicture],
+    pictures: Sequence[PreprocessedPicture],
     probabilities: Iterable[NDArray[np.float32]],
 ) -> list[Prediction]:
     """A prediction per picture; `probabilities` (n, 10) are of those that hold a digit."""
     rows = iter(probabilities)
     return [
-        Prediction(name, None, None, None, reading.note)
-        if reading.pixels is None
-        else _prediction(name, next(rows), reading.note)
-        for name, reading in zip(names, readings, strict=True)
+        Prediction(name, None, None, None, picture.note)
+        if picture.pixels is None
+        else _prediction(name, next(rows), picture.note)
+        for name, picture in zip(names, pictures, strict=True)
     ]
 
 

@@ -26,7 +26,7 @@ def to_grey(picture: Floats) -> Floats:
 
 
 def ink_by_threshold(grey: Floats) -> Floats:
-    """As `ink_by_background`, by Otsu's threshold: the rarer of exactly two tones is the ink."""
+    """As `ink_by_background`, by Otsu's threshold: the rarer of two tones; all 0 without two."""
     threshold = _otsu(grey)
     light = grey > threshold
     share = light.mean()

@@ -171,10 +171,10 @@ class OptunaStrategy(SweepStrategy):
 
     def _fingerprint(self, config: Config) -> str:
         """Equal for searches of the same space, config, data and source."""
-        science = flatten(fingerprint_values(config))
+        values = flatten(fingerprint_values(config))
         fixed = {
             key: value
-            for key, value in science.items()
+            for key, value in values.items()
             if not any(f"{key}.".startswith(f"{swept.lstrip('+')}.") for swept in self.swept)
         }
         space = {key: repr(values) for key, values in self.space.items()}

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Sequence
-from math import inf, isfinite, isnan, nan
+from math import inf, nan
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -117,16 +117,9 @@ def _means(by_settings: Groups, keys: Sequence[str]) -> Table:
     for heading in ("n", "val %", "test %"):
         table.add_column(heading, no_wrap=True)
     for group in sorted(by_settings, key=_rank):
-        cells = [_mean_sd(group, metric) for metric in (OBJECTIVE, "test/accuracy")]
+        cells = [group.mean_and_sd(metric) for metric in (OBJECTIVE, "test/accuracy")]
         table.add_row(*map(short, group.settings.values()), str(group.n), *cells)
     return table
-
-
-def _mean_sd(group: SeedGroup[RunResult], metric: str) -> str:
-    mean, sd = 100 * group.mean(metric), 100 * group.sd(metric)
-    if isnan(mean):
-        return "none"
-    return f"{mean:.2f}" + (f" ± {sd:.2f}" if isfinite(sd) else "")
 
 
 def _rank(group: SeedGroup[RunResult]) -> float:

@@ -41,7 +41,7 @@ class RunTracker:
         """For the run in `folder`, new or existing; `on_open` receives the open backend."""
         self.folder, self.config = folder, config
         self.journal = Journal(folder)
-        self.queue = make_queue(folder, config, self.journal, on_open=on_open)
+        self.queue = make_queue(config, self.journal, on_open=on_open)
         self._clock = clock
         self._logged = {event.key for event in self.journal.events if isinstance(event, LogMetrics)}
 

@@ -39,7 +39,6 @@ class UploadQueue:
 
     def __init__(
         self,
-        folder: Path,
         config: TrackingConfig,
         journal: Journal,
         *,
@@ -49,8 +48,8 @@ class UploadQueue:
         clock: Clock = time,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        """For the journal in `folder`; `on_open` receives the backend once it is open."""
-        self.folder, self.config, self.journal = folder, config, journal
+        """For the journal of a run folder; `on_open` receives the backend once it is open."""
+        self.folder, self.config, self.journal = journal.path.parent, config, journal
         self._events: deque[Event] = deque(journal.events)
         self._on_open, self._open_backend = on_open, open_backend
         self._check_reachable, self._clock = check_reachable, clock
