@@ -167,7 +167,10 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
     interval = evaluation.accuracy_interval
     title = plots.score_title(model.name, data.label, evaluation.accuracy, *interval, evaluation.n)
     epochs, kept = history.epochs, history.best_epoch
-    write_report(folder, title, summary(model), data, epochs, evaluation, metrics, kept)
+    write_report(
+        folder, title, summary(model), data, epochs, evaluation, metrics, kept,
+        config.report.formats,
+    )  # fmt: skip
     last = epochs[-1]  # its metrics are logged, unless better weights were restored
     new = {name: value for name, value in metrics.items() if last.get(name) != value}
     tracker.log_metrics(new, step=len(epochs))

@@ -74,7 +74,8 @@ def _refuse_changes(
             f"resume={path}: the run began with other data than {data.source}; "
             "put MNIST_PATH back to what it was"
         )
-    if journal.params and journal.params != flatten(redacted_values(config)):
+    values = flatten(redacted_values(config))  # with a default for what an older version lacked
+    if any(key not in values or values[key] != value for key, value in journal.params.items()):
         raise InputError(
             f"resume={path}: {layout.CONFIG} is not what the run began with; "
             "put it back, or begin a new run"

@@ -18,9 +18,10 @@ Command = Callable[..., tuple[int, str, str]]  # the fixture `command`
 def tiny(*overrides: str) -> Config:
     """A config that trains in a moment on bundled digits, with the same figures everywhere.
 
-    XLA is off, since compiling takes it longer than training: `train.jit=auto` turns it on.
+    XLA is off, since compiling takes it longer than training: `train.jit=auto` turns it on. So are
+    the figures, which take longer than the rest of the run: `report.formats=[png]`.
     """
-    few = ["data=mnist5k", "data.limit=200", "train.epochs=1"]
+    few = ["data=mnist5k", "data.limit=200", "train.epochs=1", "report.formats=[]"]
     return compose([*few, "train.precision=float32", "train.jit=false", *overrides])
 
 

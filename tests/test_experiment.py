@@ -52,6 +52,7 @@ def outcome(store: str, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
         f"tracking.uri={store}",
         "train.epochs=2",
         "save_as=[model.keras,model.h5,saved_model]",
+        "report.formats=[png,svg,pdf]",
     )
     folder = tmp_path_factory.mktemp("runs") / "run"
     secret = "tracking.uri=http://me:s3cret@host"
@@ -90,7 +91,7 @@ def test_the_curves_show_which_epoch_was_kept(few_digits: Dataset, tmp_path: Pat
     answers, _ = timed_scores(model, few_digits.test_images)
     said = evaluation.from_scores(few_digits.test_labels, answers, "softmax")
     write_figures(
-        tmp_path / "figures", "title", few_digits, history.epochs, said, history.best_epoch
+        tmp_path / "figures", "title", few_digits, history.epochs, said, history.best_epoch, ["png"]
     )
     drawn = (tmp_path / "figures/learning_curves.png").read_bytes()
     for kept, is_equal in ((history.best_epoch, True), (None, False)):
@@ -256,8 +257,9 @@ def test_a_signal_after_training_ends_the_run_too(
 
     # Patched: a signal comes at any moment, and no hook is called at these.
     monkeypatch.setattr(f"mnist_exp.{moment}", strike)
+    config = tiny(f"tracking.uri={store}", "report.formats=[png]")
     with pytest.raises(KeyboardInterrupt):
-        run_experiment(tiny(f"tracking.uri={store}"), folder=tmp_path / "run")
+        run_experiment(config, folder=tmp_path / "run")
     client = mlflow.MlflowClient(store)
     (latest,) = client.search_runs(
         [client.get_experiment_by_name("mnist").experiment_id], max_results=1

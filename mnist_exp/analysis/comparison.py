@@ -15,7 +15,8 @@ from mnist_exp.evaluation.seed_groups import SeedGroup, group_by_settings
 from mnist_exp.runs.run import OBJECTIVE, Run
 
 TEST_ACCURACY = "test/accuracy"
-NOT_SETTINGS = ("seed", "save_as", "data.path", "data.fallback")  # nor `tracking.*`
+NOT_SETTINGS = ("seed", "save_as", "data.path", "data.fallback")  # nor the groups below
+NOT_SETTINGS_OF = ("tracking.", "report.")
 ALPHA = 0.05  # the significance level
 
 
@@ -119,7 +120,7 @@ def _settings(run: Run, by: Sequence[str] = ()) -> dict[str, str]:
     return {
         param: value
         for param, value in sorted(run.params.items())
-        if param not in NOT_SETTINGS and not param.startswith("tracking.")
+        if param not in NOT_SETTINGS and not param.startswith(NOT_SETTINGS_OF)
     }
 
 

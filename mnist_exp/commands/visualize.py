@@ -7,6 +7,7 @@ import typer
 
 from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
 from mnist_exp.core.console import console
+from mnist_exp.core.layout import FigureFormat
 
 
 def visualize(
@@ -14,6 +15,10 @@ def visualize(
     output: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Where to; default: outputs/figures/<run id>."),
+    ] = None,
+    formats: Annotated[
+        list[FigureFormat] | None,
+        typer.Option("--format", help="Of the files, default: png; may be given several times."),
     ] = None,
     experiment: ExperimentOption = "mnist",
     tracking_uri: StoreOption = None,
@@ -28,6 +33,8 @@ def visualize(
     kept = int(found.metrics["train/kept_epoch"]) if stops_early else None
     evaluation, history, data = found.evaluation(), found.history(), found.dataset()
     folder = make_folder(output or Path("outputs/figures") / found.run_id[:8], "--output")
-    write_figures(folder, found.title, data, history, evaluation, kept)
+    write_figures(
+        folder, found.title, data, history, evaluation, kept, formats or [FigureFormat.PNG]
+    )
     console.print(found.title, markup=False)
     console.print(f"figures: {folder}", markup=False)

@@ -20,6 +20,7 @@ EXPECTED = {  # by pydantic's types of errors
     "less_than": "a number below {lt}",
     "less_than_equal": "a number of at most {le}",
     "literal_error": "one of {expected}",
+    "enum": "one of {expected}",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
@@ -95,7 +96,7 @@ def _unknown_key(key: str, keys: Sequence[str]) -> str:
     known = [*GROUPS, *keys]
     siblings = [k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]]
     hint = nearest(key, siblings or known) or nearest(key, known)
-    place = f"in all of conf/{group} " if siblings and "." in key and group != "hydra" else ""
+    place = f"in all of conf/{group} " if siblings and "." in key and group in GROUPS else ""
     return (
         f"{key}: no such key{hint}; {place}there are {', '.join(sorted(set(siblings or GROUPS)))}"
     )

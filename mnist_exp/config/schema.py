@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from mnist_exp.config.base import ConfigGroup, Fraction, NotNegative, Positive, dotted_keys
 from mnist_exp.config.model import ModelConfig
-from mnist_exp.core.layout import CHECKPOINTS, FIGURES, TABLES
+from mnist_exp.core.layout import CHECKPOINTS, FIGURES, TABLES, FigureFormat
 
 
 class AdamConfig(ConfigGroup):
@@ -110,6 +110,14 @@ class TrackingConfig(ConfigGroup):
     skip_finished: bool
 
 
+class ReportConfig(ConfigGroup):
+    """The figures of a run, and of a sweep: a file of each in every format; none without any."""
+
+    formats: Annotated[
+        tuple[Annotated[FigureFormat, Field(strict=False)], ...], Field(strict=False)
+    ] = (FigureFormat.PNG,)
+
+
 class SearchSettings(ConfigGroup):
     """The settings of `hydra/sweeper=optuna`."""
 
@@ -147,6 +155,7 @@ class Config(ConfigGroup):
     train: TrainConfig
     data: DataConfig
     tracking: TrackingConfig
+    report: ReportConfig = ReportConfig()
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     save_as: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_model_files)]
 

@@ -11,8 +11,8 @@ from mnist_exp.core.console import redact
 
 
 def fingerprint_values(config: Config) -> dict[str, Any]:
-    """The values a result depends on: all but paths, tracking and checkpoints."""
-    values = config.model_dump(mode="json", exclude={"tracking": True})
+    """The values a result depends on: all but paths, tracking, figures and checkpoints."""
+    values = config.model_dump(mode="json", exclude={"tracking": True, "report": True})
     del values["data"]["path"], values["data"]["fallback"], values["train"]["checkpoint_every"]
     return values
 

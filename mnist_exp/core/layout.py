@@ -1,5 +1,7 @@
 """The file names in a run folder and in a sweep folder."""
 
+from enum import StrEnum
+
 CONFIG = "config.yaml"
 OVERRIDES = "overrides.txt"
 CODE_DIFF = "code.diff"
@@ -22,3 +24,9 @@ RUN_ARTIFACTS = (  # uploaded as files; the model is logged as an MLflow model
 
 SWEEP_JOBS, SWEEP_GROUPS = "sweep.csv", "over_seeds.csv"
 SWEEP_ARTIFACTS = (SWEEP_JOBS, SWEEP_GROUPS, FIGURES)
+
+
+class FigureFormat(StrEnum):
+    """The format of a figure's file, which is also its suffix."""
+
+    PNG, SVG, PDF = "png", "svg", "pdf"

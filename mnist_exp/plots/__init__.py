@@ -1,5 +1,6 @@
-"""Every plot: numbers in, a matplotlib `Figure` out; nothing is saved, pyplot is not imported."""
+"""Every plot: numbers in, a matplotlib `Figure` out, which `save` writes; without pyplot."""
 
+from mnist_exp.plots.base import save
 from mnist_exp.plots.comparison import accuracies, agreement, overlaid_curves, trade_off
 from mnist_exp.plots.curves import learning_curves
 from mnist_exp.plots.digits import (
@@ -27,6 +28,7 @@ __all__ = [
     "preprocessed_pictures",
     "reliability",
     "sample_predictions",
+    "save",
     "score_title",
     "trade_off",
     "worst_mistakes",

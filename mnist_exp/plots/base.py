@@ -5,10 +5,13 @@ engine has to draw everything twice.
 """
 
 import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -21,6 +24,9 @@ BLUE, VERMILLION = "#0072B2", "#D55E00"
 INK, GREY, PALE, TILE = "#222222", "#6B7280", "#D1D5DB", "#F1F3F5"
 # The colour cycle, without their yellow, which is invisible on white.
 LINES = [BLUE, VERMILLION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
+
+# The same figure is the same file: no date in it.
+UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 Array = NDArray[Any]
 
@@ -64,6 +70,15 @@ def axes_at(figure: Figure, left: float, bottom: float, width: float, height: fl
     axes.spines[:].set_color(PALE)
     axes.set_axisbelow(True)
     return axes
+
+
+def save(figures: Mapping[str, Figure], folder: Path, formats: Sequence[str]) -> None:
+    """Write each figure as <name>.<format> into the folder, which is made when missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with rc_context({"svg.hashsalt": "mnist_exp"}):  # ids that do not change
+        for name, figure in figures.items():
+            for kind in formats:
+                figure.savefig(folder / f"{name}.{kind}", metadata=UNDATED.get(kind))
 
 
 def text_at(axes: Axes, x: float, y: float, text: str, size: float = 7, **style: Any) -> None:

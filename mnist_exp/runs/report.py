@@ -18,16 +18,18 @@ def write_report(
     evaluation: Evaluation,
     metrics: Mapping[str, float],
     kept: int | None,
+    formats: Sequence[str],
 ) -> None:
     """Fill the run folder with metrics, model summary, predictions, tables and figures.
 
-    `history` has a row per epoch; `kept` is the epoch whose weights early stopping kept.
+    `history` has a row per epoch; `kept` is the epoch whose weights early stopping kept; `formats`
+    are those of the figures: png, svg, pdf, or none.
     """
     folder.write_metrics(metrics)
     folder.write_summary(summary)
     folder.write_evaluation(evaluation)
     write_tables(folder, evaluation)
-    write_figures(folder.figures, title, data, history, evaluation, kept)
+    write_figures(folder.figures, title, data, history, evaluation, kept, formats)
 
 
 def write_tables(folder: RunFolder, evaluation: Evaluation) -> None:
@@ -48,12 +50,14 @@ def write_figures(
     history: Sequence[Mapping[str, float]],
     evaluation: Evaluation,
     kept: int | None,
+    formats: Sequence[str],
 ) -> None:
-    """Every figure of the run as a PNG; arguments as of `write_report`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write every figure of the run; arguments as of `write_report`."""
+    if not formats:
+        return
     images, worst = data.test_images, evaluation.worst_mistakes()
     train = f"{data.label}: {len(data.train_labels):,} training images"
-    for name, figure in {
+    figures = {
         "learning_curves": plots.learning_curves(history, title, kept),
         "confusion_matrix": plots.confusion_matrix(evaluation.confusion, title),
         "sample_predictions": plots.sample_predictions(
@@ -70,5 +74,5 @@ def write_figures(
             title,
         ),
         "training_digits": plots.digit_sheet(data.train_images, data.train_labels, train),
-    }.items():
-        figure.savefig(folder / f"{name}.png")
+    }
+    plots.save(figures, folder, formats)

@@ -5,7 +5,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
@@ -25,6 +25,9 @@ from mnist_exp.sweeps.results import Job, JobResult
 from mnist_exp.sweeps.search_space import extremes
 from mnist_exp.sweeps.strategy import SweepStrategy
 from mnist_exp.tracking import store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
 
@@ -124,21 +127,19 @@ class OptunaStrategy(SweepStrategy):
             "hydra.sweeper.trial": f"{self.study.study_name}/{number}",
         }
 
-    def write_figures(self, folder: Path, title: str) -> None:
+    def figures(self, title: str) -> dict[str, "Figure"]:
         from mnist_exp import plots
 
         trials = self._trials(TrialState.COMPLETE, TrialState.PRUNED)
         scored = [(trial.number, trial.value, trial.state.name) for trial in trials]
         if not any(value is not None for _, value, _ in scored):
-            return
-        figures = folder / "figures"
-        figures.mkdir(exist_ok=True)
-        history = plots.optimisation_history(scored, title)
-        history.savefig(figures / "optimisation_history.png")
+            return {}
+        figures = {"optimisation_history": plots.optimisation_history(scored, title)}
         if importances := self.importances():
             shares = ", ".join(f"{key} {100 * share:.0f} %" for key, share in importances.items())
             logger.info(f"importance for the validation accuracy (fANOVA): {shares}")
-            plots.importances(importances, title).savefig(figures / "importances.png")
+            figures["importances"] = plots.importances(importances, title)
+        return figures
 
     def importances(self) -> dict[str, float]:
         """Each key's share of the validation accuracy's variance, by fANOVA.

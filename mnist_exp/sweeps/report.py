@@ -4,15 +4,19 @@ import csv
 from collections.abc import Sequence
 from math import inf, nan
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from mnist_exp.core.layout import FIGURES, SWEEP_GROUPS, SWEEP_JOBS
+from mnist_exp.core.layout import SWEEP_GROUPS, SWEEP_JOBS
 from mnist_exp.evaluation.seed_groups import SeedGroup
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.runs.run import OBJECTIVE
 from mnist_exp.sweeps.results import JobResult, best, data_label, groups
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 REPORTED = (OBJECTIVE, "test/accuracy", "test/accuracy_low", "test/accuracy_high", "test/loss")
 MAX_ROWS, MAX_WIDTH = 30, 16  # of the terminal's table, and of a swept key's column in characters
@@ -29,15 +33,19 @@ def tables(results: Sequence[JobResult], swept: Sequence[str]) -> list[Table]:
     return [ranking, _means(by_settings, [key for key in swept if key != "seed"])]
 
 
-def write(folder: Path, results: Sequence[JobResult], swept: Sequence[str], title: str) -> None:
-    """Write sweep.csv, over_seeds.csv when several seeds were run, and the figures."""
+def write_tables(folder: Path, results: Sequence[JobResult], swept: Sequence[str]) -> None:
+    """Write sweep.csv, and over_seeds.csv when several seeds were run."""
     by_settings = groups(results)
     _write_jobs(folder / SWEEP_JOBS, results, swept)
     if _has_seeds(by_settings):
         _write_groups(folder / SWEEP_GROUPS, by_settings)
-    scored = [group for group in by_settings if group.by_seed(OBJECTIVE)]
+
+
+def figures(results: Sequence[JobResult], swept: Sequence[str], title: str) -> dict[str, "Figure"]:
+    """The figures of validation accuracies by their names; none without any accuracy."""
+    scored = [group for group in groups(results) if group.by_seed(OBJECTIVE)]
     if not swept or not scored:
-        return
+        return {}
     from mnist_exp import plots  # matplotlib is heavy
 
     keys = [key for key in swept if key != "seed"]
@@ -47,11 +55,10 @@ def write(folder: Path, results: Sequence[JobResult], swept: Sequence[str], titl
         rows = [
             (result.choices, result.objective, nan) for result in results if result.objective > -inf
         ]
-    (folder / FIGURES).mkdir(exist_ok=True)
-    plots.by_value(keys, rows, title).savefig(folder / FIGURES / "by_value.png")
+    drawn = {"by_value": plots.by_value(keys, rows, title)}
     if len(keys) > 1:
-        parallel = plots.parallel_coordinates(keys, rows, title)
-        parallel.savefig(folder / FIGURES / "parallel_coordinates.png")
+        drawn["parallel_coordinates"] = plots.parallel_coordinates(keys, rows, title)
+    return drawn
 
 
 def short(value: str) -> str:

@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mnist_exp.config.schema import Config
 from mnist_exp.sweeps.results import Job, JobResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class SweepStrategy:
@@ -34,8 +38,9 @@ class SweepStrategy:
         """Additional overrides of a job: Hydra key -> value."""
         return {}
 
-    def write_figures(self, folder: Path, title: str) -> None:
-        """Write the strategy's own figures."""
+    def figures(self, title: str) -> dict[str, "Figure"]:
+        """The strategy's own figures by their names."""
+        return {}
 
 
 class GridStrategy(SweepStrategy):

@@ -23,7 +23,7 @@ from mnist_exp.core import provenance
 from mnist_exp.core.console import console, redact
 from mnist_exp.core.errors import InputError, SweepError
 from mnist_exp.core.files import make_folder, removed_if_refused
-from mnist_exp.core.layout import SWEEP_ARTIFACTS
+from mnist_exp.core.layout import FIGURES, SWEEP_ARTIFACTS
 from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
 from mnist_exp.data.dataset import load_dataset
 from mnist_exp.runs.find import finished_runs
@@ -72,7 +72,7 @@ def run_sweep(
             finally:  # an interrupted sweep is summarised, too
                 with defer_interrupts():
                     ordered = [results[number] for number in sorted(results)]
-                    _summarise(ordered, strategy, folder, parent, name)
+                    _summarise(ordered, strategy, folder, parent, name, configs[0].report.formats)
             _raise_if_too_many_failed(ordered, strategy)
     return ordered
 
@@ -211,6 +211,7 @@ def _summarise(
     folder: Path,
     parent: RunTracker,
     name: str,
+    formats: Sequence[str],
 ) -> None:
     """Print the tables, write files and figures to the folder, log the best job to MLflow."""
     label = data_label(results)
@@ -218,8 +219,12 @@ def _summarise(
     top = best(results)
     if top:
         title += f": best validation accuracy {100 * top.objective:.2f} %"
-    report.write(folder, results, strategy.swept, title)
-    strategy.write_figures(folder, title)
+    report.write_tables(folder, results, strategy.swept)
+    if formats:
+        from mnist_exp import plots  # matplotlib is heavy
+
+        figures = report.figures(results, strategy.swept, title) | strategy.figures(title)
+        plots.save(figures, folder / FIGURES, formats)
     for table in report.tables(results, strategy.swept):
         console.print(table)
     if top:

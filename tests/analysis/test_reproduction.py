@@ -43,7 +43,7 @@ def test_the_same_config_data_and_code_are_bit_equal(
     assert recorded[NAME].title in out
     assert "bit-equal: all weights, all probabilities and all epochs' figures" in out
     (folder,) = (workplace / "outputs/reproductions").iterdir()
-    assert (folder / "figures/confusion_matrix.png").exists()
+    assert (folder / "predictions.npz").exists()
 
 
 def test_a_difference_is_reported_with_its_possible_reasons(

@@ -69,13 +69,15 @@ def test_visualize_draws_every_figure_without_the_run_folder(
     folder = recorded[NAME].folder
     shutil.move(folder, workplace / "moved")
     try:
-        code, out, _ = command("visualize", "--run", NAME, "--output", "drawn")
-        assert code == 0
-        assert recorded[NAME].title in out
-        drawn = {path.name: path.read_bytes() for path in (workplace / "drawn").iterdir()}
-        first = {path.name: path.read_bytes() for path in (workplace / "moved/figures").iterdir()}
-        assert len(drawn) == 6
-        assert drawn == first  # to the last pixel
+        files = []
+        for output in ("first", "second"):
+            formats = ["--format", "png", "--format", "svg"]
+            code, out, _ = command("visualize", "--run", NAME, "--output", output, *formats)
+            assert code == 0
+            assert recorded[NAME].title in out
+            files.append({p.name: p.read_bytes() for p in (workplace / output).iterdir()})
+        assert len(files[0]) == 12
+        assert files[0] == files[1]  # to the last pixel
     finally:
         shutil.move(workplace / "moved", folder)
 

@@ -82,6 +82,14 @@ def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
         ("optimizer=null", "optimizer=null: a group takes the name of an option"),
         ("seed=-1", "seed: expected a number of at least 0, got -1"),
         ("seed=${nothing}", "Interpolation key 'nothing' not found"),
+        (
+            "report.formats=[gif]",
+            "report.formats.0: expected one of 'png', 'svg' or 'pdf', got 'gif'",
+        ),
+        (
+            "report.format=[png]",
+            "report.format: no such key (did you mean report.formats?); there are",
+        ),
         ("save_as=[a/b.keras]", "save_as: expected plain file names such as [model.keras]"),
         ("save_as=[model.pt]", "save_as: expected names ending in .keras or .h5"),
         ("save_as=[tables]", "save_as: expected plain file names"),

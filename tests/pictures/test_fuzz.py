@@ -107,7 +107,7 @@ def check_read(content: bytes) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-@settings(seeded, max_examples=800)
+@settings(seeded, max_examples=400)
 @given(files() | pictures())
 def test_any_bytes_are_a_digit_or_an_error_message(content: bytes) -> None:
     check_read(content)
@@ -139,7 +139,7 @@ def site(made_once: tuple[str, Any]) -> Iterator[str]:
 
 
 def test_the_server_responds_to_any_bytes(site: str) -> None:
-    @settings(seeded, max_examples=200)
+    @settings(seeded, max_examples=100)
     @given(files() | pictures() | st.binary(max_size=300), st.text(max_size=20))
     def post(content: bytes, name: str) -> None:
         file = {"file": (name or "x", content)}
@@ -178,7 +178,7 @@ def test_the_server_follows_its_openapi_schema(site: str) -> None:
         operation = result.ok()
         for mode in modes.pop(operation.path):
 
-            @settings(seeded, max_examples=25)
+            @settings(seeded, max_examples=10)
             @given(operation.as_strategy(generation_mode=mode))
             def request(case: Any) -> None:
                 case.call_and_validate(checks=checks, timeout=60)

@@ -80,7 +80,7 @@ def test_seeds_are_averaged_in_one_group() -> None:
 
 def test_the_files_and_figures_are_written(tmp_path: Path) -> None:
     results = [result(0, 0.5), result(1, 0.6, seed=1), result(2, None, "oh no")]
-    report.write(tmp_path, results, SWEPT, "sweep of model, seed")
+    report.write_tables(tmp_path, results, SWEPT)
     first, _, last = csv.DictReader((tmp_path / "sweep.csv").open())
     assert first["model"] == "m0"
     assert first["val/accuracy"] == "0.5"
@@ -90,7 +90,7 @@ def test_the_files_and_figures_are_written(tmp_path: Path) -> None:
     (group,) = csv.DictReader((tmp_path / "over_seeds.csv").open())
     assert (group["model"], group["n"]) == ("m0", "2")
     assert float(group["val/accuracy mean"]) == pytest.approx(0.55)
-    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["by_value.png"]
+    assert [*report.figures(results, SWEPT, "sweep of model, seed")] == ["by_value"]
 
 
 def test_the_command_of_a_job_runs_that_job_alone() -> None:
@@ -100,7 +100,7 @@ def test_the_command_of_a_job_runs_that_job_alone() -> None:
     assert command == alone
 
 
-def test_a_sweep_of_seeds_alone_has_a_figure(tmp_path: Path) -> None:
+def test_a_sweep_of_seeds_alone_has_a_figure() -> None:
     metrics = METRICS | {"val/accuracy": 0.5}
     results = [
         JobResult(
@@ -108,17 +108,19 @@ def test_a_sweep_of_seeds_alone_has_a_figure(tmp_path: Path) -> None:
         )
         for seed in range(3)
     ]
-    report.write(tmp_path, results, ["seed"], "sweep of seed")
-    assert (tmp_path / "figures" / "by_value.png").exists()
+    assert [*report.figures(results, ["seed"], "sweep of seed")] == ["by_value"]
 
 
 def test_a_sweep_of_one_job_has_a_file_and_no_figure(tmp_path: Path) -> None:
     metrics = METRICS | {"val/accuracy": 0.5}
     only = JobResult(0, ["model=cnn"], [], RunResult("", Path("x"), "id", metrics, "MNIST"))
-    report.write(tmp_path, [only], [], "sweep of one job")
+    assert not report.figures([only], [], "sweep of one job")
+    report.write_tables(tmp_path, [only], [])
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.csv"]
 
 
 def test_a_sweep_of_failures_has_a_file_and_no_figure(tmp_path: Path) -> None:
-    report.write(tmp_path, [result(0, None, "oh no")], SWEPT, "sweep")
+    failure = [result(0, None, "oh no")]
+    assert not report.figures(failure, SWEPT, "sweep")
+    report.write_tables(tmp_path, failure, SWEPT)
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.csv"]

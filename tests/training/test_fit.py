@@ -48,9 +48,7 @@ def same(a: keras.Model, b: keras.Model) -> bool:
     ("jit", "name", "loss"),
     [
         (True, "dense128", "sparse_categorical_crossentropy"),
-        (True, "sigmoid100", "categorical_crossentropy"),
-        (False, "sigmoid100", "sparse_categorical_crossentropy"),
-        (False, "dense128", "categorical_crossentropy"),
+        (False, "sigmoid100", "categorical_crossentropy"),
     ],
 )
 def test_an_epoch_equals_keras_own(few_digits: Dataset, jit: bool, name: str, loss: str) -> None:
@@ -70,10 +68,14 @@ def test_an_epoch_equals_keras_own(few_digits: Dataset, jit: bool, name: str, lo
     assert row["train/accuracy"] == pytest.approx(history.history["accuracy"][0], abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["dense128", "dropout", "cnn"])
-def test_the_same_seed_gives_the_same_bits(few_digits: Dataset, name: str) -> None:
-    config = tiny(f"model={name}", "train.epochs=2", "train.jit=auto")
-    assert same(fit(config, few_digits)[0], fit(config, few_digits)[0])
+@pytest.mark.parametrize(
+    "model", [["model=dropout"], ["model=cnn", "model.filters=[4,8]"]], ids=["dropout", "cnn"]
+)
+def test_the_same_seed_gives_the_same_bits(few_digits: Dataset, model: list[str]) -> None:
+    config = tiny(*model, "train.jit=auto")
+    first, _ = fit(config, few_digits)
+    training._compiled.cache_clear()
+    assert same(first, fit(config, few_digits)[0])
 
 
 def test_another_seed_is_another_batch_order(few_digits: Dataset) -> None:
@@ -113,7 +115,6 @@ def test_a_reused_loop_trains_like_a_new_one(few_digits: Dataset, model: list[st
     second, _ = fit(tiny(*other), few_digits)
     assert not same(first, second)
     assert same(first, fit(tiny(*one), few_digits)[0])
-    training._compiled.cache_clear()
     assert same(second, fit(tiny(*other), few_digits)[0])
 
 
@@ -257,12 +258,11 @@ def test_every_epoch_and_seed_has_maps_of_its_own_and_clean_epochs_none(
     assert len({images.tobytes() for images in different}) == 5
 
 
-@pytest.mark.parametrize("name", ["dense128", "cnn"])
-def test_augmented_training_differs_and_repeats_bit_for_bit(few_digits: Dataset, name: str) -> None:
-    config = tiny(f"model={name}", "augment=affine", "train.epochs=2")
+def test_augmented_training_differs_and_repeats_bit_for_bit(few_digits: Dataset) -> None:
+    config = tiny("augment=affine", "train.epochs=2")
     first, history = fit(config, few_digits)
     again, same_history = fit(config, few_digits)
-    plain, _ = fit(tiny(f"model={name}", "train.epochs=2"), few_digits)
+    plain, _ = fit(tiny("train.epochs=2"), few_digits)
     assert same(first, again)
     assert not same(first, plain)
     assert history.epochs[1]["train/loss"] == same_history.epochs[1]["train/loss"]
