@@ -130,12 +130,12 @@ def test_damage_costs_an_epoch_and_tells_none_twice(
     whole: Callable[[str], Path],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    break_off(made("dense", store), tmp_path / "broken", 4)
+    break_off(made("conv", store), tmp_path / "broken", 4)
     path = tmp_path / "broken/checkpoints/epoch-000004.npz"
     path.write_bytes(path.read_bytes()[:-1000])
     outcome = resume_experiment(tmp_path / "broken")
     assert f"{path}: damaged" in caplog.text
-    assert_same(tmp_path / "broken", whole("dense"))
+    assert_same(tmp_path / "broken", whole("conv"))
     history = mlflow.MlflowClient(store).get_metric_history(outcome.run_id, "val/loss")
     assert [m.step for m in history] == [1, 2, 3, 4]
 

@@ -96,11 +96,12 @@ def test_a_sweep_goes_on_after_a_failed_job_and_says_so(tmp_path: Path) -> None:
         "data=mnist5k",
         "data.limit=500",
         "train.epochs=1",
+        "report.formats=[]",
     )
     assert done.returncode == 1
     assert "1 of 2 jobs failed:" in done.stderr
     assert "the loss became" in done.stderr
-    again = "python -m mnist_exp.run optimizer=sgd optimizer.learning_rate=1e+30 data=mnist5k "
+    again = "python -m mnist_exp.run optimizer=sgd optimizer.learning_rate=1e+30 data=mnist5k"
     assert again in done.stderr
     assert "Traceback" not in done.stderr
     by_name = {recorded.info.run_name: recorded for recorded in runs(tmp_path)}

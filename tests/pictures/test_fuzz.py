@@ -7,14 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pictures.picture_files import saved
 from PIL import Image
-from schemathesis.checks import CHECKS
-from schemathesis.core.result import Ok
-from schemathesis.generation import GenerationMode
 from support import served
 
 from mnist_exp.core.errors import InputError
@@ -154,8 +150,14 @@ def test_the_server_responds_to_any_bytes(site: str) -> None:
     post()
 
 
+@pytest.mark.slow
 def test_the_server_follows_its_openapi_schema(site: str) -> None:
     """No 5xx, no undocumented response, no invalid request accepted."""
+    import schemathesis  # takes seconds
+    from schemathesis.checks import CHECKS
+    from schemathesis.core.result import Ok
+    from schemathesis.generation import GenerationMode
+
     schema = schemathesis.openapi.from_url(f"{site}/openapi.json")
     checks = CHECKS.get_by_names(
         [
@@ -178,7 +180,7 @@ def test_the_server_follows_its_openapi_schema(site: str) -> None:
         operation = result.ok()
         for mode in modes.pop(operation.path):
 
-            @settings(seeded, max_examples=10)
+            @settings(seeded, max_examples=60)
             @given(operation.as_strategy(generation_mode=mode))
             def request(case: Any) -> None:
                 case.call_and_validate(checks=checks, timeout=60)

@@ -126,15 +126,12 @@ def test_every_bound_and_choice_is_probed() -> None:
     ]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_equal_seeds_sample_equal_values_and_others_different_ones(
-    tmp_path: Path, sampler: str
-) -> None:
+def test_equal_seeds_sample_equal_values_and_others_different_ones(tmp_path: Path) -> None:
     sampled = []
     for number, seed in enumerate((0, 0, 1)):
         folder = tmp_path / str(number)
         folder.mkdir()
-        sampled.append(run(begin(folder, seed=seed, sampler=sampler, n_trials=13)))
+        sampled.append(run(begin(folder, seed=seed, n_trials=13)))
     assert sampled[0] == sampled[1]
     assert not any(choices in sampled[0] for choices in sampled[2])
     assert len({tuple(choices.values()) for choices in sampled[0]}) == 13

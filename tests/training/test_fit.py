@@ -1,5 +1,6 @@
 """Training against Keras' own, and against itself bit for bit."""
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -68,11 +69,8 @@ def test_an_epoch_equals_keras_own(few_digits: Dataset, jit: bool, name: str, lo
     assert row["train/accuracy"] == pytest.approx(history.history["accuracy"][0], abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    "model", [["model=dropout"], ["model=cnn", "model.filters=[4,8]"]], ids=["dropout", "cnn"]
-)
-def test_the_same_seed_gives_the_same_bits(few_digits: Dataset, model: list[str]) -> None:
-    config = tiny(*model, "train.jit=auto")
+def test_the_same_seed_gives_the_same_bits(few_digits: Dataset) -> None:
+    config = tiny("model=dropout", "model.units=[16]", "train.jit=auto")
     first, _ = fit(config, few_digits)
     training._compiled.cache_clear()
     assert same(first, fit(config, few_digits)[0])
@@ -94,9 +92,14 @@ def test_a_step_in_bfloat16_is_nearly_that_in_float32(few_digits: Dataset) -> No
         "model=cnn_wide", "model.filters=[4,[4,4],[128,128]]", "optimizer=adamw", "model.dropout=0",
         "train.ema=0.9", "train.jit=false",
     ]  # fmt: skip
+    one_batch = replace(
+        few_digits,
+        train_images=few_digits.train_images[:32],
+        train_labels=few_digits.train_labels[:32],
+    )
     rows = []
     for precision in ("float32", "mixed_bfloat16"):
-        _, history = fit(tiny(*overrides, f"train.precision={precision}"), few_digits)
+        _, history = fit(tiny(*overrides, f"train.precision={precision}"), one_batch)
         rows.append(history.epochs[0])
     assert rows[0]["train/loss"] != rows[1]["train/loss"]
     assert rows[0]["train/loss"] == pytest.approx(rows[1]["train/loss"], rel=0.02)
