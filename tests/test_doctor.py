@@ -105,6 +105,7 @@ def test_a_store_that_does_not_answer(command: Command) -> None:
     assert "! store       http://127.0.0.1:9: this tracking" in out
 
 
+@pytest.mark.slow
 def test_packages_that_exclude_each_other(command: Command, site: Path) -> None:
     shutil.rmtree(site / "pip")  # the real one
     metadata = site / "broken-1.0.dist-info" / "METADATA"

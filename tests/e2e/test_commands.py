@@ -97,6 +97,7 @@ def test_a_sweep_goes_on_after_a_failed_job_and_says_so(tmp_path: Path) -> None:
         "data.limit=500",
         "train.epochs=1",
         "report.formats=[]",
+        "train.jit=false",
     )
     assert done.returncode == 1
     assert "1 of 2 jobs failed:" in done.stderr

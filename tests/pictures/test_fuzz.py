@@ -103,7 +103,7 @@ def check_read(content: bytes) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-@settings(seeded, max_examples=400)
+@settings(seeded, max_examples=200)
 @given(files() | pictures())
 def test_any_bytes_are_a_digit_or_an_error_message(content: bytes) -> None:
     check_read(content)

@@ -106,7 +106,11 @@ def test_a_step_in_bfloat16_is_nearly_that_in_float32(few_digits: Dataset) -> No
 
 
 @pytest.mark.parametrize(
-    "model", [["model=dropout"], ["model=cnn", "model.filters=[4,8]"]], ids=["dropout", "cnn"]
+    "model",
+    [
+        pytest.param(["model=dropout"], id="dropout"),
+        pytest.param(["model=cnn", "model.filters=[4,8]"], id="cnn", marks=pytest.mark.slow),
+    ],
 )
 def test_a_reused_loop_trains_like_a_new_one(few_digits: Dataset, model: list[str]) -> None:
     """Only what is compiled is shared: weights, masks, averages and optimizer are reset."""
