@@ -8,7 +8,7 @@ RunOption = Annotated[
     str,
     typer.Option(
         "--run",
-        metavar="best|ID|NAME|models:/NAME@ALIAS",
+        metavar="best|last|ID|NAME|models:/NAME@ALIAS",
         help="Which recorded run; an id may be cut short.",
     ),
 ]

@@ -1,6 +1,8 @@
 """Find recorded runs: by id, name, alias or rank, and all that match a filter."""
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from mnist_exp.config.schema import TrackingConfig
@@ -13,14 +15,18 @@ if TYPE_CHECKING:
     import mlflow.entities
     from mlflow import MlflowClient
 
-BEST, MODEL_URI = "best", "models:/"
-SHORTEST = 4  # characters of a run id's beginning
-NUMBERED = 32  # characters of a whole one
-FULL_DATA = (  # preferred by `best`, in this order
+logger = logging.getLogger(__name__)
+
+BEST, LAST, MODEL_URI = "best", "last", "models:/"
+MIN_PREFIX, ID_LENGTH = 4, 32  # characters of a run id
+MAX_LISTED = 10  # candidates in a refusal
+DATA_FILTERS = (  # full data first, then limited, then bundled: preferred by `best` in this order
     "tags.data.name = 'mnist' and params.`data.limit` = 'null'",
     "tags.data.name = 'mnist'",
     "tags.data.name = 'mnist5k'",
 )
+FINISHED = f"attributes.status = 'FINISHED' and tags.{FINGERPRINT_TAG} LIKE '%'"  # no parents
+NEWEST = ["attributes.start_time DESC"]
 
 
 def store_config(experiment: str = "mnist", uri: str | None = None) -> TrackingConfig:
@@ -29,7 +35,7 @@ def store_config(experiment: str = "mnist", uri: str | None = None) -> TrackingC
 
 
 def find_run(reference: str = BEST, experiment: str = "mnist", uri: str | None = None) -> Run:
-    """The run named by `best`, an id, a prefix of one, a name or `models:/NAME@ALIAS`.
+    """The run named by `best`, `last`, an id, a prefix of one, a name or `models:/NAME@ALIAS`.
 
     `uri` is the MLflow store; default: MLFLOW_TRACKING_URI, else mlflow.db in this folder.
     Raises `InputError` when there is none, or more than one.
@@ -40,23 +46,29 @@ def find_run(reference: str = BEST, experiment: str = "mnist", uri: str | None =
 def resolve_run(reference: str, where: TrackingConfig) -> Run:
     """As `find_run`; raises `InputError`.
 
-    `best` is the FINISHED one of the experiment with the highest val/accuracy on the full data.
+    `best` is the FINISHED run with the highest val/accuracy on the full data; without any the
+    newest run on the full data; then those on limited, then those on bundled data. `last` is the
+    newest FINISHED run.
     """
     with store.connect_to_read(where) as client:
         if reference == BEST:
             return _best(client, where)
         if reference.startswith(MODEL_URI):
             return _registered(client, where, reference)
-        found = _by_id(client, where, reference) or _by_name(client, where, reference)
-    if len(found) == 1:
-        return found[0]
-    if not found:
+        if reference == LAST:
+            found = list(islice(_search(client, where, FINISHED, NEWEST), 1))
+        else:
+            found = _by_id(client, where, reference) or _by_name(client, where, reference)
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise InputError(
+                f"--run {reference}: no run of experiment {where.experiment} has this id or name; "
+                f"{_advice(client, where)}"
+            )
         raise InputError(
-            f"--run {reference}: no run of experiment {where.experiment} has this id or name; "
-            "browse them with mlflow ui, or take --run best"
+            f"--run {reference}: {len(found)} runs match; give the id of one:{_listed(found)}"
         )
-    told = "".join(f"\n  {run.run_id[:12]}  {run.status:<8}  {run.title}" for run in found[:10])
-    raise InputError(f"--run {reference}: {len(found)} runs match; give the id of one:{told}")
 
 
 def find_resumable(reference: str, where: TrackingConfig) -> Run:
@@ -86,15 +98,13 @@ def search_runs(where: TrackingConfig, query: str = "") -> list[Run]:
     from mlflow.exceptions import MlflowException
 
     with store.connect_to_read(where) as client:
-        clauses = filter(None, ["attributes.status = 'FINISHED'", query])
         try:
-            found = list(_search(client, where, " and ".join(clauses)))
+            found = list(_search(client, where, f"{FINISHED} and {query}" if query else FINISHED))
         except MlflowException as error:
             raise InputError(
                 f"--where {query}: MLflow does not understand it ({error.message}); write it like "
                 "\"params.model.name = 'cnn' and metrics.`test/accuracy` > 0.98\""
             ) from error
-    found = [run for run in found if FINGERPRINT_TAG in run.tags]
     if not found:
         fitting = f" that fit {query}" if query else ""
         raise InputError(
@@ -117,22 +127,53 @@ def finished_runs(config: TrackingConfig, fingerprints: Iterable[str]) -> dict[s
 
 
 def _best(client: "MlflowClient", where: TrackingConfig) -> Run:
-    for data in FULL_DATA:
-        query = f"attributes.status = 'FINISHED' and {data} and metrics.`{OBJECTIVE}` >= 0"
-        order = [f"metrics.`{OBJECTIVE}` DESC", "attributes.start_time"]
-        for run in _search(client, where, query, order):
-            return run
-    raise InputError(
-        f"--run best: experiment {where.experiment} has no FINISHED run with a {OBJECTIVE}; "
-        "make one with python -m mnist_exp.run, or give --run <id> or --experiment"
+    by_accuracy = [f"metrics.`{OBJECTIVE}` DESC", "attributes.start_time"]
+    for data in DATA_FILTERS:
+        query = f"attributes.status = 'FINISHED' and {data}"
+        validated = f"{query} and metrics.`{OBJECTIVE}` >= 0"
+        best = next(_search(client, where, validated, by_accuracy), None)
+        since = best.start_time if best else 0
+        newer = _search(client, where, f"{query} and attributes.start_time > {since}", NEWEST)
+        unvalidated = next((run for run in newer if OBJECTIVE not in run.metrics), None)
+        if best and unvalidated:
+            logger.warning(
+                f"best is {best}, {best.title}; passed over, since it was trained without "
+                f"validation images: the newer {unvalidated}, {unvalidated.title}"
+            )
+        elif unvalidated:
+            logger.warning(
+                f"best is {unvalidated}, the newest: no run on {unvalidated.data} has a "
+                f"{OBJECTIVE} to be chosen by; data.validation_split=0.1 gives it one"
+            )
+        if chosen := best or unvalidated:
+            return chosen
+    raise InputError(f"--run best: {_advice(client, where)}")
+
+
+def _advice(client: "MlflowClient", where: TrackingConfig) -> str:
+    """Which runs there are to choose from, or how to make one."""
+    newest = list(islice(_search(client, where, FINISHED, NEWEST), MAX_LISTED))
+    if newest:
+        return f"give best, last or the id of one, of which these are the newest:{_listed(newest)}"
+    return (
+        f"experiment {where.experiment} has no FINISHED run; make one with python -m "
+        "mnist_exp.run, or give another --experiment"
+    )
+
+
+def _listed(runs: Sequence[Run]) -> str:
+    """A line for each of the first runs."""
+    return "".join(
+        f"\n  {run.run_id[:12]}  {run.status:<8}  {run.name}  {run.title}"
+        for run in runs[:MAX_LISTED]
     )
 
 
 def _by_id(client: "MlflowClient", where: TrackingConfig, reference: str) -> list[Run]:
     """The runs whose id has this prefix; a whole id is searched in every experiment."""
-    if not SHORTEST <= len(reference) <= NUMBERED or set(reference) - set("0123456789abcdef"):
+    if not MIN_PREFIX <= len(reference) <= ID_LENGTH or set(reference) - set("0123456789abcdef"):
         return []
-    if len(reference) < NUMBERED:
+    if len(reference) < ID_LENGTH:
         return list(_search(client, where, f"attributes.run_id LIKE '{reference}%'"))
     from mlflow.exceptions import MlflowException
 
@@ -172,9 +213,21 @@ def _registered(client: "MlflowClient", where: TrackingConfig, uri: str) -> Run:
         return _run(client.get_run(found.run_id), where)
     except MlflowException as error:
         raise InputError(
-            f"--run {uri}: there is no such registered model ({error.message}); register one with "
-            "python -m mnist_exp promote"
+            f"--run {uri}: there is no such registered model ({error.message}); "
+            f"{_registered_names(client)}"
         ) from error
+
+
+def _registered_names(client: "MlflowClient") -> str:
+    """Which registered models there are to choose from, or how to make one."""
+    names = [
+        f"{MODEL_URI}{model.name}@{alias}"
+        for model in client.search_registered_models()
+        for alias in model.aliases
+    ]
+    if names:
+        return f"there are {', '.join(names[:MAX_LISTED])}"
+    return "register one with python -m mnist_exp promote"
 
 
 def _search(
@@ -207,4 +260,5 @@ def _run(run: "mlflow.entities.Run", where: TrackingConfig) -> Run:
         params=run.data.params,
         tags=run.data.tags,
         tracking=where,
+        start_time=run.info.start_time,
     )

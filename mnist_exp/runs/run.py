@@ -35,6 +35,7 @@ class Run:
     params: Mapping[str, str]
     tags: Mapping[str, str]
     tracking: TrackingConfig  # where it is recorded
+    start_time: int = 0  # milliseconds since 1970
 
     @property
     def title(self) -> str:

@@ -100,20 +100,67 @@ def test_looking_for_runs_makes_no_store(workplace: Path, monkeypatch: pytest.Mo
     assert not list(workplace.iterdir())
 
 
-def test_best_prefers_full_data(recorded: Recorded, client: mlflow.MlflowClient) -> None:
-    assert resolve_run("best", store_config()).data.startswith("the bundled")
-    (experiment,) = client.search_experiments(filter_string="name = 'mnist'")
-    made = []
-    for limit, score in (("500", 0.99), ("null", 0.5)):
-        run = client.create_run(experiment.experiment_id, tags={"data.name": "mnist"})
-        client.log_param(run.info.run_id, "data.limit", limit)
-        client.log_metric(run.info.run_id, "val/accuracy", score)
-        client.set_terminated(run.info.run_id)
-        made.append(run.info.run_id)
-    assert resolve_run("best", store_config()).run_id == made[1]
-    client.delete_run(made[1])
-    assert resolve_run("best", store_config()).run_id == made[0]
-    client.delete_run(made[0])
+def record(
+    client: mlflow.MlflowClient, limit: str, accuracy: float | None, data: str = "mnist"
+) -> str:
+    """The id of a FINISHED run of these figures, in an experiment of its own, started last."""
+    found = client.get_experiment_by_name("ranked")
+    experiment = found.experiment_id if found else client.create_experiment("ranked")
+    number = len(client.search_runs([experiment], run_view_type=mlflow.entities.ViewType.ALL))
+    tags = {"data.name": data, "data.label": data, "fingerprint": "x"}
+    run = client.create_run(experiment, start_time=1000 * (number + 1), tags=tags)
+    client.log_param(run.info.run_id, "data.limit", limit)
+    if accuracy is not None:
+        client.log_metric(run.info.run_id, "val/accuracy", accuracy)
+    client.set_terminated(run.info.run_id)
+    return str(run.info.run_id)
+
+
+@pytest.mark.usefixtures("recorded")
+def test_best_prefers_full_data_then_validation(
+    client: mlflow.MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    where = store_config("ranked")
+
+    def best() -> tuple[str, str]:
+        caplog.clear()
+        return resolve_run("best", where).run_id, caplog.text
+
+    bundled = record(client, "null", 0.999, "mnist5k")
+    assert best() == (bundled, "")
+    limited = record(client, "1000", 0.86)
+    assert best() == (limited, "")
+    unvalidated = record(client, "null", None)
+    chosen, told = best()
+    assert chosen == unvalidated
+    assert "no run on mnist has a val/accuracy to be chosen by" in told
+    newest = record(client, "null", None)
+    assert best()[0] == newest
+    worse, better = record(client, "null", 0.98), record(client, "null", 0.99)
+    record(client, "null", 0.985)
+    assert best() == (better, "")  # the newer one has a validation accuracy, too
+    last = record(client, "null", None)
+    chosen, told = best()
+    assert chosen == better
+    assert (
+        f"passed over, since it was trained without validation images: the newer run {last[:8]}"
+        in told
+    )
+    assert worse[:8] not in told
+    assert resolve_run("last", where).run_id == last
+
+
+@pytest.mark.usefixtures("recorded")
+def test_refusals_list_what_there_is_to_choose_from(client: mlflow.MlflowClient) -> None:
+    client.create_experiment("empty")
+    for reference in ("best", "last", "nobody"):
+        with pytest.raises(InputError, match=r"experiment empty has no FINISHED run; make one"):
+            resolve_run(reference, store_config("empty"))
+    with pytest.raises(InputError) as refused:
+        resolve_run("nobody", store_config())
+    lines = str(refused.value).splitlines()
+    assert lines[0].endswith("give best, last or the id of one, of which these are the newest:")
+    assert any("FINISHED  dense128-seed1  dense128 on the bundled" in line for line in lines[1:])
 
 
 def test_the_record_gives_back_config_history_predictions_and_model(
