@@ -171,9 +171,11 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
         folder, title, summary(model), data, epochs, evaluation, metrics, kept,
         config.report.formats,
     )  # fmt: skip
-    last = epochs[-1]  # its metrics are logged, unless better weights were restored
-    new = {name: value for name, value in metrics.items() if last.get(name) != value}
-    tracker.log_metrics(new, step=len(epochs))
+    last = epochs[-1]
+    # MLflow draws a metric as a bar when it has step 0 alone, else as a curve: of one dot.
+    tracker.log_metrics({k: v for k, v in metrics.items() if k not in last}, step=0)
+    if restored := {k: v for k, v in metrics.items() if k in last and last[k] != v}:
+        tracker.log_metrics(restored, step=len(epochs))
     tracker.log_tags({TITLE_TAG: title})
     tracker.log_model(model_file, data.test_images[:2])
     logger.info(title)

@@ -38,6 +38,7 @@ TEST_METRICS = {
         "accuracy",
         "accuracy_low",
         "accuracy_high",
+        "errors",
         "top2_accuracy",
         "ece",
         "brier",
@@ -144,6 +145,10 @@ def test_the_record_says_what_the_folder_says(outcome: RunResult, store: str) ->
     epochs = {"train/loss", "train/accuracy", "train/learning_rate", "train/epoch_seconds"}
     assert set(run.data.metrics) == set(outcome.metrics) | epochs
     assert [m.step for m in client.get_metric_history(outcome.run_id, "val/accuracy")] == [1, 2]
+    for name in outcome.metrics.keys() - {"val/accuracy", "val/loss"}:  # bars, not lone dots
+        assert [m.step for m in client.get_metric_history(outcome.run_id, name)] == [0], name
+    wrong = round((1 - outcome.metrics["test/accuracy"]) * 1000)
+    assert outcome.metrics["test/errors"] == wrong
     assert run.data.params["model.units"] == "[128, 128]"
     assert run.data.params["optimizer.learning_rate"] == "0.001"
     tags = run.data.tags

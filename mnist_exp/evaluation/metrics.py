@@ -169,6 +169,7 @@ class Evaluation:
             "test/accuracy": self.accuracy,
             "test/accuracy_low": low,
             "test/accuracy_high": high,
+            "test/errors": float((self.predictions != self.labels).sum()),
             "test/top2_accuracy": self.top2_accuracy,
             "test/ece": self.ece,
             "test/brier": self.brier,

@@ -1,5 +1,7 @@
 """Every plot: numbers in, a matplotlib `Figure` out, which `save` writes; without pyplot."""
 
+from matplotlib.figure import Figure
+
 from mnist_exp.plots.base import save
 from mnist_exp.plots.comparison import accuracies, agreement, overlaid_curves, trade_off
 from mnist_exp.plots.curves import learning_curves
@@ -14,6 +16,7 @@ from mnist_exp.plots.scores import confusion_matrix, reliability, score_title
 from mnist_exp.plots.sweeps import by_value, importances, optimisation_history, parallel_coordinates
 
 __all__ = [
+    "Figure",
     "accuracies",
     "agreement",
     "by_value",

@@ -27,7 +27,7 @@ from mnist_exp.sweeps.strategy import SweepStrategy
 from mnist_exp.tracking import store
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from mnist_exp.plots import Figure
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from mnist_exp.runs.run import OBJECTIVE
 from mnist_exp.sweeps.results import JobResult, best, data_label, groups
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from mnist_exp.plots import Figure
 
 REPORTED = (OBJECTIVE, "test/accuracy", "test/accuracy_low", "test/accuracy_high", "test/loss")
 MAX_ROWS, MAX_WIDTH = 30, 16  # of the terminal's table, and of a swept key's column in characters

@@ -8,7 +8,7 @@ from mnist_exp.config.schema import Config
 from mnist_exp.sweeps.results import Job, JobResult
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from mnist_exp.plots import Figure
 
 
 class SweepStrategy:

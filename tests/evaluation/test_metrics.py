@@ -113,6 +113,7 @@ def test_a_perfect_model():
             "test/accuracy": 1,
             "test/accuracy_low": 10 / (10 + 1.959964**2),
             "test/accuracy_high": 1,
+            "test/errors": 0,
             "test/top2_accuracy": 1,
             "test/ece": 0,
             "test/brier": 0,
@@ -126,7 +127,7 @@ def test_metrics_are_plain_floats_under_their_mlflow_names(noisy):
     metrics = noisy.metrics()
     assert list(metrics) == [
         "test/loss", "test/accuracy", "test/accuracy_low", "test/accuracy_high",
-        "test/top2_accuracy", "test/ece", "test/brier",
+        "test/errors", "test/top2_accuracy", "test/ece", "test/brier",
     ]  # fmt: skip
     assert {type(value) for value in metrics.values()} == {float}
 
