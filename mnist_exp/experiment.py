@@ -17,6 +17,7 @@ from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
 from mnist_exp.data.dataset import Dataset, load_dataset
 from mnist_exp.runs.find import finished_runs
 from mnist_exp.runs.folder import RunFolder, RunResult
+from mnist_exp.runs.names import model_label, run_name
 from mnist_exp.runs.run import DATA_LABEL_TAG, FINGERPRINT_TAG, TITLE_TAG
 from mnist_exp.tracking import store
 from mnist_exp.tracking.open_run import is_sweep_job, track_run
@@ -93,10 +94,10 @@ def run_in(
         folder.log(),
         track_run(
             config.tracking,
-            name=f"{config.model.name}-seed{config.seed}",
+            name=run_name(config, folder.overrides()),
             folder=folder.path,
             params=flatten(redacted_values(config)),
-            tags=tags,
+            tags={**tags, **{name: str(value) for name, value in config.tags.items()}},
             files=layout.RUN_ARTIFACTS,
             deferred=True,
         ) as tracker,
@@ -165,7 +166,8 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
     metrics["model/images_per_second"] = images_per_second
 
     interval = evaluation.accuracy_interval
-    title = plots.score_title(model.name, data.label, evaluation.accuracy, *interval, evaluation.n)
+    name = model_label(config, folder.overrides())
+    title = plots.score_title(name, data.label, evaluation.accuracy, *interval, evaluation.n)
     epochs, kept = history.epochs, history.best_epoch
     write_report(
         folder, title, summary(model), data, epochs, evaluation, metrics, kept,
@@ -176,7 +178,7 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
     tracker.log_metrics({k: v for k, v in metrics.items() if k not in last}, step=0)
     if restored := {k: v for k, v in metrics.items() if k in last and last[k] != v}:
         tracker.log_metrics(restored, step=len(epochs))
-    tracker.log_tags({TITLE_TAG: title})
+    tracker.log_tags({TITLE_TAG: "\n\n".join(filter(None, [title, config.notes]))})
     tracker.log_model(model_file, data.test_images[:2])
     logger.info(title)
     return RunResult(title, folder.path, tracker.run_id, metrics, data.label)

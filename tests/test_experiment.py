@@ -54,6 +54,8 @@ def outcome(store: str, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
         "train.epochs=2",
         "save_as=[model.keras,model.h5,saved_model]",
         "report.formats=[png,svg,pdf]",
+        "notes=**why**",
+        "tags.team=vision",
     )
     folder = tmp_path_factory.mktemp("runs") / "run"
     secret = "tracking.uri=http://me:s3cret@host"
@@ -153,6 +155,9 @@ def test_the_record_says_what_the_folder_says(outcome: RunResult, store: str) ->
     assert run.data.params["optimizer.learning_rate"] == "0.001"
     tags = run.data.tags
     assert tags["data.name"] == "mnist5k"
+    assert tags["team"] == "vision"
+    assert tags["mlflow.note.content"] == f"{outcome.title}\n\n**why**"
+    assert run.info.run_name == "dense128 epochs=2 seed=0"
     assert tags["overrides"] == "train.epochs=2 tracking.uri=http://***@host"
     assert tags["auto.precision"] == "float32"
     assert tags["version.keras"] == keras.__version__

@@ -93,6 +93,7 @@ ACCEPTED: list[tuple[list[str], list[str]]] = [
         ],
     ),
     (["--cfg", "job"], ["learning_rate: 0.001"]),
+    (["--cfg", "job", "tags.team=vision", "name=a b"], ["tags:\n  team: vision", "name: a b"]),
 ]
 
 

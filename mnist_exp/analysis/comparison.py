@@ -15,8 +15,15 @@ from mnist_exp.evaluation.seed_groups import SeedGroup, group_by_settings
 from mnist_exp.runs.run import OBJECTIVE, Run
 
 TEST_ACCURACY = "test/accuracy"
-NOT_SETTINGS = ("seed", "save_as", "data.path", "data.fallback")  # nor the groups below
-NOT_SETTINGS_OF = ("tracking.", "report.")
+NOT_SETTINGS = (
+    "seed",
+    "save_as",
+    "name",
+    "notes",
+    "data.path",
+    "data.fallback",
+)  # nor the groups below
+NOT_SETTINGS_OF = ("tags.", "tracking.", "report.")
 ALPHA = 0.05  # the significance level
 
 

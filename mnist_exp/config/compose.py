@@ -63,6 +63,11 @@ def validate(group: type[Group], values: Any, prefix: str = "") -> Group:
         raise InputError("\n".join(sentences)) from None
 
 
+def translate_tags(overrides: Sequence[str]) -> list[str]:
+    """The overrides with `tags.x=1` as `+tags.x=1`, which Hydra wants for a new key."""
+    return [f"+{text}" if text.startswith("tags.") else text for text in overrides]
+
+
 def refuse_typed_lists(overrides: Sequence[str]) -> None:
     """Like `refuse_lists`, before composing: Hydra cannot compose some of these overrides."""
     for text in overrides:
@@ -89,9 +94,10 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
+    overrides = translate_tags(overrides)
     refuse_typed_lists(overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"), translate_hydra_errors():
-        composed = hydra_compose("config", list(overrides), return_hydra_config=True)
+        composed = hydra_compose("config", overrides, return_hydra_config=True)
         return from_hydra(composed)
 
 

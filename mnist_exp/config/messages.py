@@ -13,6 +13,7 @@ GROUPS = [
     "augment", "data", "debug", "experiment", "model", "optimizer", "schedule", "sweep", "tracking",
     "train",
 ]  # fmt: skip
+MAX_SHOWN = 80  # characters of a wrong value
 EXTRAS = {"submitit_local": "slurm", "submitit_slurm": "slurm"}  # of optional launchers
 EXPECTED = {  # by pydantic's types of errors
     "greater_than": "a number above {gt}",
@@ -28,6 +29,7 @@ EXPECTED = {  # by pydantic's types of errors
     "bool_type": "true or false",
     "string_type": "text",
     "string_too_short": "text",
+    "string_too_long": "text of at most {max_length} characters",
     "string_pattern_mismatch": "letters, digits, dots, dashes and underscores",
     "tuple_type": "a list, written [{given}]",
     "too_short": "a list of at least {min_length}",
@@ -146,8 +148,13 @@ def validation_error_message(error: ErrorDetails, siblings: Sequence[str]) -> st
     if kind == "literal_error":
         context = {"expected": ", ".join(_options(context["expected"]))}
     expected = EXPECTED[kind].format(**context, given=given) if kind in EXPECTED else error["msg"]
-    got = "null" if given is None else repr(given)
+    got = "null" if given is None else _cut(repr(given))
     return f"{key}: expected {expected}, got {got}{hint}"
+
+
+def _cut(text: str) -> str:
+    """The text, or its beginning where it is long."""
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def _options(text: str) -> list[str]:

@@ -130,6 +130,17 @@ class SearchSettings(ConfigGroup):
     storage: str | None
 
 
+RESERVED_TAGS = {
+    "overrides",
+    "fingerprint",
+    "host",
+    "folder",
+    "record",
+    "outcome",
+    "cpu",
+    "threads",
+    "gpu",
+}
 MODEL_SUFFIXES = (".keras", ".h5", "")  # none is a SavedModel folder
 
 
@@ -156,8 +167,21 @@ class Config(ConfigGroup):
     data: DataConfig
     tracking: TrackingConfig
     report: ReportConfig = ReportConfig()
+    name: Annotated[str, Field(min_length=1, max_length=250)] | None = None  # of the run
+    notes: Annotated[str, Field(max_length=5000)] | None = None  # Markdown
+    tags: Annotated[dict[str, str | int | float | bool], Field(default_factory=dict)]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     save_as: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_model_files)]
+
+    @model_validator(mode="after")
+    def _check_tags(self) -> Self:
+        if taken := RESERVED_TAGS & self.tags.keys():
+            raise PydanticCustomError(
+                "pair",
+                "tags.{tag}: this tag is the program's own; choose another name",
+                {"tag": min(taken)},
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_pairs(self) -> Self:

@@ -11,8 +11,8 @@ from mnist_exp.core.console import redact
 
 
 def fingerprint_values(config: Config) -> dict[str, Any]:
-    """The values a result depends on: all but paths, tracking, figures and checkpoints."""
-    values = config.model_dump(mode="json", exclude={"tracking": True, "report": True})
+    """The values a result depends on: all but paths, names, tracking, figures and checkpoints."""
+    values = config.model_dump(mode="json", exclude={"tracking", "report", "name", "notes", "tags"})
     del values["data"]["path"], values["data"]["fallback"], values["train"]["checkpoint_every"]
     return values
 

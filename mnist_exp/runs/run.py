@@ -40,7 +40,7 @@ class Run:
     @property
     def title(self) -> str:
         """Model, data, score and n in one line."""
-        return self.tags.get(TITLE_TAG, "")
+        return self.tags.get(TITLE_TAG, "").partition("\n")[0]
 
     @property
     def folder(self) -> str:

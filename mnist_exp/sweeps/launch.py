@@ -13,6 +13,7 @@ from hydra.plugins.launcher import Launcher
 from mnist_exp.core import hardware
 from mnist_exp.core.errors import InputError, PrunedError
 from mnist_exp.core.signals import SWEEP, defer_interrupts
+from mnist_exp.runs.names import SWEPT_VARIABLE
 from mnist_exp.sweeps.results import JobResult
 from mnist_exp.sweeps.strategy import SweepStrategy
 from mnist_exp.tracking.open_run import PARENT_VARIABLE
@@ -86,7 +87,11 @@ def _own_overrides(
     for key, value in (settings | dict(strategy.job_settings(number))).items():
         yield f"{key}={_quoted(value)}"
     # Not MLFLOW_RUN_ID: with it every job would write into the parent.
-    variables = {PARENT_VARIABLE: parent.run_id, SWEEP: str(os.getpid())}
+    variables = {
+        PARENT_VARIABLE: parent.run_id,
+        SWEEP: str(os.getpid()),
+        SWEPT_VARIABLE: ",".join(strategy.swept),
+    }
     # A worker of an existing cluster has an environment of its own.
     inherited = (name for name in ("MNIST_PATH", "MLFLOW_TRACKING_URI") if name in os.environ)
     variables |= {name: os.environ[name] for name in inherited}

@@ -12,6 +12,7 @@ from rich.table import Table
 from mnist_exp.core.layout import SWEEP_GROUPS, SWEEP_JOBS
 from mnist_exp.evaluation.seed_groups import SeedGroup
 from mnist_exp.runs.folder import RunResult
+from mnist_exp.runs.names import short_value
 from mnist_exp.runs.run import OBJECTIVE
 from mnist_exp.sweeps.results import JobResult, best, data_label, groups
 
@@ -61,14 +62,6 @@ def figures(results: Sequence[JobResult], swept: Sequence[str], title: str) -> d
     return drawn
 
 
-def short(value: str) -> str:
-    """The value as tables show it: a long number to four digits."""
-    try:
-        return f"{float(value):.4g}" if len(value) > 8 else value
-    except ValueError:
-        return value
-
-
 def _has_seeds(by_settings: Groups) -> bool:
     return any(group.n > 1 for group in by_settings)
 
@@ -84,7 +77,7 @@ def _ranking(results: Sequence[JobResult], swept: Sequence[str]) -> Table:
     table.add_column("job", no_wrap=True)
     for key in swept:
         heading = key if len(key) <= MAX_WIDTH else key.replace(".", ".\n")
-        words = [*heading.split("\n"), *(short(result.choices[key]) for result in results)]
+        words = [*heading.split("\n"), *(short_value(result.choices[key]) for result in results)]
         width = min(max(map(len, words)), MAX_WIDTH)
         table.add_column(heading, overflow="fold", min_width=width)
     is_mixed = len({result.run_result.data for result in results if result.run_result}) > 1
@@ -98,7 +91,7 @@ def _ranking(results: Sequence[JobResult], swept: Sequence[str]) -> Table:
         cells = _cells(result)
         if is_mixed and result.run_result:
             cells.append(result.run_result.data)
-        table.add_row(str(result.number), *map(short, result.choices.values()), *cells)
+        table.add_row(str(result.number), *map(short_value, result.choices.values()), *cells)
     return table
 
 
@@ -125,7 +118,7 @@ def _means(by_settings: Groups, keys: Sequence[str]) -> Table:
         table.add_column(heading, no_wrap=True)
     for group in sorted(by_settings, key=_rank):
         cells = [group.mean_and_sd(metric) for metric in (OBJECTIVE, "test/accuracy")]
-        table.add_row(*map(short, group.settings.values()), str(group.n), *cells)
+        table.add_row(*map(short_value, group.settings.values()), str(group.n), *cells)
     return table
 
 

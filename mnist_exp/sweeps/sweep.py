@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def run_sweep(
     for data in {c.data for c in configs}:
         load_dataset(data)  # refuses unusable data before the first job starts
     folder = make_folder(Path(config.hydra.sweep.dir).absolute(), "hydra.sweep.dir")
-    name = f"sweep of {', '.join(strategy.swept) or 'one job'}"
+    space = f"sweep of {', '.join(strategy.swept) or 'one job'}"
     with sigterm_interrupts(), removed_if_refused(folder):
         with store.connect(configs[0].tracking) if configs[0].tracking.enabled else nullcontext():
             pass  # refuses an unusable store before the strategy writes anything
@@ -61,7 +62,7 @@ def run_sweep(
         results = {result.number: result for result in strategy.begin(configs, folder, remote)}
         with track_run(
             configs[0].tracking,
-            name=name,
+            name=configs[0].name or f"{space}, {datetime.now():%Y-%m-%d %H:%M}",
             folder=folder,
             params={"swept": ", ".join(strategy.swept), "jobs": strategy.total},
             tags={"overrides": redact(" ".join(config.hydra.overrides.task))},
@@ -72,7 +73,7 @@ def run_sweep(
             finally:  # an interrupted sweep is summarised, too
                 with defer_interrupts():
                     ordered = [results[number] for number in sorted(results)]
-                    _summarise(ordered, strategy, folder, parent, name, configs[0].report.formats)
+                    _summarise(ordered, strategy, folder, parent, space, configs[0].report.formats)
             _raise_if_too_many_failed(ordered, strategy)
     return ordered
 
@@ -210,12 +211,12 @@ def _summarise(
     strategy: SweepStrategy,
     folder: Path,
     parent: RunTracker,
-    name: str,
+    space: str,
     formats: Sequence[str],
 ) -> None:
     """Print the tables, write files and figures to the folder, log the best job to MLflow."""
     label = data_label(results)
-    title = f"{name}{f' on {label}' if label else ''}"
+    title = f"{space}{f' on {label}' if label else ''}"
     top = best(results)
     if top:
         title += f": best validation accuracy {100 * top.objective:.2f} %"

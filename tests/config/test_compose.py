@@ -90,6 +90,12 @@ def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
             "report.format=[png]",
             "report.format: no such key (did you mean report.formats?); there are",
         ),
+        (
+            "tags.fingerprint=a",
+            "tags.fingerprint: this tag is the program's own; choose another name",
+        ),
+        (f"notes={'a' * 5001}", f"at most 5000 characters, got '{'a' * 79}..."),
+        ("name=''", "name: expected text, got ''"),
         ("save_as=[a/b.keras]", "save_as: expected plain file names such as [model.keras]"),
         ("save_as=[model.pt]", "save_as: expected names ending in .keras or .h5"),
         ("save_as=[tables]", "save_as: expected plain file names"),

@@ -1,0 +1,71 @@
+"""Names that tell runs apart: the variant, then what was chosen beside it."""
+
+import os
+from collections.abc import Iterable, Mapping
+from math import isfinite
+
+from mnist_exp.config.schema import Config
+
+SWEPT_VARIABLE = "MNIST_EXP_SWEPT"  # the keys that differ between the jobs of this process's sweep
+ABBREVIATIONS = {"learning_rate": "lr"}
+# What says nothing of the run, or is the beginning of its name.
+UNNAMED = ("model", "name", "notes", "seed", "save_as", "data.path", "data.fallback")
+UNNAMED_GROUPS = ("tags.", "tracking.", "report.", "hydra")
+
+
+def run_name(config: Config, overrides: Iterable[str]) -> str:
+    """'dense128 lr=3e-3 seed=1': the variant, or `name=`, and what was swept, else typed.
+
+    A run of the variant alone is 'dense128-seed0'.
+    """
+    typed = _choices(overrides)
+    if swept := os.environ.get(SWEPT_VARIABLE):
+        chosen = {key: typed[key] for key in swept.split(",") if key in typed}
+    else:
+        chosen = {key: value for key, value in typed.items() if not _is_unnamed(key)}
+        if chosen:
+            chosen["seed"] = str(config.seed)
+    chosen.pop("model", None)
+    if config.name or chosen:
+        return " ".join(filter(None, [config.name or config.model.name, label(chosen)]))
+    return f"{config.model.name}-seed{config.seed}"
+
+
+def model_label(config: Config, overrides: Iterable[str]) -> str:
+    """'dense128 units=[256]': the variant and the values that were typed in place of its own."""
+    own = {k: v for k, v in _choices(overrides).items() if k.startswith("model.")}
+    return " ".join(filter(None, [config.model.name, label(own)]))
+
+
+def label(choices: Mapping[str, str]) -> str:
+    """'lr=3e-3 dropout=0.12 seed=1': keys by their last part, where that is unique; seed last."""
+    ends = [key.rpartition(".")[2] for key in choices]
+    keys = sorted(choices, key=lambda key: key == "seed")
+    names = {key: end for key, end in zip(choices, ends, strict=True) if ends.count(end) == 1}
+    short = {key: ABBREVIATIONS.get(names.get(key, key), names.get(key, key)) for key in keys}
+    return " ".join(f"{short[key]}={short_value(choices[key])}" for key in keys)
+
+
+def short_value(text: str) -> str:
+    """The value as names and tables show it: a float with three significant digits, '3e-3'."""
+    text = text.strip("'\"")
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    if not isfinite(number) or text.lstrip("+-").isdigit():
+        return text
+    if number and not 0.01 <= abs(number) < 1e4:
+        mantissa, _, exponent = f"{number:.2e}".partition("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    return f"{number:.3g}"
+
+
+def _choices(overrides: Iterable[str]) -> dict[str, str]:
+    """The value of each key; `~key` chooses none."""
+    pairs = (override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
+    return {key: value for key, value in pairs if not key.startswith("~")}
+
+
+def _is_unnamed(key: str) -> bool:
+    return key in UNNAMED or key.startswith(UNNAMED_GROUPS)
