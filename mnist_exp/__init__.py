@@ -12,10 +12,16 @@ if TYPE_CHECKING:
     from mnist_exp.config.compose import compose
     from mnist_exp.experiment import run_experiment
     from mnist_exp.runs.find import find_run
+    from mnist_exp.runs.search import find_runs
 
-__all__ = ["compose", "find_run", "run_experiment"]
+__all__ = ["compose", "find_run", "find_runs", "run_experiment"]
 
-MODULES = {"compose": "config.compose", "find_run": "runs.find", "run_experiment": "experiment"}
+MODULES = {
+    "compose": "config.compose",
+    "find_run": "runs.find",
+    "find_runs": "runs.search",
+    "run_experiment": "experiment",
+}
 
 
 def __getattr__(name: str) -> Any:

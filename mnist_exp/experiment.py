@@ -15,10 +15,10 @@ from mnist_exp.core.errors import DivergedError, PrunedError
 from mnist_exp.core.files import storage_errors
 from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
 from mnist_exp.data.dataset import Dataset, load_dataset
-from mnist_exp.runs.find import finished_runs
 from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.runs.names import model_label, run_name
 from mnist_exp.runs.run import DATA_LABEL_TAG, FINGERPRINT_TAG, TITLE_TAG
+from mnist_exp.runs.search import finished_runs
 from mnist_exp.tracking import store
 from mnist_exp.tracking.open_run import is_sweep_job, track_run
 from mnist_exp.tracking.tracker import RunTracker

@@ -116,7 +116,8 @@ def _resume(values: DictConfig, overrides: list[str]) -> "RunResult":
 
     if Path(reference).exists():
         return resume_experiment(Path(reference))
-    from mnist_exp.runs.find import find_resumable, store_config
+    from mnist_exp.runs.find import find_resumable
+    from mnist_exp.runs.search import store_config
 
     tracking = store_config(values.tracking.experiment, values.tracking.uri)
     return resume_experiment(Path(find_resumable(reference, tracking).folder))
@@ -161,13 +162,20 @@ def _log_folder(result: "RunResult") -> None:
         logger.info(f"MLflow run {result.run_id[:8]}; compare all runs with: mlflow ui")
 
 
-if __name__ == "__main__":
-    # Imported by its own name, so that a worker process can import `job`.
-    from mnist_exp.run import finished as done
-    from mnist_exp.run import main as named_main
+def command() -> None:
+    """The whole process: `main`, then an end without taking TensorFlow apart, which takes a second.
 
-    named_main()
-    if done:  # everything is written and closed; taking TensorFlow apart takes a second
+    Only where all is written and closed: not after a sweep, whose workers need an end.
+    """
+    main()
+    if finished:
         logging.shutdown()
         sys.stdout.flush()
         os._exit(0)
+
+
+if __name__ == "__main__":
+    # Imported by its own name, so that a worker process can import `job`.
+    from mnist_exp.run import command as named_command
+
+    named_command()

@@ -20,8 +20,9 @@ from mnist_exp.core.layout import JOURNAL
 from mnist_exp.core.locks import run_lock
 from mnist_exp.experiment import run_experiment
 from mnist_exp.resume import resume_experiment
-from mnist_exp.runs.find import find_resumable, store_config
+from mnist_exp.runs.find import find_resumable
 from mnist_exp.runs.folder import RunResult
+from mnist_exp.runs.search import store_config
 from mnist_exp.tracking.journal import Journal
 from mnist_exp.training.checkpoints import dump, read
 

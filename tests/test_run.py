@@ -72,6 +72,23 @@ def called(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Do
     }
 
 
+def test_the_command_run_is_the_same_door(tmp_path: Path) -> None:
+    """Hydra sees what follows, options included."""
+    for arguments, code, text in (
+        (["--cfg", "job", "seed=7"], 0, "seed: 7"),
+        (["modle=cnn"], 2, "modle: no such key (did you mean model?)"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "mnist_exp", "run", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, text in done.stdout + done.stderr) == (code, True)
+    assert not list(tmp_path.iterdir())
+
+
 def call_run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "mnist_exp.run", *arguments],

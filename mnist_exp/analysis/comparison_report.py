@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from mnist_exp.analysis.comparison import TEST_ACCURACY, Comparison
 from mnist_exp.analysis.comparison_columns import COLUMNS
 from mnist_exp.core.layout import FIGURES
+from mnist_exp.core.tables import TextTable
 from mnist_exp.data.dataset import DISPLAY_NAMES
 from mnist_exp.evaluation.seed_groups import SeedGroup
 from mnist_exp.runs.run import OBJECTIVE, Run
@@ -32,17 +31,12 @@ TEST_NOTE = (
 MAX_PAIRS = 20  # in the terminal
 
 
-def tables(comparisons: Sequence[Comparison]) -> Iterator[Table | str]:
+def tables(comparisons: Sequence[Comparison]) -> Iterator[TextTable | str]:
     """The terminal's output: for each data set a table, its notes and its verdicts."""
     for comparison in comparisons:
-        table = Table(title=_heading(comparison), title_justify="left", box=SIMPLE_HEAD, padding=0)
-        settings, *others = COLUMNS
-        table.add_column(settings.heading, overflow="fold", min_width=14)
-        for column in others:
-            table.add_column(column.heading, no_wrap=True, justify="right")
-        for row in _rows(comparison):
-            table.add_row(*row)
-        yield table
+        headings = [column.heading for column in COLUMNS]
+        optional = headings[3:]  # all but settings, n, test %
+        yield TextTable(headings, [*_rows(comparison)], _heading(comparison), optional)
         yield "\n".join([RANKING_NOTE, *comparison.notes, ""])
         yield "\n".join(pair.verdict for pair in comparison.pairs[:MAX_PAIRS])
         if more := comparison.pairs[MAX_PAIRS:]:

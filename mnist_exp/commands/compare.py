@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mnist_exp.commands.options import ExperimentOption, StoreOption
+from mnist_exp.commands.options import ExperimentOption, FilterOption, StoreOption
 from mnist_exp.core.console import console
 from mnist_exp.core.errors import InputError
 
@@ -15,13 +15,7 @@ COMPARISONS = "outputs/comparisons/%Y-%m-%d_%H-%M-%S"
 
 def compare(
     experiment: ExperimentOption = "mnist",
-    where: Annotated[
-        str,
-        typer.Option(
-            metavar="FILTER",
-            help="Only the runs that fit, in MLflow's syntax: \"params.model.name = 'cnn'\".",
-        ),
-    ] = "",
+    where: FilterOption = "",
     by: Annotated[
         str,
         typer.Option(
@@ -41,8 +35,8 @@ def compare(
     from mnist_exp.analysis import comparison, comparison_report
     from mnist_exp.core.files import make_folder, write_file
     from mnist_exp.core.layout import FIGURES
-    from mnist_exp.runs.find import search_runs, store_config
     from mnist_exp.runs.run import TITLE_TAG
+    from mnist_exp.runs.search import search_runs, store_config
     from mnist_exp.tracking.open_run import track_run
 
     if output and output.suffix not in comparison_report.RENDERERS:

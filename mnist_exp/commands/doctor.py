@@ -17,7 +17,7 @@ def doctor(
     """Examine versions, data, disk, store and hardware; exit code 1 if something needs doing."""
     with quiet_stderr():
         from mnist_exp.doctor import examine
-        from mnist_exp.runs.find import store_config
+        from mnist_exp.runs.search import store_config
 
         needs_doing = False
         for finding in examine(store_config(uri=tracking_uri), close=close):

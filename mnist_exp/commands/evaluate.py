@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
-from mnist_exp.core.console import console, table
+from mnist_exp.core.console import console
 from mnist_exp.core.errors import InputError
+from mnist_exp.core.tables import TextTable
 
 if TYPE_CHECKING:
     from mnist_exp.data.dataset import Dataset
@@ -57,7 +58,7 @@ def evaluate(
 
         folder = output or Path("outputs/corruptions") / found.run_id[:8]
         rows = score_corruptions(predictor, dataset, evaluation, folder)
-        console.print(table(CORRUPTION_COLUMNS, rows))
+        console.print(TextTable(CORRUPTION_COLUMNS, rows))
         console.print(f"picture and table: {folder}", markup=False)
     if not is_recorded:
         raise typer.Exit(1)
@@ -85,7 +86,7 @@ def _print_change(run: "Run", evaluation: "Evaluation") -> bool:
     from mnist_exp.analysis.reproduction import score_change
 
     change = score_change(run, evaluation, evaluation.metrics())
-    console.print(table(["", "recorded", "now"], change.rows()))
+    console.print(TextTable(["", "recorded", "now"], change.rows()))
     if change.is_zero:
         console.print("all figures and every probability are exactly those recorded")
         return True

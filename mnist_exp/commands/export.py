@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
-from mnist_exp.core.console import console, quiet_stderr, table
+from mnist_exp.core.console import console, quiet_stderr
+from mnist_exp.core.tables import TextTable
 
 
 class FormatName(StrEnum):
@@ -63,7 +64,7 @@ def export(
         )
     console.print(f"{found} on {len(images):,} test images, in {folder}", markup=False)
     headings = ["format", "file", "size", "images/s", "furthest probability", "changed answers"]
-    console.print(table(headings, rows))
+    console.print(TextTable(headings, rows))
     in_bfloat16 = found.tags.get("auto.precision") == "mixed_bfloat16"
     if in_bfloat16 and {"tflite", "onnx"} & {*kinds}:
         console.print("tflite and onnx compute in float32 what this model computes in bfloat16")

@@ -15,6 +15,13 @@ RunOption = Annotated[
 ExperimentOption = Annotated[
     str, typer.Option("--experiment", metavar="NAME", help="The MLflow experiment to look in.")
 ]
+FilterOption = Annotated[
+    str,
+    typer.Option(
+        metavar="FILTER",
+        help="Only the runs that fit, in MLflow's syntax: \"params.model.name = 'cnn'\".",
+    ),
+]
 StoreOption = Annotated[
     str | None,
     typer.Option(

@@ -15,8 +15,9 @@ import typer
 from rich.progress import track
 
 from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
-from mnist_exp.core.console import console, errors, table
+from mnist_exp.core.console import console, errors
 from mnist_exp.core.errors import InputError
+from mnist_exp.core.tables import TextTable
 
 if TYPE_CHECKING:
     from mnist_exp.inference.predictor import Prediction
@@ -93,7 +94,7 @@ def _preprocess(names: Sequence[str]) -> "tuple[list[PreprocessedPicture], list[
 def _print(results: "Sequence[Prediction]") -> None:
     rows = [_row(result) for result in results if result.digit is not None]
     if rows:
-        console.print(table(["image", "digit", "probability", "second choice"], rows))
+        console.print(TextTable(["image", "digit", "probability", "second choice"], rows))
     for result in results:
         if result.note:
             console.print(f"{result.image}: {result.note}", markup=False)

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
-from mnist_exp.core.console import console, table
+from mnist_exp.core.console import console
+from mnist_exp.core.tables import TextTable
 
 
 def reproduce(
@@ -38,7 +39,7 @@ def reproduce(
             "bit-equal: all weights, all probabilities and all epochs' figures are those recorded"
         )
         return
-    console.print(table(["", "recorded", "now"], again.scores.rows()))
+    console.print(TextTable(["", "recorded", "now"], again.scores.rows()))
     console.print(
         f"not bit-equal: a weight differs by up to {again.weight:.2g}, a probability by up to "
         f"{again.scores.probability:.2g}, {again.scores.predictions} answers are others"

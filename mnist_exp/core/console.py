@@ -6,14 +6,12 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 REDACTED = "***@"  # in place of a user and password before the @ of a URI
@@ -37,16 +35,6 @@ class ConsoleHandler(logging.Handler):
             errors.print(f"warning: {record.getMessage()}", style="yellow", markup=False)
         else:
             console.print(record.getMessage(), markup=False)
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> Table:
-    """A table with a left-aligned first column; the others, of numbers, are right-aligned."""
-    made = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for number, heading in enumerate(headings):
-        made.add_column(heading, justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*row)
-    return made
 
 
 def prepare_process() -> None:

@@ -23,8 +23,9 @@ from mnist_exp.deployment.middleware import JSON, protect
 from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.inference.predictor import Predictor, predictions
 from mnist_exp.pictures.preprocess import PreprocessedPicture, preprocess
-from mnist_exp.runs.find import resolve_run, search_runs
+from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.run import Run
+from mnist_exp.runs.search import search_runs
 
 DOCS = "/docs"
 WEB = Path(__file__).parent / "web"

@@ -1,18 +1,18 @@
-"""Find recorded runs: by id, name, alias or rank, and all that match a filter."""
+"""Find one recorded run: by id, name, alias or rank."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.errors import InputError
-from mnist_exp.runs.run import FINGERPRINT_TAG, OBJECTIVE, Run
+from mnist_exp.runs.run import OBJECTIVE, Run
+from mnist_exp.runs.search import FINISHED, NEWEST, search, store_config, to_run
 from mnist_exp.tracking import store
 from mnist_exp.tracking.mlflow_backend import FOLDER_TAG
 
 if TYPE_CHECKING:
-    import mlflow.entities
     from mlflow import MlflowClient
 
 logger = logging.getLogger(__name__)
@@ -25,13 +25,6 @@ DATA_FILTERS = (  # full data first, then limited, then bundled: preferred by `b
     "tags.data.name = 'mnist'",
     "tags.data.name = 'mnist5k'",
 )
-FINISHED = f"attributes.status = 'FINISHED' and tags.{FINGERPRINT_TAG} LIKE '%'"  # no parents
-NEWEST = ["attributes.start_time DESC"]
-
-
-def store_config(experiment: str = "mnist", uri: str | None = None) -> TrackingConfig:
-    """The experiment and store to search."""
-    return TrackingConfig(enabled=True, uri=uri, experiment=experiment, skip_finished=False)
 
 
 def find_run(reference: str = BEST, experiment: str = "mnist", uri: str | None = None) -> Run:
@@ -56,7 +49,7 @@ def resolve_run(reference: str, where: TrackingConfig) -> Run:
         if reference.startswith(MODEL_URI):
             return _registered(client, where, reference)
         if reference == LAST:
-            found = list(islice(_search(client, where, FINISHED, NEWEST), 1))
+            found = list(islice(search(client, where, FINISHED, NEWEST), 1))
         else:
             found = _by_id(client, where, reference) or _by_name(client, where, reference)
         if len(found) == 1:
@@ -89,51 +82,14 @@ def find_resumable(reference: str, where: TrackingConfig) -> Run:
     return run
 
 
-def search_runs(where: TrackingConfig, query: str = "") -> list[Run]:
-    """The experiment's FINISHED runs that match MLflow's filter, the latest first.
-
-    Parents of sweeps are no runs of their own. Raises `InputError` when the filter is not
-    understood or nothing fits.
-    """
-    from mlflow.exceptions import MlflowException
-
-    with store.connect_to_read(where) as client:
-        try:
-            found = list(_search(client, where, f"{FINISHED} and {query}" if query else FINISHED))
-        except MlflowException as error:
-            raise InputError(
-                f"--where {query}: MLflow does not understand it ({error.message}); write it like "
-                "\"params.model.name = 'cnn' and metrics.`test/accuracy` > 0.98\""
-            ) from error
-    if not found:
-        fitting = f" that fit {query}" if query else ""
-        raise InputError(
-            f"experiment {where.experiment} has no FINISHED runs{fitting}; "
-            "make some with python -m mnist_exp.run, or choose another with --experiment"
-        )
-    return found
-
-
-def finished_runs(config: TrackingConfig, fingerprints: Iterable[str]) -> dict[str, Run]:
-    """The experiment's latest FINISHED run for each fingerprint that has one."""
-    with store.connect(config) as client:
-        experiment = client.get_experiment_by_name(config.experiment)
-        found: dict[str, Run] = {}
-        for fingerprint in set(fingerprints) if experiment else ():
-            query = f"attributes.status = 'FINISHED' and tags.{FINGERPRINT_TAG} = '{fingerprint}'"
-            for run in client.search_runs([experiment.experiment_id], query, max_results=1):
-                found[fingerprint] = _run(run, config)
-    return found
-
-
 def _best(client: "MlflowClient", where: TrackingConfig) -> Run:
     by_accuracy = [f"metrics.`{OBJECTIVE}` DESC", "attributes.start_time"]
     for data in DATA_FILTERS:
         query = f"attributes.status = 'FINISHED' and {data}"
         validated = f"{query} and metrics.`{OBJECTIVE}` >= 0"
-        best = next(_search(client, where, validated, by_accuracy), None)
+        best = next(search(client, where, validated, by_accuracy), None)
         since = best.start_time if best else 0
-        newer = _search(client, where, f"{query} and attributes.start_time > {since}", NEWEST)
+        newer = search(client, where, f"{query} and attributes.start_time > {since}", NEWEST)
         unvalidated = next((run for run in newer if OBJECTIVE not in run.metrics), None)
         if best and unvalidated:
             logger.warning(
@@ -152,7 +108,7 @@ def _best(client: "MlflowClient", where: TrackingConfig) -> Run:
 
 def _advice(client: "MlflowClient", where: TrackingConfig) -> str:
     """Which runs there are to choose from, or how to make one."""
-    newest = list(islice(_search(client, where, FINISHED, NEWEST), MAX_LISTED))
+    newest = list(islice(search(client, where, FINISHED, NEWEST), MAX_LISTED))
     if newest:
         return f"give best, last or the id of one, of which these are the newest:{_listed(newest)}"
     return (
@@ -174,11 +130,11 @@ def _by_id(client: "MlflowClient", where: TrackingConfig, reference: str) -> lis
     if not MIN_PREFIX <= len(reference) <= ID_LENGTH or set(reference) - set("0123456789abcdef"):
         return []
     if len(reference) < ID_LENGTH:
-        return list(_search(client, where, f"attributes.run_id LIKE '{reference}%'"))
+        return list(search(client, where, f"attributes.run_id LIKE '{reference}%'"))
     from mlflow.exceptions import MlflowException
 
     try:
-        return [_run(client.get_run(reference), where)]
+        return [to_run(client.get_run(reference), where)]
     except MlflowException:
         return []
 
@@ -188,7 +144,7 @@ def _by_name(client: "MlflowClient", where: TrackingConfig, name: str) -> list[R
     quote = '"' if "'" in name else "'"
     if quote in name:
         return []
-    found = list(_search(client, where, f"attributes.run_name = {quote}{name}{quote}"))
+    found = list(search(client, where, f"attributes.run_name = {quote}{name}{quote}"))
     return [run for run in found if run.status == "FINISHED"] or found
 
 
@@ -210,7 +166,7 @@ def _registered(client: "MlflowClient", where: TrackingConfig, uri: str) -> Run:
                 f"--run {uri}: this version names no run, it was registered by hand; register one "
                 "with python -m mnist_exp promote"
             )
-        return _run(client.get_run(found.run_id), where)
+        return to_run(client.get_run(found.run_id), where)
     except MlflowException as error:
         raise InputError(
             f"--run {uri}: there is no such registered model ({error.message}); "
@@ -228,37 +184,3 @@ def _registered_names(client: "MlflowClient") -> str:
     if names:
         return f"there are {', '.join(names[:MAX_LISTED])}"
     return "register one with python -m mnist_exp promote"
-
-
-def _search(
-    client: "MlflowClient", where: TrackingConfig, query: str, order: list[str] | None = None
-) -> Iterator[Run]:
-    """The experiment's runs, page by page; raises `InputError` when there is no experiment."""
-    experiment = client.get_experiment_by_name(where.experiment)
-    if experiment is None:
-        names = sorted(e.name for e in client.search_experiments() if e.name != "Default")
-        raise InputError(
-            f"{store.display_uri(where)} has no experiment {where.experiment}; choose with "
-            "--experiment what it has: "
-            f"{', '.join(names) or 'nothing yet, python -m mnist_exp.run makes one'}"
-        )
-    token: str | None = None
-    while token is None or token:
-        page = client.search_runs(
-            [experiment.experiment_id], query, order_by=order, page_token=token
-        )
-        yield from (_run(run, where) for run in page)
-        token = page.token or ""
-
-
-def _run(run: "mlflow.entities.Run", where: TrackingConfig) -> Run:
-    return Run(
-        run_id=run.info.run_id,
-        name=run.info.run_name,
-        status=run.info.status,
-        metrics=run.data.metrics,
-        params=run.data.params,
-        tags=run.data.tags,
-        tracking=where,
-        start_time=run.info.start_time,
-    )

@@ -1,7 +1,7 @@
 """Names that tell runs apart: the variant, then what was chosen beside it."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 
 from mnist_exp.config.schema import Config
@@ -38,12 +38,17 @@ def model_label(config: Config, overrides: Iterable[str]) -> str:
 
 
 def label(choices: Mapping[str, str]) -> str:
-    """'lr=3e-3 dropout=0.12 seed=1': keys by their last part, where that is unique; seed last."""
-    ends = [key.rpartition(".")[2] for key in choices]
+    """'lr=3e-3 dropout=0.12 seed=1': the seed last."""
     keys = sorted(choices, key=lambda key: key == "seed")
-    names = {key: end for key, end in zip(choices, ends, strict=True) if ends.count(end) == 1}
-    short = {key: ABBREVIATIONS.get(names.get(key, key), names.get(key, key)) for key in keys}
-    return " ".join(f"{short[key]}={short_value(choices[key])}" for key in keys)
+    pairs = zip(short_keys(keys), keys, strict=True)
+    return " ".join(f"{short}={short_value(choices[key])}" for short, key in pairs)
+
+
+def short_keys(keys: Sequence[str]) -> list[str]:
+    """The last part of each key, where no other ends in it; 'lr' for 'optimizer.learning_rate'."""
+    ends = [key.rpartition(".")[2] for key in keys]
+    names = [end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)]
+    return [ABBREVIATIONS.get(name, name) for name in names]
 
 
 def short_value(text: str) -> str:

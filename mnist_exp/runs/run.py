@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,11 @@ class Run:
     def title(self) -> str:
         """Model, data, score and n in one line."""
         return self.tags.get(TITLE_TAG, "").partition("\n")[0]
+
+    @property
+    def start(self) -> datetime:
+        """When it began."""
+        return datetime.fromtimestamp(self.start_time / 1000, tz=UTC)
 
     @property
     def folder(self) -> str:

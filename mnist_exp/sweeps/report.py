@@ -6,13 +6,11 @@ from math import inf, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
 from mnist_exp.core.layout import SWEEP_GROUPS, SWEEP_JOBS
+from mnist_exp.core.tables import TextTable
 from mnist_exp.evaluation.seed_groups import SeedGroup
 from mnist_exp.runs.folder import RunResult
-from mnist_exp.runs.names import short_value
+from mnist_exp.runs.names import short_keys, short_value
 from mnist_exp.runs.run import OBJECTIVE
 from mnist_exp.sweeps.results import JobResult, best, data_label, groups
 
@@ -20,12 +18,12 @@ if TYPE_CHECKING:
     from mnist_exp.plots import Figure
 
 REPORTED = (OBJECTIVE, "test/accuracy", "test/accuracy_low", "test/accuracy_high", "test/loss")
-MAX_ROWS, MAX_WIDTH = 30, 16  # of the terminal's table, and of a swept key's column in characters
+MAX_ROWS = 30  # of the terminal's table
 
 Groups = Sequence[SeedGroup[RunResult]]
 
 
-def tables(results: Sequence[JobResult], swept: Sequence[str]) -> list[Table]:
+def tables(results: Sequence[JobResult], swept: Sequence[str]) -> list[TextTable]:
     """The jobs ranked by validation accuracy, and their means when several seeds were run."""
     by_settings = groups(results)
     ranking = _ranking(results, swept)
@@ -66,33 +64,26 @@ def _has_seeds(by_settings: Groups) -> bool:
     return any(group.n > 1 for group in by_settings)
 
 
-def _ranking(results: Sequence[JobResult], swept: Sequence[str]) -> Table:
+def _ranking(results: Sequence[JobResult], swept: Sequence[str]) -> TextTable:
     label = data_label(results)
     is_unranked = label and not best(results)
     order = (
         "not ranked, without validation images" if is_unranked else "ranked by validation accuracy"
     )
-    title = f"{order}{f', on {label}' if label else ''}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("job", no_wrap=True)
-    for key in swept:
-        heading = key if len(key) <= MAX_WIDTH else key.replace(".", ".\n")
-        words = [*heading.split("\n"), *(short_value(result.choices[key]) for result in results)]
-        width = min(max(map(len, words)), MAX_WIDTH)
-        table.add_column(heading, overflow="fold", min_width=width)
     is_mixed = len({result.run_result.data for result in results if result.run_result}) > 1
-    headings = ["val %", "test %", "95 % interval", "seconds", "run"]
-    for heading in [*headings, "data"] if is_mixed else headings:
-        table.add_column(heading, no_wrap=True)
     ranked = sorted(results, key=lambda result: -result.objective)
+    title = f"{order}{f', on {label}' if label else ''}"
     if len(ranked) > MAX_ROWS:
-        table.caption = f"the first {MAX_ROWS} of {len(ranked)}; sweep.csv has them all"
+        title += f"; the first {MAX_ROWS} of {len(ranked)}, sweep.csv has them all"
+    rows = []
     for result in ranked[:MAX_ROWS]:
-        cells = _cells(result)
-        if is_mixed and result.run_result:
-            cells.append(result.run_result.data)
-        table.add_row(str(result.number), *map(short_value, result.choices.values()), *cells)
-    return table
+        cells = [str(result.number), *map(short_value, result.choices.values()), *_cells(result)]
+        if is_mixed:
+            cells.append(result.run_result.data if result.run_result else "")
+        rows.append(cells)
+    headings = ["job", *short_keys(swept), "val %", "test %", "95 % interval", "seconds", "run"]
+    headings += ["data"] * is_mixed
+    return TextTable(headings, rows, title, optional=["run", "seconds", "95 % interval"])
 
 
 def _cells(result: JobResult) -> list[str]:
@@ -110,16 +101,12 @@ def _cells(result: JobResult) -> list[str]:
     ]
 
 
-def _means(by_settings: Groups, keys: Sequence[str]) -> Table:
-    table = Table(title="mean ± sd over seeds", title_justify="left", box=SIMPLE_HEAD)
-    for key in keys:
-        table.add_column(key, overflow="fold")
-    for heading in ("n", "val %", "test %"):
-        table.add_column(heading, no_wrap=True)
+def _means(by_settings: Groups, keys: Sequence[str]) -> TextTable:
+    rows = []
     for group in sorted(by_settings, key=_rank):
-        cells = [group.mean_and_sd(metric) for metric in (OBJECTIVE, "test/accuracy")]
-        table.add_row(*map(short_value, group.settings.values()), str(group.n), *cells)
-    return table
+        scores = [group.mean_and_sd(metric) for metric in (OBJECTIVE, "test/accuracy")]
+        rows.append([*map(short_value, group.settings.values()), str(group.n), *scores])
+    return TextTable([*short_keys(keys), "n", "val %", "test %"], rows, "mean ± sd over seeds")
 
 
 def _rank(group: SeedGroup[RunResult]) -> float:

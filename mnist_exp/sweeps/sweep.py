@@ -27,8 +27,8 @@ from mnist_exp.core.files import make_folder, removed_if_refused
 from mnist_exp.core.layout import FIGURES, SWEEP_ARTIFACTS
 from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
 from mnist_exp.data.dataset import load_dataset
-from mnist_exp.runs.find import finished_runs
 from mnist_exp.runs.run import TITLE_TAG
+from mnist_exp.runs.search import finished_runs
 from mnist_exp.sweeps import report
 from mnist_exp.sweeps.launch import is_remote, launch, refuse_no_workers
 from mnist_exp.sweeps.results import Job, JobResult, best, data_label

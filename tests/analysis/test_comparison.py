@@ -13,8 +13,8 @@ from mnist_exp.analysis import comparison_report
 from mnist_exp.analysis.comparison import Comparison, compare
 from mnist_exp.core.errors import InputError
 from mnist_exp.evaluation.metrics import Evaluation
-from mnist_exp.runs.find import store_config
 from mnist_exp.runs.run import Run
+from mnist_exp.runs.search import store_config
 
 LABELS = np.arange(1000) % 10
 

@@ -1,7 +1,9 @@
-"""evaluate and visualize, as typed."""
+"""evaluate, visualize and runs, as typed."""
 
 import csv
+import json
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
@@ -9,9 +11,10 @@ import numpy as np
 import pytest
 from support import Command
 
-from mnist_exp.runs.find import resolve_run, store_config
+from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.runs.run import MODEL_ARTIFACT
+from mnist_exp.runs.search import find_runs, store_config
 
 Recorded = dict[str, RunResult]
 NAME = "dense128-seed0"
@@ -98,3 +101,48 @@ def test_a_run_that_cannot_be_found_is_refused_in_one_sentence(
     sentences = [line for line in err.splitlines() if not line.startswith("  ")]  # no candidates
     assert len(sentences) == 1
     assert sentence in sentences[0]
+
+
+def test_runs_lists_the_newest_first(recorded: Recorded, command: Command) -> None:
+    code, out, _ = command("runs")
+    assert code == 0
+    lines = [line for line in out.splitlines() if "dense128-seed" in line]
+    assert [line.split()[1] for line in lines] == ["dense128-seed1", "dense128-seed0"]
+    metrics = recorded[NAME].metrics
+    assert f"{100 * metrics['test/accuracy']:.2f}" in next(line for line in lines if NAME in line)
+    code, out, _ = command("runs", "--where", "params.model.name = 'sigmoid100'", "--limit", "1")
+    assert "sigmoid100-seed1" in out
+    assert "dense128" not in out
+    assert "the newest 1 of 2; --limit 2 lists them all" in out
+    code, out, _ = command("runs", "--json", "--limit", "1")
+    (run,) = json.loads(out)
+    assert run["run_id"] == recorded["dense128-seed1"].run_id
+    assert run["params"]["seed"] == "1"
+    code, _, err = command("runs", "--where", "params.seed = '9'")
+    assert code == 2
+    assert err.startswith("experiment mnist has no FINISHED runs that fit params.seed = '9'; make")
+
+
+def test_runs_lists_the_failed_ones_when_asked(recorded: Recorded, command: Command) -> None:
+    client = mlflow.MlflowClient()
+    failed = client.create_run("1", run_name="broken", tags={"fingerprint": "x", "data.label": "y"})
+    try:
+        client.set_terminated(failed.info.run_id, "FAILED")
+        assert "broken" not in command("runs")[1]
+        (line,) = (line for line in command("runs", "--all")[1].splitlines() if "broken" in line)
+        assert line.split()[-1] == "FAILED"
+    finally:
+        client.delete_run(failed.info.run_id)
+
+
+def test_the_runs_as_a_table_of_pandas(recorded: Recorded) -> None:
+    table = find_runs("params.model.name = 'dense128'")
+    assert [*table["name"]] == ["dense128-seed1", "dense128-seed0"]
+    assert table["test/accuracy"][1] == recorded[NAME].metrics["test/accuracy"]
+    assert [*table["seed"]] == ["1", "0"]
+    assert table["start_time"][0] > table["start_time"][1]
+
+
+def test_the_version_is_that_of_the_package(command: Command) -> None:
+    code, out, _ = command("--version")
+    assert (code, out) == (0, f"mnist_exp {version('mnist-exp')}\n")

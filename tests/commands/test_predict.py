@@ -15,8 +15,9 @@ from support import Command
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.deployment.server import WEB
 from mnist_exp.pictures.decode import FORMATS
-from mnist_exp.runs.find import resolve_run, store_config
+from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.folder import RunResult
+from mnist_exp.runs.search import store_config
 
 Recorded = dict[str, RunResult]
 RUN = ("--run", "dense128-seed0")

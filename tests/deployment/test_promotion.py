@@ -13,9 +13,10 @@ from support import Command
 
 from mnist_exp.core.errors import InputError
 from mnist_exp.deployment import promotion, registry
-from mnist_exp.runs.find import resolve_run, store_config
+from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.runs.run import MODEL_ARTIFACT
+from mnist_exp.runs.search import store_config
 
 Recorded = dict[str, RunResult]
 

@@ -15,9 +15,10 @@ from PIL import Image
 from support import Command, served
 
 from mnist_exp.data.dataset import Dataset
-from mnist_exp.runs.find import resolve_run, store_config
+from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.runs.run import Run
+from mnist_exp.runs.search import store_config
 
 Recorded = dict[str, RunResult]
 

@@ -14,7 +14,8 @@ from support import served, tiny
 
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.experiment import run_experiment
-from mnist_exp.runs.find import resolve_run, store_config
+from mnist_exp.runs.find import resolve_run
+from mnist_exp.runs.search import store_config
 
 WIDE, PHONE = (1280, 900), (390, 844)
 

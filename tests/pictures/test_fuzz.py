@@ -15,7 +15,8 @@ from support import served
 
 from mnist_exp.core.errors import InputError
 from mnist_exp.pictures.preprocess import preprocess
-from mnist_exp.runs.find import resolve_run, store_config
+from mnist_exp.runs.find import resolve_run
+from mnist_exp.runs.search import store_config
 
 seeded = settings(
     deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)

@@ -1,0 +1,66 @@
+"""runs: list the recorded runs."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mnist_exp.commands.options import ExperimentOption, FilterOption, StoreOption
+from mnist_exp.core.console import console
+from mnist_exp.core.tables import TextTable
+
+if TYPE_CHECKING:
+    from mnist_exp.runs.run import Run
+
+COLUMNS = ["run", "name", "began", "val %", "test %", "seconds", "data"]
+
+
+def runs(
+    where: FilterOption = "",
+    every: Annotated[
+        bool, typer.Option("--all", help="Also the failed, killed and running ones.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, help="List at most so many.")] = 20,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Everything that is recorded of each, as JSON.")
+    ] = False,
+    experiment: ExperimentOption = "mnist",
+    tracking_uri: StoreOption = None,
+) -> None:
+    """List the recorded runs, the latest first."""
+    from mnist_exp.runs.search import search_runs, store_config
+
+    status = "" if every else "FINISHED"
+    found = search_runs(store_config(experiment, tracking_uri), where, status=status)
+    shown = found[:limit]
+    if as_json:
+        typer.echo(json.dumps([_values(run) for run in shown], indent=2))
+        return
+    columns = [*COLUMNS, "status"] if every else COLUMNS
+    rows = [_cells(run)[: len(columns)] for run in shown]
+    console.print(TextTable(columns, rows, optional=["began", "seconds", "data"]))
+    if len(found) > limit:
+        console.print(f"the newest {limit} of {len(found)}; --limit {len(found)} lists them all")
+
+
+def _cells(run: "Run") -> list[str]:
+    def percent(metric: str) -> str:
+        return f"{100 * run.metrics[metric]:.2f}" if metric in run.metrics else "-"
+
+    seconds = f"{run.metrics['train/seconds']:.1f}" if "train/seconds" in run.metrics else "-"
+    began = run.start.astimezone().strftime("%Y-%m-%d %H:%M")
+    scores = [percent("val/accuracy"), percent("test/accuracy")]
+    return [run.run_id[:8], run.name, began, *scores, seconds, run.data, run.status]
+
+
+def _values(run: "Run") -> dict[str, object]:
+    return {
+        "run_id": run.run_id,
+        "name": run.name,
+        "status": run.status,
+        "title": run.title,
+        "start_time": run.start.isoformat(),
+        "params": dict(run.params),
+        "metrics": dict(run.metrics),
+        "tags": dict(run.tags),
+    }

@@ -1,0 +1,116 @@
+"""Search the recorded runs: all that match a filter, or a fingerprint, as runs or as a table."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from mnist_exp.config.schema import TrackingConfig
+from mnist_exp.core.errors import InputError
+from mnist_exp.runs.run import FINGERPRINT_TAG, Run
+from mnist_exp.tracking import store
+
+if TYPE_CHECKING:
+    import mlflow.entities
+    from mlflow import MlflowClient
+    from pandas import DataFrame
+
+OURS = f"tags.{FINGERPRINT_TAG} LIKE '%'"  # no parents of sweeps
+FINISHED = f"attributes.status = 'FINISHED' and {OURS}"
+NEWEST = ["attributes.start_time DESC"]
+
+
+def store_config(experiment: str = "mnist", uri: str | None = None) -> TrackingConfig:
+    """The experiment and store to search."""
+    return TrackingConfig(enabled=True, uri=uri, experiment=experiment, skip_finished=False)
+
+
+def search_runs(where: TrackingConfig, query: str = "", *, status: str = "FINISHED") -> list[Run]:
+    """The experiment's runs of the status, or of any, that match MLflow's filter, the latest first.
+
+    Parents of sweeps are no runs of their own. Raises `InputError` when the filter is not
+    understood or nothing fits.
+    """
+    from mlflow.exceptions import MlflowException
+
+    kept = f"attributes.status = '{status}' and {OURS}" if status else OURS
+    with store.connect_to_read(where) as client:
+        try:
+            found = list(search(client, where, " and ".join(filter(None, [kept, query]))))
+        except MlflowException as error:
+            raise InputError(
+                f"--where {query}: MLflow does not understand it ({error.message}); write it like "
+                "\"params.model.name = 'cnn' and metrics.`test/accuracy` > 0.98\""
+            ) from error
+    if not found:
+        fitting = f" that fit {query}" if query else ""
+        raise InputError(
+            f"experiment {where.experiment} has no {status}{' ' * bool(status)}runs{fitting}; "
+            "make some with python -m mnist_exp.run, or choose another with --experiment"
+        )
+    return found
+
+
+def find_runs(where: str = "", experiment: str = "mnist", uri: str | None = None) -> "DataFrame":
+    """A row for each FINISHED run that MLflow's filter `where` fits, the latest first.
+
+    Columns: run_id, name, start_time (UTC), then every param, metric and tag by its name. `uri` is
+    the MLflow store, as for `find_run`. Raises `InputError` when the filter is not understood or
+    nothing fits.
+    """
+    from pandas import DataFrame
+
+    rows = []
+    for run in search_runs(store_config(experiment, uri), where):
+        tags = {key: value for key, value in run.tags.items() if not key.startswith("mlflow.")}
+        own = {"run_id": run.run_id, "name": run.name, "start_time": run.start}
+        rows.append(own | {**run.params, **run.metrics, **tags} | own)  # own come first, and win
+    return DataFrame(rows)
+
+
+def finished_runs(config: TrackingConfig, fingerprints: Iterable[str]) -> dict[str, Run]:
+    """The experiment's latest FINISHED run for each fingerprint that has one."""
+    with store.connect(config) as client:
+        experiment = client.get_experiment_by_name(config.experiment)
+        found: dict[str, Run] = {}
+        for fingerprint in set(fingerprints) if experiment else ():
+            query = f"attributes.status = 'FINISHED' and tags.{FINGERPRINT_TAG} = '{fingerprint}'"
+            for run in client.search_runs([experiment.experiment_id], query, max_results=1):
+                found[fingerprint] = to_run(run, config)
+    return found
+
+
+def search(
+    client: "MlflowClient", where: TrackingConfig, query: str, order: list[str] | None = None
+) -> Iterator[Run]:
+    """The experiment's runs that fit MLflow's filter, page by page.
+
+    Raises `InputError` when there is no experiment.
+    """
+    experiment = client.get_experiment_by_name(where.experiment)
+    if experiment is None:
+        names = sorted(e.name for e in client.search_experiments() if e.name != "Default")
+        raise InputError(
+            f"{store.display_uri(where)} has no experiment {where.experiment}; choose with "
+            "--experiment what it has: "
+            f"{', '.join(names) or 'nothing yet, python -m mnist_exp.run makes one'}"
+        )
+    token: str | None = None
+    while token is None or token:
+        page = client.search_runs(
+            [experiment.experiment_id], query, order_by=order, page_token=token
+        )
+        yield from (to_run(run, where) for run in page)
+        token = page.token or ""
+
+
+def to_run(run: "mlflow.entities.Run", where: TrackingConfig) -> Run:
+    """MLflow's run as one of ours."""
+    return Run(
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        status=run.info.status,
+        metrics=run.data.metrics,
+        params=run.data.params,
+        tags=run.data.tags,
+        tracking=where,
+        start_time=run.info.start_time,
+    )
