@@ -17,6 +17,7 @@ from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
 from mnist_exp.data.dataset import Dataset, load_dataset
 from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.runs.names import model_label, run_name
+from mnist_exp.runs.notes import run_note
 from mnist_exp.runs.run import DATA_LABEL_TAG, FINGERPRINT_TAG, TITLE_TAG
 from mnist_exp.runs.search import finished_runs
 from mnist_exp.tracking import store
@@ -171,14 +172,15 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
     epochs, kept = history.epochs, history.best_epoch
     write_report(
         folder, title, summary(model), data, epochs, evaluation, metrics, kept,
-        config.report.formats,
+        config,
     )  # fmt: skip
     last = epochs[-1]
     # MLflow draws a metric as a bar when it has step 0 alone, else as a curve: of one dot.
     tracker.log_metrics({k: v for k, v in metrics.items() if k not in last}, step=0)
     if restored := {k: v for k, v in metrics.items() if k in last and last[k] != v}:
         tracker.log_metrics(restored, step=len(epochs))
-    tracker.log_tags({TITLE_TAG: "\n\n".join(filter(None, [title, config.notes]))})
+    overrides = folder.overrides()
+    tracker.log_tags({TITLE_TAG: run_note(title, config.notes, overrides, tracker.run_id)})
     tracker.log_model(model_file, data.test_images[:2])
     logger.info(title)
     return RunResult(title, folder.path, tracker.run_id, metrics, data.label)

@@ -22,6 +22,7 @@ from mnist_exp.models.forward import timed_scores
 from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.runs.report import write_figures
 from mnist_exp.tracking.mlflow_backend import MlflowBackend
+from mnist_exp.training import augmentation
 
 FIGURES = {
     "learning_curves",
@@ -90,16 +91,39 @@ def test_the_folder_tells_everything(outcome: RunResult) -> None:
 
 
 def test_the_curves_show_which_epoch_was_kept(few_digits: Dataset, tmp_path: Path) -> None:
-    model, history = fit(tiny("train.epochs=2", "train.patience=1"), few_digits)
+    config = tiny("train.epochs=2", "train.patience=1", "report.formats=[png]")
+    model, history = fit(config, few_digits)
     answers, _ = timed_scores(model, few_digits.test_images)
     said = evaluation.from_scores(few_digits.test_labels, answers, "softmax")
     write_figures(
-        tmp_path / "figures", "title", few_digits, history.epochs, said, history.best_epoch, ["png"]
+        tmp_path / "figures", "title", few_digits, history.epochs, said, history.best_epoch, config
     )
     drawn = (tmp_path / "figures/learning_curves.png").read_bytes()
     for kept, is_equal in ((history.best_epoch, True), (None, False)):
         plots.learning_curves(history.epochs, "title", kept).savefig(tmp_path / "expected.png")
         assert ((tmp_path / "expected.png").read_bytes() == drawn) == is_equal
+
+
+def test_the_training_digits_are_drawn_as_the_first_epoch_saw_them(
+    few_digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+
+    def spy(images: np.ndarray, labels: np.ndarray, title: str) -> object:
+        drawn.append((images, title))
+        return plots.learning_curves([], title)
+
+    monkeypatch.setattr(plots, "digit_sheet", spy)  # patched: pixels in a PNG are no test
+    said = evaluation.from_scores(few_digits.test_labels, np.full((1000, 10), 0.1), "softmax")
+    for augment in ("none", "affine"):
+        config = tiny(f"augment={augment}", "report.formats=[png]")
+        write_figures(tmp_path, "title", few_digits, [], said, None, config)
+    (plain, _), (augmented, title) = drawn
+    assert np.array_equal(plain, few_digits.train_images)
+    assert title.endswith("180 training images, as the first epoch saw them")
+    seen = augmentation.augment(config.augment, [0, 0, 1], few_digits.train_images).numpy()
+    assert np.array_equal(augmented, seen)
+    assert not np.array_equal(augmented, plain)
 
 
 def test_the_speed_is_a_number_of_images_per_second(outcome: RunResult) -> None:
@@ -156,7 +180,9 @@ def test_the_record_says_what_the_folder_says(outcome: RunResult, store: str) ->
     tags = run.data.tags
     assert tags["data.name"] == "mnist5k"
     assert tags["team"] == "vision"
-    assert tags["mlflow.note.content"] == f"{outcome.title}\n\n**why**"
+    note = tags["mlflow.note.content"]
+    assert note.startswith(f"{outcome.title}\n\n**why**\n\nTyped: `train.epochs=2 ")
+    assert f"python -m mnist_exp predict --run {run.info.run_id[:8]} picture.png" in note
     assert run.info.run_name == "dense128 epochs=2 seed=0"
     assert tags["overrides"] == "train.epochs=2 tracking.uri=http://***@host"
     assert tags["auto.precision"] == "float32"

@@ -24,17 +24,18 @@ def visualize(
     tracking_uri: StoreOption = None,
 ) -> None:
     """Draw every figure of a run again, from its record alone."""
+    from mnist_exp.config.schema import ReportConfig
     from mnist_exp.core.files import make_folder
     from mnist_exp.runs.find import find_run
     from mnist_exp.runs.report import write_figures
 
     found = find_run(run, experiment, tracking_uri)
-    stops_early = found.config().train.patience is not None
-    kept = int(found.metrics["train/kept_epoch"]) if stops_early else None
+    config = found.config()
+    kept = int(found.metrics["train/kept_epoch"]) if config.train.patience else None
+    report = ReportConfig(formats=tuple(formats or [FigureFormat.PNG]))
     evaluation, history, data = found.evaluation(), found.history(), found.dataset()
     folder = make_folder(output or Path("outputs/figures") / found.run_id[:8], "--output")
-    write_figures(
-        folder, found.title, data, history, evaluation, kept, formats or [FigureFormat.PNG]
-    )
+    config = config.model_copy(update={"report": report})
+    write_figures(folder, found.title, data, history, evaluation, kept, config)
     console.print(found.title, markup=False)
     console.print(f"figures: {folder}", markup=False)

@@ -168,7 +168,9 @@ class Config(ConfigGroup):
     tracking: TrackingConfig
     report: ReportConfig = ReportConfig()
     name: Annotated[str, Field(min_length=1, max_length=250)] | None = None  # of the run
-    notes: Annotated[str, Field(max_length=5000)] | None = None  # Markdown
+    notes: Annotated[str, Field(max_length=4000)] | None = (
+        None  # Markdown; a tag of MLflow has 8,000
+    )
     tags: Annotated[dict[str, str | int | float | bool], Field(default_factory=dict)]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     save_as: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_model_files)]

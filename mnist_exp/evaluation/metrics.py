@@ -25,6 +25,8 @@ class Bins(NamedTuple):
     counts: Integers
     confidence: Floats
     accuracy: Floats
+    low: Floats  # the 95 % Wilson interval of the accuracy
+    high: Floats
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,13 @@ class Evaluation:
         counts = np.bincount(bins, minlength=BINS)
         with np.errstate(invalid="ignore"):
             confidence = np.bincount(bins, self.confidence, BINS) / counts
-            accuracy = np.bincount(bins, self.correct, BINS) / counts
-        return Bins(counts, confidence, accuracy)
+            correct = np.bincount(bins, self.correct, BINS)
+            accuracy = correct / counts
+        intervals = [
+            wilson_interval(int(right), int(n)) if n else (np.nan, np.nan)
+            for right, n in zip(correct, counts, strict=True)
+        ]
+        return Bins(counts, confidence, accuracy, *np.array(intervals).T)
 
     @cached_property
     def ece(self) -> float:

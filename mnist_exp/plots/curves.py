@@ -13,9 +13,9 @@ from mnist_exp.plots.base import BLUE, GREY, INK, PALE, VERMILLION, Array, axes_
 def learning_curves(
     history: Sequence[Mapping[str, float]], title: str, kept: int | None = None
 ) -> Figure:
-    """Loss and accuracy per epoch, training against validation, with the best epoch marked.
+    """Loss and accuracy per epoch, training against validation, with the kept epoch marked.
 
-    `kept` is the epoch, from 1, whose weights were restored; else the most accurate is marked.
+    `kept` is the epoch, from 1, whose weights early stopping restored; without it the last's stay.
     """
     note = "Training figures are means over an epoch, while the weights still move"
     validated = any("val/accuracy" in epoch for epoch in history)
@@ -36,6 +36,8 @@ def learning_curves(
     panels[1].yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     if validated:
         _mark_epoch(panels, _series(history, "val/accuracy"), kept)
+    low, high = panels[1].get_ylim()
+    panels[1].set_ylim(low, min(high, 1.0 if low < 1 else high))  # no accuracy is above 100 %
     panels[0].legend(fontsize=9, frameon=False)
     return figure
 
@@ -52,12 +54,12 @@ def _series(history: Sequence[Mapping[str, float]], key: str) -> Array:
 
 
 def _mark_epoch(panels: Sequence[Axes], accuracy: Array, kept: int | None) -> None:
-    """Draw a line at the kept epoch, else at the highest validation accuracy."""
-    if np.isnan(accuracy).all():
+    """Draw a line at the epoch whose weights were kept."""
+    epoch = kept or len(accuracy)
+    if not epoch or np.isnan(accuracy[epoch - 1]):
         return
-    epoch = kept or int(np.nanargmax(accuracy)) + 1
     for axes in panels:
         axes.axvline(epoch, color=GREY, linewidth=1, linestyle=":", zorder=0)
-    which = "kept for its loss" if kept else "best"
-    text = f"{which}: epoch {epoch}, validation {100 * accuracy[epoch - 1]:.2f} %"
+    reason = " for its loss" if kept else ""
+    text = f"weights kept{reason}: epoch {epoch}, validation {100 * accuracy[epoch - 1]:.2f} %"
     panels[-1].set_title(text, loc="right", fontsize=9, color=GREY)

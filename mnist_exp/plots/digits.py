@@ -26,9 +26,20 @@ SIDE = 28  # pixels of a digit
 
 
 def sample_predictions(images: Array, labels: Array, probabilities: Array, title: str) -> Figure:
-    """The first 12 of `images` (n, 28, 28), each with its ten probabilities as bars."""
-    images, labels, probabilities = images[:12], labels[:12], probabilities[:12]
-    note = "Sample predictions. Blue bar: the true digit. Orange bar: a wrong answer."
+    """12 of `images` (n, 28, 28), each with its ten probabilities as bars.
+
+    The first of each digit, then the least certain others.
+    """
+    first = [int(index) for index in np.unique(labels, return_index=True)[1]]
+    others = [
+        int(i) for i in np.argsort(probabilities.max(axis=1), kind="stable") if i not in first
+    ]
+    chosen = [*first, *others[: 12 - len(first)]]
+    images, labels, probabilities = images[chosen], labels[chosen], probabilities[chosen]
+    note = (
+        "Sample predictions: the first of each digit, then the least certain. Blue bar: the true "
+        "digit. Orange bar: a wrong answer."
+    )
     figure = new_figure(11.1, 1.95 * ceil(len(images) / 4), title, note)
     axes, corners = _mosaic(figure, images, columns=4, pitch=(54, 38), scale=0.05, left=0.3)
     for (x, y), label, row in zip(corners, labels, probabilities, strict=True):

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
@@ -64,17 +64,39 @@ def confusion_matrix(confusion: Array, title: str) -> Figure:
 
 
 def reliability(
-    bin_confidence: Array, bin_accuracy: Array, bin_counts: Array, ece: float, title: str
+    bin_confidence: Array,
+    bin_accuracy: Array,
+    bin_counts: Array,
+    bin_low: Array,
+    bin_high: Array,
+    ece: float,
+    title: str,
+    *,
+    smoothing: float = 0.0,
 ) -> Figure:
-    """Reliability diagram: accuracy against confidence per bin, above the images per bin."""
+    """Reliability diagram: accuracy against confidence per bin, above the images per bin.
+
+    `bin_low` and `bin_high` are the accuracy's 95 % interval; `smoothing` is that of the labels.
+    """
     note = f"Reliability. Calibration error (ECE) {ece:.4f} over {len(bin_counts)} bins"
-    figure = new_figure(8.4, 6.6, title, f"{note}; a gap over few images may be chance.")
+    note += "; shaded: the 95 % interval of the accuracy."
+    if smoothing:
+        note += (
+            f" In training {smoothing:g} of each label was spread over all digits, which makes "
+            "the model say less than it knows."
+        )
+    figure = new_figure(8.4, 6.6, title, note)
     upper, lower = axes_at(figure, 0.8, 2.3, 7.3, 4.2), axes_at(figure, 0.8, 0.55, 7.3, 1.45)
     filled = np.flatnonzero(bin_counts)
     middles, width = (filled + 0.5) / len(bin_counts), 0.9 / len(bin_counts)
-    bins = (np.asarray(values)[filled] for values in (bin_confidence, bin_accuracy, bin_counts))
-    confidence, accuracy, counts = bins
+    columns = bin_confidence, bin_accuracy, bin_counts, bin_low, bin_high
+    confidence, accuracy, counts, low, high = (np.asarray(each)[filled] for each in columns)
     upper.bar(middles, accuracy, width, color=BLUE, alpha=0.35, label="accuracy in the bin")
+    boxes = [
+        [(x - width / 2, a), (x + width / 2, a), (x + width / 2, b), (x - width / 2, b)]
+        for x, a, b in zip(middles, low, high, strict=True)
+    ]
+    upper.add_collection(PolyCollection(boxes, facecolors=BLUE, alpha=0.25, label="95 % interval"))
     upper.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="perfect calibration")
     gaps = [((x, x), (x, y)) for x, y in zip(confidence, accuracy, strict=True)]
     label = "gap: accuracy - confidence"
@@ -83,7 +105,7 @@ def reliability(
     upper.plot(confidence, accuracy, "o", color=VERMILLION, label="mean of the bin", **style)
     upper.set(xlim=(0, 1), ylim=(0, 1.13), yticks=np.arange(0, 1.1, 0.2), xticklabels=[])
     upper.set_ylabel("accuracy", fontsize=9, color=INK)
-    upper.legend(fontsize=9, frameon=False, loc="upper center", ncols=4)
+    upper.legend(fontsize=9, frameon=False, loc="upper center", ncols=5)
     lower.bar(middles, counts, width, color=GREY)
     for middle, count in zip(middles, counts, strict=True):
         text_at(lower, middle, 1.25 * count, f"{count:,}", size=8, ha="center", va="bottom")

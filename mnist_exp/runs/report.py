@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from mnist_exp import plots
+from mnist_exp.config.schema import Config
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.runs.folder import RunFolder
@@ -18,18 +21,17 @@ def write_report(
     evaluation: Evaluation,
     metrics: Mapping[str, float],
     kept: int | None,
-    formats: Sequence[str],
+    config: Config,
 ) -> None:
     """Fill the run folder with metrics, model summary, predictions, tables and figures.
 
-    `history` has a row per epoch; `kept` is the epoch whose weights early stopping kept; `formats`
-    are those of the figures: png, svg, pdf, or none.
+    `history` has a row per epoch; `kept` is the epoch whose weights early stopping kept.
     """
     folder.write_metrics(metrics)
     folder.write_summary(summary)
     folder.write_evaluation(evaluation)
     write_tables(folder, evaluation)
-    write_figures(folder.figures, title, data, history, evaluation, kept, formats)
+    write_figures(folder.figures, title, data, history, evaluation, kept, config)
 
 
 def write_tables(folder: RunFolder, evaluation: Evaluation) -> None:
@@ -50,13 +52,20 @@ def write_figures(
     history: Sequence[Mapping[str, float]],
     evaluation: Evaluation,
     kept: int | None,
-    formats: Sequence[str],
+    config: Config,
 ) -> None:
     """Write every figure of the run; arguments as of `write_report`."""
-    if not formats:
+    if not config.report.formats:
         return
     images, worst = data.test_images, evaluation.worst_mistakes()
     train = f"{data.label}: {len(data.train_labels):,} training images"
+    seen = data.train_images
+    if config.augment.name != "none":
+        from mnist_exp.training.augmentation import augment  # TensorFlow is heavy
+
+        train += ", as the first epoch saw them"
+        seen = np.asarray(augment(config.augment, [config.seed, 0, 1], seen))
+    bins = evaluation.reliability
     figures = {
         "learning_curves": plots.learning_curves(history, title, kept),
         "confusion_matrix": plots.confusion_matrix(evaluation.confusion, title),
@@ -67,12 +76,15 @@ def write_figures(
             images, evaluation.labels, evaluation.predictions, evaluation.confidence, worst, title
         ),
         "reliability": plots.reliability(
-            evaluation.reliability.confidence,
-            evaluation.reliability.accuracy,
-            evaluation.reliability.counts,
+            bins.confidence,
+            bins.accuracy,
+            bins.counts,
+            bins.low,
+            bins.high,
             evaluation.ece,
             title,
+            smoothing=config.train.label_smoothing,
         ),
-        "training_digits": plots.digit_sheet(data.train_images, data.train_labels, train),
+        "training_digits": plots.digit_sheet(seen, data.train_labels, train),
     }
-    plots.save(figures, folder, formats)
+    plots.save(figures, folder, config.report.formats)

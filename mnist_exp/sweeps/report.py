@@ -26,10 +26,10 @@ Groups = Sequence[SeedGroup[RunResult]]
 def tables(results: Sequence[JobResult], swept: Sequence[str]) -> list[TextTable]:
     """The jobs ranked by validation accuracy, and their means when several seeds were run."""
     by_settings = groups(results)
-    ranking = _ranking(results, swept)
+    ranked = ranking(results, swept)
     if not _has_seeds(by_settings):
-        return [ranking]
-    return [ranking, _means(by_settings, [key for key in swept if key != "seed"])]
+        return [ranked]
+    return [ranked, _means(by_settings, [key for key in swept if key != "seed"])]
 
 
 def write_tables(folder: Path, results: Sequence[JobResult], swept: Sequence[str]) -> None:
@@ -64,7 +64,8 @@ def _has_seeds(by_settings: Groups) -> bool:
     return any(group.n > 1 for group in by_settings)
 
 
-def _ranking(results: Sequence[JobResult], swept: Sequence[str]) -> TextTable:
+def ranking(results: Sequence[JobResult], swept: Sequence[str]) -> TextTable:
+    """The jobs by validation accuracy, the best first."""
     label = data_label(results)
     is_unranked = label and not best(results)
     order = (

@@ -27,6 +27,8 @@ from mnist_exp.core.files import make_folder, removed_if_refused
 from mnist_exp.core.layout import FIGURES, SWEEP_ARTIFACTS
 from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
 from mnist_exp.data.dataset import load_dataset
+from mnist_exp.runs.names import short_keys
+from mnist_exp.runs.notes import sweep_note
 from mnist_exp.runs.run import TITLE_TAG
 from mnist_exp.runs.search import finished_runs
 from mnist_exp.sweeps import report
@@ -53,7 +55,7 @@ def run_sweep(
     for data in {c.data for c in configs}:
         load_dataset(data)  # refuses unusable data before the first job starts
     folder = make_folder(Path(config.hydra.sweep.dir).absolute(), "hydra.sweep.dir")
-    space = f"sweep of {', '.join(strategy.swept) or 'one job'}"
+    space = f"sweep of {', '.join(short_keys(strategy.swept)) or 'one job'}"
     with sigterm_interrupts(), removed_if_refused(folder):
         with store.connect(configs[0].tracking) if configs[0].tracking.enabled else nullcontext():
             pass  # refuses an unusable store before the strategy writes anything
@@ -73,7 +75,7 @@ def run_sweep(
             finally:  # an interrupted sweep is summarised, too
                 with defer_interrupts():
                     ordered = [results[number] for number in sorted(results)]
-                    _summarise(ordered, strategy, folder, parent, space, configs[0].report.formats)
+                    _summarise(ordered, strategy, folder, parent, space, configs[0])
             _raise_if_too_many_failed(ordered, strategy)
     return ordered
 
@@ -212,7 +214,7 @@ def _summarise(
     folder: Path,
     parent: RunTracker,
     space: str,
-    formats: Sequence[str],
+    config: Config,
 ) -> None:
     """Print the tables, write files and figures to the folder, log the best job to MLflow."""
     label = data_label(results)
@@ -221,7 +223,7 @@ def _summarise(
     if top:
         title += f": best validation accuracy {100 * top.objective:.2f} %"
     report.write_tables(folder, results, strategy.swept)
-    if formats:
+    if formats := config.report.formats:
         from mnist_exp import plots  # matplotlib is heavy
 
         figures = report.figures(results, strategy.swept, title) | strategy.figures(title)
@@ -231,7 +233,9 @@ def _summarise(
     if top:
         logger.info(f"best: job {top.number}, {top.command}")
     states = Counter(result.state for result in results)
-    parent.log_tags({TITLE_TAG: title})
+    ranking = report.ranking(results, strategy.swept)
+    run_ids = [result.run_result.run_id for result in results if result.run_result]
+    parent.log_tags({TITLE_TAG: sweep_note(title, config.notes, ranking, run_ids)})
     parent.log_metrics({f"sweep/{state}": count for state, count in states.items()}, step=0)
     if top and top.run_result:
         parent.log_tags({"best.run_id": top.run_result.run_id, "best.command": top.command})

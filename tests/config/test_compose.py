@@ -94,7 +94,7 @@ def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
             "tags.fingerprint=a",
             "tags.fingerprint: this tag is the program's own; choose another name",
         ),
-        (f"notes={'a' * 5001}", f"at most 5000 characters, got '{'a' * 79}..."),
+        (f"notes={'a' * 4001}", f"at most 4000 characters, got '{'a' * 79}..."),
         ("name=''", "name: expected text, got ''"),
         ("save_as=[a/b.keras]", "save_as: expected plain file names such as [model.keras]"),
         ("save_as=[model.pt]", "save_as: expected names ending in .keras or .h5"),

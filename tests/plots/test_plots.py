@@ -37,9 +37,13 @@ def test_learning_curves_compare_training_with_validation():
     words = full_text(figure)
     assert TITLE in words
     assert "training" in words
-    assert "best: epoch 2, validation 97.00 %" in words
+    assert "weights kept: epoch 15, validation " in words
+    assert figure.axes[1].get_ylim()[1] <= 1  # no accuracy is above 100 %
     loss, accuracy = figure.axes
-    assert [len(axes.get_lines()) for axes in (loss, accuracy)] == [3, 3]  # the third: best epoch
+    assert [len(axes.get_lines()) for axes in (loss, accuracy)] == [
+        3,
+        3,
+    ]  # the third: the kept epoch
     assert [line.get_linestyle() for line in loss.get_lines()[:2]] == ["-", "--"]
     assert loss.get_lines()[0].get_xydata()[-1] == pytest.approx((15, 1 / 15))
     assert accuracy.get_lines()[1].get_ydata()[1] == pytest.approx(0.97)
@@ -47,7 +51,7 @@ def test_learning_curves_compare_training_with_validation():
 
 
 def test_learning_curves_mark_the_epoch_restored_by_early_stopping():
-    assert "kept for its loss: epoch 4, validation 95.00 %" in full_text(
+    assert "weights kept for its loss: epoch 4, validation 95.00 %" in full_text(
         plots.learning_curves(history(6), TITLE, kept=4)
     )
 
@@ -68,8 +72,8 @@ def test_learning_curves_of_one_epoch_and_of_none():
 
 def test_learning_curves_accept_a_nan_loss():
     diverged = [*history(2), {"train/loss": float("nan"), "val/accuracy": float("nan")}]
-    assert "epoch 2" in full_text(plots.learning_curves(diverged, TITLE))
-    assert "best" not in full_text(plots.learning_curves(diverged[2:], TITLE))
+    assert "epoch 2" in full_text(plots.learning_curves(diverged, TITLE, kept=2))
+    assert "kept" not in full_text(plots.learning_curves(diverged, TITLE))
 
 
 def test_confusion_matrix_shows_counts_and_shades_only_errors():
@@ -111,6 +115,15 @@ def test_sample_predictions_mark_correct_and_wrong_ones(digits):
     assert len(colours) == 3  # true digit, wrong prediction, the rest
 
 
+def test_sample_predictions_are_one_of_each_digit_then_the_least_certain(digits):
+    images, labels = digits
+    labels = np.sort(labels)  # four of each, in order
+    rows = np.eye(10)[labels] * 0.8 + 0.02
+    rows[[7, 30]] = np.eye(10)[labels[[7, 30]]] * 0.1 + 0.09
+    words = texts(plots.sample_predictions(images, labels, rows, TITLE))
+    assert [word[:3] for word in words if "✓" in word] == [f"✓ {d}" for d in [*range(10), 1, 7]]
+
+
 def test_sample_predictions_of_one_image(digits):
     images, labels = digits
     assert "✓ 0" in full_text(
@@ -145,16 +158,23 @@ def test_reliability_draws_only_filled_bins():
     counts = np.array([0] * 13 + [50, 9_950])
     confidence = np.array([np.nan] * 13 + [0.9, 0.99])
     accuracy = np.array([np.nan] * 13 + [0.8, 0.98])
-    figure = plots.reliability(confidence, accuracy, counts, 0.0123, TITLE)
+    intervals = accuracy - 0.05, accuracy + 0.01
+    bins = confidence, accuracy, counts, *intervals
+    figure = plots.reliability(*bins, 0.0123, TITLE, smoothing=0.05)
     words = texts(figure)
     assert {"50", "9,950"} <= set(words)
     assert "0.0123 over 15 bins" in " ".join(words)
+    assert "0.05 of each label was spread over all digits" in " ".join(words).replace("\n", " ")
+    assert "spread" not in full_text(plots.reliability(*bins, 0.0123, TITLE))
     upper, lower = figure.axes
+    assert [
+        round(float(np.ptp(box.vertices[:, 1])), 6) for box in upper.collections[0].get_paths()
+    ] == [0.06, 0.06]
     assert [bar.get_height() for bar in upper.patches] == [0.8, 0.98]
     assert [bar.get_height() for bar in lower.patches] == [50, 9_950]
     centre = upper.patches[1].get_x() + upper.patches[1].get_width() / 2
     assert centre == pytest.approx(14.5 / 15)
-    assert upper.collections[0].get_segments()[0].tolist() == [[0.9, 0.9], [0.9, 0.8]]
+    assert upper.collections[1].get_segments()[0].tolist() == [[0.9, 0.9], [0.9, 0.8]]
 
 
 def test_digit_sheet_is_one_image_with_a_row_per_digit(digits):

@@ -82,8 +82,13 @@ def test_a_run_carries_what_was_said(
     assert [a.path for a in client.list_artifacts(record.run_id, "figures")] == [
         "figures/curve.png"
     ]
-    (data,) = run.inputs.dataset_inputs
-    assert (data.dataset.name, data.dataset.digest) == ("mnist5k", digits.digest)
+    inputs = {data.tags[0].value: data.dataset for data in run.inputs.dataset_inputs}
+    start = digits.digest[:8]
+    assert {context: (data.name, data.digest) for context, data in inputs.items()} == {
+        "training": ("mnist5k", f"{start}-train3600"),
+        "validation": ("mnist5k", f"{start}-validation400"),
+        "testing": ("mnist5k", f"{start}-test1000"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -263,7 +268,7 @@ def test_two_runs_may_name_the_same_new_data_set_at_once(
     with opened(make_tracker=with_backend(change)) as tracker:
         tracker.log_dataset(digits.name, digits.digest, digits.source, digits.counts())
     run = client.get_run(tracker.run_id)
-    assert [named.dataset.name for named in run.inputs.dataset_inputs] == ["mnist5k"]
+    assert [named.dataset.name for named in run.inputs.dataset_inputs] == 3 * ["mnist5k"]
 
 
 def test_a_sweep_closes_what_its_dead_workers_left_on_any_machine(
