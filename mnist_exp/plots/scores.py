@@ -91,21 +91,21 @@ def reliability(
     middles, width = (filled + 0.5) / len(bin_counts), 0.9 / len(bin_counts)
     columns = bin_confidence, bin_accuracy, bin_counts, bin_low, bin_high
     confidence, accuracy, counts, low, high = (np.asarray(each)[filled] for each in columns)
-    upper.bar(middles, accuracy, width, color=BLUE, alpha=0.35, label="accuracy in the bin")
+    upper.bar(middles, accuracy, width, color=BLUE, alpha=0.15)
     boxes = [
         [(x - width / 2, a), (x + width / 2, a), (x + width / 2, b), (x - width / 2, b)]
         for x, a, b in zip(middles, low, high, strict=True)
     ]
-    upper.add_collection(PolyCollection(boxes, facecolors=BLUE, alpha=0.25, label="95 % interval"))
+    upper.add_collection(PolyCollection(boxes, facecolors=BLUE, alpha=0.3, label="95 % interval"))
     upper.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="perfect calibration")
     gaps = [((x, x), (x, y)) for x, y in zip(confidence, accuracy, strict=True)]
     label = "gap: accuracy - confidence"
     upper.add_collection(LineCollection(gaps, colors=VERMILLION, label=label))
     style: dict[str, Any] = {"markersize": 5, "clip_on": False, "zorder": 3}
-    upper.plot(confidence, accuracy, "o", color=VERMILLION, label="mean of the bin", **style)
+    upper.plot(confidence, accuracy, "o", color=VERMILLION, label="accuracy in the bin", **style)
     upper.set(xlim=(0, 1), ylim=(0, 1.13), yticks=np.arange(0, 1.1, 0.2), xticklabels=[])
     upper.set_ylabel("accuracy", fontsize=9, color=INK)
-    upper.legend(fontsize=9, frameon=False, loc="upper center", ncols=5)
+    upper.legend(fontsize=9, frameon=False, loc="upper center", ncols=4)
     lower.bar(middles, counts, width, color=GREY)
     for middle, count in zip(middles, counts, strict=True):
         text_at(lower, middle, 1.25 * count, f"{count:,}", size=8, ha="center", va="bottom")

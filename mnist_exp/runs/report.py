@@ -7,6 +7,7 @@ import numpy as np
 
 from mnist_exp import plots
 from mnist_exp.config.schema import Config
+from mnist_exp.core.console import quiet_stderr
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.runs.folder import RunFolder
@@ -61,10 +62,11 @@ def write_figures(
     train = f"{data.label}: {len(data.train_labels):,} training images"
     seen = data.train_images
     if config.augment.name != "none":
-        from mnist_exp.training.augmentation import augment  # TensorFlow is heavy
-
         train += ", as the first epoch saw them"
-        seen = np.asarray(augment(config.augment, [config.seed, 0, 1], seen))
+        with quiet_stderr():  # TensorFlow greets every import with a page of hints
+            from mnist_exp.training.augmentation import augment
+
+            seen = np.asarray(augment(config.augment, [config.seed, 0, 1], seen))
     bins = evaluation.reliability
     figures = {
         "learning_curves": plots.learning_curves(history, title, kept),
