@@ -8,6 +8,7 @@ import pytest
 from benchmarks.accuracy import CLAIM
 from mnist_exp import run_experiment
 from mnist_exp.config.compose import CONF, compose
+from mnist_exp.training.auto import resolve_auto
 
 PRESETS = sorted((CONF / "experiment").glob("*.yaml"))
 
@@ -30,5 +31,8 @@ def test_a_preset_reaches_its_score(path: Path, tmp_path: Path) -> None:
     assert score
     mean, sd = float(score[1]), float(score[2])
     config = compose([f"experiment={path.stem}", "data.fallback=error", "tracking.enabled=false"])
+    precision = resolve_auto(config.train, config.model).precision
+    if config.model.name == "cnn_wide" and precision == "float32":
+        pytest.skip("20 epochs take more than an hour without bfloat16 in hardware")
     accuracy = 100 * run_experiment(config, folder=tmp_path / "run").metrics["test/accuracy"]
     assert accuracy == pytest.approx(mean, abs=4 * max(sd, 0.03))  # sd of a few seeds is rough
