@@ -20,10 +20,7 @@ from mnist_exp.commands.visualize import visualize
 from mnist_exp.core.console import exit_with, prepare_process
 from mnist_exp.core.errors import InputError
 
-HELP = "Train, compare and use handwritten-digit models."
-
 app = typer.Typer(
-    help=HELP,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -98,7 +98,7 @@ def run_in(
             name=run_name(config, folder.overrides()),
             folder=folder.path,
             params=flatten(redacted_values(config)),
-            tags={**tags, **{name: str(value) for name, value in config.tags.items()}},
+            tags={**tags, **config.tags},
             files=layout.RUN_ARTIFACTS,
             deferred=True,
         ) as tracker,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mnist_exp.runs.run import Run
 
 COLUMNS = ["run", "name", "began", "val %", "test %", "seconds", "data"]
+DEFAULT_LIMIT = 20
 
 
 def runs(
@@ -20,7 +21,10 @@ def runs(
     every: Annotated[
         bool, typer.Option("--all", help="Also the failed, killed and running ones.")
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, help="List at most so many.")] = 20,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="List at most so many; default: 20, of --json all."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Everything that is recorded of each, as JSON.")
     ] = False,
@@ -32,15 +36,17 @@ def runs(
 
     status = "" if every else "FINISHED"
     found = search_runs(store_config(experiment, tracking_uri), where, status=status)
-    shown = found[:limit]
     if as_json:
-        typer.echo(json.dumps([_values(run) for run in shown], indent=2))
+        typer.echo(json.dumps([_values(run) for run in found[:limit]], indent=2))
         return
+    shown = found[: limit or DEFAULT_LIMIT]
     columns = [*COLUMNS, "status"] if every else COLUMNS
     rows = [_cells(run)[: len(columns)] for run in shown]
     console.print(TextTable(columns, rows, optional=["began", "seconds", "data"]))
-    if len(found) > limit:
-        console.print(f"the newest {limit} of {len(found)}; --limit {len(found)} lists them all")
+    if len(found) > len(shown):
+        console.print(
+            f"the newest {len(shown)} of {len(found)}; --limit {len(found)} lists them all"
+        )
 
 
 def _cells(run: "Run") -> list[str]:

@@ -27,6 +27,7 @@ EXPECTED = {  # by pydantic's types of errors
     "float_type": "a number",
     "finite_number": "a finite number",
     "bool_type": "true or false",
+    "dict_type": "keys with values",
     "string_type": "text",
     "string_too_short": "text",
     "string_too_long": "text of at most {max_length} characters",
@@ -93,6 +94,8 @@ def _unknown_key(key: str, keys: Sequence[str]) -> str:
         return f"{key}: Hydra has no such key; see --hydra-help"
     if key in keys and group == "hydra":
         return f"{key}: the grid has no such key; it is one of hydra/sweeper=optuna"
+    if key == "tags":
+        return "tags: give each tag by itself, tags.team=vision"
     if key in keys:
         return f"{key}: the chosen {group} has no such key; another one has (see conf/{group})"
     known = [*GROUPS, *keys]

@@ -3,7 +3,7 @@
 from pathlib import PurePath
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from mnist_exp.config.base import ConfigGroup, Fraction, NotNegative, Positive, dotted_keys
@@ -156,6 +156,19 @@ def _model_files(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _tag_text(value: object) -> str:
+    """MLflow's tags are text; YAML reads 1 and true otherwise."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str | int | float):
+        raise PydanticCustomError("tag", "text or a number")
+    return str(value)
+
+
+TagName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=250)]
+TagValue = Annotated[str, BeforeValidator(_tag_text), Field(max_length=4000)]
+
+
 class Config(ConfigGroup):
     """One experiment, fully specified."""
 
@@ -171,13 +184,13 @@ class Config(ConfigGroup):
     notes: Annotated[str, Field(max_length=4000)] | None = (
         None  # Markdown; a tag of MLflow has 8,000
     )
-    tags: Annotated[dict[str, str | int | float | bool], Field(default_factory=dict)]
+    tags: Annotated[dict[TagName, TagValue], Field(default_factory=dict)]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     save_as: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_model_files)]
 
     @model_validator(mode="after")
     def _check_tags(self) -> Self:
-        if taken := RESERVED_TAGS & self.tags.keys():
+        if taken := [t for t in self.tags if t in RESERVED_TAGS or t.startswith("mlflow.")]:
             raise PydanticCustomError(
                 "pair",
                 "tags.{tag}: this tag is the program's own; choose another name",

@@ -7,6 +7,7 @@ from math import isfinite
 from mnist_exp.config.schema import Config
 
 SWEPT_VARIABLE = "MNIST_EXP_SWEPT"  # the keys that differ between the jobs of this process's sweep
+MAX_NAME = 250  # characters that MLflow keeps
 ABBREVIATIONS = {"learning_rate": "lr"}
 # What says nothing of the run, or is the beginning of its name.
 UNNAMED = ("model", "name", "notes", "seed", "save_as", "data.path", "data.fallback")
@@ -14,20 +15,24 @@ UNNAMED_GROUPS = ("tags.", "tracking.", "report.", "hydra")
 
 
 def run_name(config: Config, overrides: Iterable[str]) -> str:
-    """'dense128 lr=3e-3 seed=1': the variant, or `name=`, and what was swept, else typed.
+    """'dense128 lr=3e-3 seed=1': the variant and what was swept, else typed.
 
-    A run of the variant alone is 'dense128-seed0'.
+    `name=` stands for the variant in a sweep, else for all. A run of the variant alone is
+    'dense128-seed0'.
     """
     typed = _choices(overrides)
     if swept := os.environ.get(SWEPT_VARIABLE):
         chosen = {key: typed[key] for key in swept.split(",") if key in typed}
+    elif config.name:
+        chosen = {}
     else:
         chosen = {key: value for key, value in typed.items() if not _is_unnamed(key)}
         if chosen:
             chosen["seed"] = str(config.seed)
     chosen.pop("model", None)
     if config.name or chosen:
-        return " ".join(filter(None, [config.name or config.model.name, label(chosen)]))
+        name = " ".join(filter(None, [config.name or config.model.name, label(chosen)]))
+        return name[:MAX_NAME]
     return f"{config.model.name}-seed{config.seed}"
 
 

@@ -66,7 +66,7 @@ def config_or_error(make: Callable[[], Config]) -> Config | InputError:
     return config
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@settings(max_examples=600, deadline=None, derandomize=True, database=None)
 @given(base=st.sampled_from(list(BASES)), key=st.sampled_from(KEYS), value=VALUES)
 def test_any_value_of_any_key(base: str, key: str, value: Any) -> None:
     values: dict[str, Any] = deepcopy(BASES[base].model_dump(mode="json"))
@@ -84,7 +84,7 @@ TYPED = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(key=st.sampled_from(KEYS), text=TYPED)
 def test_any_text_as_the_value_of_any_key(key: str, text: str) -> None:
     check(config_or_error(lambda: compose([f"{key}={text}"])), key)
@@ -206,7 +206,7 @@ def test_a_valid_config_trains(groups: dict[str, dict[str, Any]]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@settings(max_examples=600, deadline=None, derandomize=True, database=None)
 @given(key=st.sampled_from(KEYS), text=TYPED)
 def test_much_text_as_the_value_of_any_key(key: str, text: str) -> None:
     check(config_or_error(lambda: compose([f"{key}={text}"])), key)

@@ -43,7 +43,8 @@ def test_a_job_is_named_by_what_is_swept(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_name_of_the_user_s_own_counts() -> None:
-    assert run_name(tiny("name=first"), ["name=first"]) == "first"
+    assert run_name(tiny("name=first"), ["name=first", "train=quick"]) == "first"
+    assert len(run_name(tiny(), [f"model.name={'a' * 300}"])) == 250
 
 
 def test_the_title_names_the_model_s_own_values() -> None:
