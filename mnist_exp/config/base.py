@@ -30,7 +30,7 @@ def siblings(group: type[ConfigGroup], location: tuple[int | str, ...]) -> list[
     """The names allowed in place of the last part of a validation error's location."""
     groups = [group]
     for name in location[:-1]:
-        if name in groups[0].model_fields:
+        if groups and name in groups[0].model_fields:
             groups = _groups(groups[0].model_fields[str(name)].annotation)
         else:  # a union's branch, by its tag
             groups = [branch for branch in groups if name in _tags(branch)]
