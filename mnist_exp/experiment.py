@@ -98,7 +98,7 @@ def run_in(
             name=run_name(config, folder.overrides()),
             folder=folder.path,
             params=flatten(redacted_values(config)),
-            tags={**tags, **config.tags},
+            tags={**config.tags, **tags},  # what the program goes by wins
             files=layout.RUN_ARTIFACTS,
             deferred=True,
         ) as tracker,
@@ -167,19 +167,16 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
     metrics["model/images_per_second"] = images_per_second
 
     interval = evaluation.accuracy_interval
-    name = model_label(config, folder.overrides())
+    overrides = folder.overrides()
+    name = model_label(config, overrides)
     title = plots.score_title(name, data.label, evaluation.accuracy, *interval, evaluation.n)
     epochs, kept = history.epochs, history.best_epoch
-    write_report(
-        folder, title, summary(model), data, epochs, evaluation, metrics, kept,
-        config,
-    )  # fmt: skip
+    write_report(folder, title, summary(model), data, epochs, evaluation, metrics, kept, config)
     last = epochs[-1]
     # MLflow draws a metric as a bar when it has step 0 alone, else as a curve: of one dot.
     tracker.log_metrics({k: v for k, v in metrics.items() if k not in last}, step=0)
     if restored := {k: v for k, v in metrics.items() if k in last and last[k] != v}:
         tracker.log_metrics(restored, step=len(epochs))
-    overrides = folder.overrides()
     tracker.log_tags({TITLE_TAG: run_note(title, config.notes, overrides, tracker.run_id)})
     tracker.log_model(model_file, data.test_images[:2])
     logger.info(title)

@@ -15,14 +15,7 @@ from mnist_exp.evaluation.seed_groups import SeedGroup, group_by_settings
 from mnist_exp.runs.run import OBJECTIVE, Run
 
 TEST_ACCURACY = "test/accuracy"
-NOT_SETTINGS = (
-    "seed",
-    "save_as",
-    "name",
-    "notes",
-    "data.path",
-    "data.fallback",
-)  # nor the groups below
+NOT_SETTINGS = ("seed", "save_as", "name", "notes", "data.path", "data.fallback")
 NOT_SETTINGS_OF = ("tags.", "tracking.", "report.")
 ALPHA = 0.05  # the significance level
 

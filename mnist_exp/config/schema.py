@@ -130,17 +130,10 @@ class SearchSettings(ConfigGroup):
     storage: str | None
 
 
-RESERVED_TAGS = {
-    "overrides",
-    "fingerprint",
-    "host",
-    "folder",
-    "record",
-    "outcome",
-    "cpu",
-    "threads",
-    "gpu",
-}
+RESERVED_TAGS = {  # what the program logs of every run
+    "overrides", "fingerprint", "host", "folder", "record", "outcome", "cpu", "threads", "gpu",
+}  # fmt: skip
+MAX_NOTE = 4000  # characters: a tag of MLflow holds 8,000, of which a ranking takes its share
 MODEL_SUFFIXES = (".keras", ".h5", "")  # none is a SavedModel folder
 
 
@@ -166,7 +159,7 @@ def _tag_text(value: object) -> str:
 
 
 TagName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=250)]
-TagValue = Annotated[str, BeforeValidator(_tag_text), Field(max_length=4000)]
+TagValue = Annotated[str, BeforeValidator(_tag_text), Field(max_length=MAX_NOTE)]
 
 
 class Config(ConfigGroup):
@@ -181,9 +174,7 @@ class Config(ConfigGroup):
     tracking: TrackingConfig
     report: ReportConfig = ReportConfig()
     name: Annotated[str, Field(min_length=1, max_length=250)] | None = None  # of the run
-    notes: Annotated[str, Field(max_length=4000)] | None = (
-        None  # Markdown; a tag of MLflow has 8,000
-    )
+    notes: Annotated[str, Field(max_length=MAX_NOTE)] | None = None  # Markdown
     tags: Annotated[dict[TagName, TagValue], Field(default_factory=dict)]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     save_as: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_model_files)]

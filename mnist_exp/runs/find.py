@@ -85,7 +85,7 @@ def find_resumable(reference: str, where: TrackingConfig) -> Run:
 def _best(client: "MlflowClient", where: TrackingConfig) -> Run:
     by_accuracy = [f"metrics.`{OBJECTIVE}` DESC", "attributes.start_time"]
     for data in DATA_FILTERS:
-        query = f"attributes.status = 'FINISHED' and {data}"
+        query = f"{FINISHED} and {data}"
         validated = f"{query} and metrics.`{OBJECTIVE}` >= 0"
         best = next(search(client, where, validated, by_accuracy), None)
         since = best.start_time if best else 0
