@@ -1,9 +1,11 @@
 """`python -m mnist_exp.run`: exit codes, and no heavy import before the config is valid."""
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,8 @@ CALL_EACH = f"""
 import json, os, sys, traceback
 from mnist_exp.run import main
 
-for number, arguments in enumerate(json.load(sys.stdin)):
+for number, line in enumerate(sys.stdin):
+    arguments = json.loads(line)
     if os.fork() == 0:  # as good as a new process: nothing but the import came before
         os.mkdir(str(number))
         for stream, name in ((1, "stdout"), (2, "stderr")):
@@ -33,7 +36,7 @@ for number, arguments in enumerate(json.load(sys.stdin)):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code or 0)
-    print(os.waitstatus_to_exitcode(os.wait()[1]))
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
 """
 
 
@@ -48,28 +51,31 @@ class Done:
 
 
 @pytest.fixture(scope="module")
-def called(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Done]:
-    """What comes of each of the command lines below, in an empty folder each."""
+def call(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[list[str]], Done]]:
+    """Calls `python -m mnist_exp.run` in an empty folder, as if in a process of its own."""
     folder = tmp_path_factory.mktemp("called")
-    lines = [arguments for arguments, _ in ACCEPTED + REFUSED]
-    codes = subprocess.run(
+    numbers = itertools.count()
+    with subprocess.Popen(
         [sys.executable, "-c", CALL_EACH],
-        input=json.dumps(lines),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         cwd=folder,
-        capture_output=True,
         text=True,
-        check=True,
-        timeout=120,
-    ).stdout.split()
-    return {
-        tuple(arguments): Done(
-            int(code),
-            (folder / f"{number}.stdout").read_text(),
-            (folder / f"{number}.stderr").read_text(),
-            [*(folder / str(number)).iterdir()],
-        )
-        for number, (arguments, code) in enumerate(zip(lines, codes, strict=True))
-    }
+    ) as caller:
+        assert caller.stdin is not None
+        assert caller.stdout is not None
+
+        def call(arguments: list[str]) -> Done:
+            number = next(numbers)
+            print(json.dumps(arguments), file=caller.stdin, flush=True)
+            return Done(
+                int(caller.stdout.readline()),
+                (folder / f"{number}.stdout").read_text(),
+                (folder / f"{number}.stderr").read_text(),
+                [*(folder / str(number)).iterdir()],
+            )
+
+        yield call
 
 
 def test_the_command_run_is_the_same_door(tmp_path: Path) -> None:
@@ -116,9 +122,9 @@ ACCEPTED: list[tuple[list[str], list[str]]] = [
 
 @pytest.mark.parametrize(("arguments", "words"), ACCEPTED)
 def test_help_and_config_need_no_heavy_imports(
-    called: dict[tuple[str, ...], Done], arguments: list[str], words: list[str]
+    call: Callable[[list[str]], Done], arguments: list[str], words: list[str]
 ) -> None:
-    done = called[tuple(arguments)]
+    done = call(arguments)
     assert done.returncode == 0
     assert all(word in done.stdout for word in words)
     assert "heavy: []" in done.stdout
@@ -169,9 +175,9 @@ REFUSED: list[tuple[list[str], str]] = [
 
 @pytest.mark.parametrize(("arguments", "sentence"), REFUSED)
 def test_wrong_input_exits_with_a_sentence_and_code_2(
-    called: dict[tuple[str, ...], Done], arguments: list[str], sentence: str
+    call: Callable[[list[str]], Done], arguments: list[str], sentence: str
 ) -> None:
-    done = called[tuple(arguments)]
+    done = call(arguments)
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
