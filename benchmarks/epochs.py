@@ -50,6 +50,7 @@ def ours(data: Dataset, overrides: list[str]) -> tuple[keras.Model, Epoch]:
     loop = prepare(config, data)
     loop.compile()
     learning_rates = np.full(loop.steps, config.optimizer.learning_rate, np.float32)
+    slots = np.zeros(loop.steps, np.int32)
     random = np.random.default_rng(config.seed)
 
     def epoch() -> float:
@@ -57,7 +58,8 @@ def ours(data: Dataset, overrides: list[str]) -> tuple[keras.Model, Epoch]:
         change = partial(
             augmentation.augment, config.augment, random.integers(2**32, size=2).tolist()
         )
-        return loop.run(permutation, learning_rates, lambda *_: None, change)["train/epoch_seconds"]
+        row, _ = loop.run(permutation, learning_rates, slots, lambda *_: None, change)
+        return row["train/epoch_seconds"]
 
     return loop.model, epoch
 

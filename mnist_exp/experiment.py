@@ -189,19 +189,26 @@ def _fit(loop: "EpochLoop", config: Config, context: RunContext) -> "History":
 
     from mnist_exp.training.callbacks import EpochBar
     from mnist_exp.training.fit import fit
+    from mnist_exp.training.step_curve import StepCurve
 
     folder, tracker = context.folder, context.tracker
+    curve = StepCurve(loop.steps, config.train.epochs)
     checkpoints = Checkpoints(folder.path, config.train.checkpoint_every)
     start = checkpoints.newest()
     rows = start.epochs if start else []
     if start:
         logger.info(f"going on after epoch {len(rows)} of {config.train.epochs}")
+        curve.restore(start.arrays.get("curve", []))
     folder.write_history(rows)
+    folder.write_curve(curve.rows)
+    tracker.log_curve(curve.rows)  # as far as it was not before the run broke off
     for epoch, row in enumerate(rows, 1):
-        tracker.log_metrics(row, epoch)  # if it was not logged before the run broke off
+        tracker.log_metrics(row, epoch)
 
     def record_epoch(epoch: int, logs: Mapping[str, float]) -> None:
         folder.append_epoch(epoch, logs)
+        folder.write_curve(curve.rows)
+        tracker.log_curve(curve.rows)
         tracker.log_metrics({k: v for k, v in logs.items() if "/" in k}, epoch + 1)
 
     recorder = LambdaCallback(
@@ -218,6 +225,7 @@ def _fit(loop: "EpochLoop", config: Config, context: RunContext) -> "History":
                 config.augment,
                 seed=config.seed,
                 callbacks=[recorder, bar, *context.callbacks],
+                curve=curve,
                 checkpoints=checkpoints,
                 start=start,
             )

@@ -95,12 +95,13 @@ def test_the_curves_show_which_epoch_was_kept(few_digits: Dataset, tmp_path: Pat
     model, history = fit(config, few_digits)
     answers, _ = timed_scores(model, few_digits.test_images)
     said = evaluation.from_scores(few_digits.test_labels, answers, "softmax")
-    write_figures(
-        tmp_path / "figures", "title", few_digits, history.epochs, said, history.best_epoch, config
-    )
+    steps = [{"step": 6, "epoch": 1, "step/train_loss": 1.5, "step/train_accuracy": 0.5}]
+    epochs, best = history.epochs, history.best_epoch
+    write_figures(tmp_path / "figures", "title", few_digits, epochs, steps, said, best, config)
     drawn = (tmp_path / "figures/learning_curves.png").read_bytes()
     for kept, is_equal in ((history.best_epoch, True), (None, False)):
-        plots.learning_curves(history.epochs, "title", kept).savefig(tmp_path / "expected.png")
+        figure = plots.learning_curves(epochs, steps, "title", kept)
+        figure.savefig(tmp_path / "expected.png")
         assert ((tmp_path / "expected.png").read_bytes() == drawn) == is_equal
 
 
@@ -111,13 +112,13 @@ def test_the_training_digits_are_drawn_as_the_first_epoch_saw_them(
 
     def spy(images: np.ndarray, labels: np.ndarray, title: str) -> object:
         drawn.append((images, title))
-        return plots.learning_curves([], title)
+        return plots.learning_curves([], [], title)
 
     monkeypatch.setattr(plots, "digit_sheet", spy)  # patched: pixels in a PNG are no test
     said = evaluation.from_scores(few_digits.test_labels, np.full((1000, 10), 0.1), "softmax")
     for augment in ("none", "affine"):
         config = tiny(f"augment={augment}", "report.formats=[png]")
-        write_figures(tmp_path, "title", few_digits, [], said, None, config)
+        write_figures(tmp_path, "title", few_digits, [], [], said, None, config)
     (plain, _), (augmented, title) = drawn
     assert np.array_equal(plain, few_digits.train_images)
     assert title.endswith("180 training images, as the first epoch saw them")

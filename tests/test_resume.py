@@ -52,6 +52,7 @@ def break_off(config: Config, folder: Path, epoch: int) -> None:
 
 def assert_same(ours: Path, theirs: Path) -> None:
     assert figures(ours) == figures(theirs)
+    assert (ours / "steps.csv").read_bytes() == (theirs / "steps.csv").read_bytes()
     mine, other = (keras.models.load_model(path / "model.keras") for path in (ours, theirs))
     for a, b in zip(mine.weights, other.weights, strict=True):
         assert np.array_equal(a.numpy(), b.numpy()), a.path
@@ -137,8 +138,9 @@ def test_damage_goes_back_a_checkpoint_and_tells_no_epoch_twice(
     outcome = resume_experiment(tmp_path / "broken")
     assert f"{path}: damaged" in caplog.text
     assert_same(tmp_path / "broken", whole("plain"))
-    history = mlflow.MlflowClient(store).get_metric_history(outcome.run_id, "val/loss")
-    assert [m.step for m in history] == [1, 2, 3, 4]
+    for name, steps in (("val/loss", 4), ("step/train_loss", 4 * 6)):  # 6 batches of 180 images
+        history = mlflow.MlflowClient(store).get_metric_history(outcome.run_id, name)
+        assert [m.step for m in history] == [*range(1, steps + 1)]
 
 
 def test_a_run_that_broke_off_after_training_is_scored(

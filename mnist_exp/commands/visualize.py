@@ -33,9 +33,10 @@ def visualize(
     config = found.config()
     kept = int(found.metrics["train/kept_epoch"]) if config.train.patience else None
     report = ReportConfig(formats=tuple(formats or [FigureFormat.PNG]))
-    evaluation, history, data = found.evaluation(), found.history(), found.dataset()
+    evaluation, data = found.evaluation(), found.dataset()
+    history, curve = found.history(), found.curve()
     folder = make_folder(output or Path("outputs/figures") / found.run_id[:8], "--output")
     config = config.model_copy(update={"report": report})
-    write_figures(folder, found.title, data, history, evaluation, kept, config)
+    write_figures(folder, found.title, data, history, curve, evaluation, kept, config)
     console.print(found.title, markup=False)
     console.print(f"figures: {folder}", markup=False)

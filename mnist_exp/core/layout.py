@@ -8,7 +8,8 @@ CODE_DIFF = "code.diff"
 LOG = "run.log"
 LOCK = ".running"  # locked by the process of the run
 JOURNAL = "record.jsonl"
-HISTORY = "history.csv"
+HISTORY, CURVE = "history.csv", "steps.csv"  # epochs; steps within them
+CURVE_COLUMNS = ("step", "epoch", "step/train_loss", "step/train_accuracy", "step/learning_rate")
 CHECKPOINTS = "checkpoints"
 INTERRUPTED_MODEL = "interrupted.keras"
 MODEL = "model.keras"
@@ -19,7 +20,8 @@ TABLES, FIGURES = "tables", "figures"
 RESULT = "outcome.json"
 TRACEBACK = "traceback.txt"
 RUN_ARTIFACTS = (  # uploaded as files; the model is logged as an MLflow model
-    CONFIG, OVERRIDES, LOG, HISTORY, METRICS, SUMMARY, PREDICTIONS, CODE_DIFF, TABLES, FIGURES,
+    CONFIG, OVERRIDES, LOG, HISTORY, CURVE, METRICS, SUMMARY, PREDICTIONS, CODE_DIFF, TABLES,
+    FIGURES,
 )  # fmt: skip
 
 SWEEP_JOBS, SWEEP_GROUPS = "sweep.csv", "over_seeds.csv"

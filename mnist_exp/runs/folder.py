@@ -115,6 +115,21 @@ class RunFolder:
         with (self.path / layout.HISTORY).open("a" if epoch else "w", newline="") as file:
             _write_epochs(file, epoch, [row])
 
+    def curve(self) -> list[dict[str, float]]:
+        """The points of the training curve within epochs; none of runs recorded without one."""
+        path = self.path / layout.CURVE
+        if not path.exists():
+            return []
+        with path.open(newline="") as rows:
+            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(rows)]
+
+    def write_curve(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """The points of the training curve within epochs."""
+        with (self.path / layout.CURVE).open("w", newline="") as file:
+            writer = csv.DictWriter(file, layout.CURVE_COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+
     def metrics(self) -> dict[str, float]:
         """The final metrics."""
         metrics: dict[str, float] = json.loads((self.path / layout.METRICS).read_text())

@@ -32,7 +32,8 @@ def write_report(
     folder.write_summary(summary)
     folder.write_evaluation(evaluation)
     write_tables(folder, evaluation)
-    write_figures(folder.figures, title, data, history, evaluation, kept, config)
+    curve = folder.curve()
+    write_figures(folder.figures, title, data, history, curve, evaluation, kept, config)
 
 
 def write_tables(folder: RunFolder, evaluation: Evaluation) -> None:
@@ -51,6 +52,7 @@ def write_figures(
     title: str,
     data: Dataset,
     history: Sequence[Mapping[str, float]],
+    curve: Sequence[Mapping[str, float]],
     evaluation: Evaluation,
     kept: int | None,
     config: Config,
@@ -69,7 +71,7 @@ def write_figures(
             seen = np.asarray(augment(config.augment, [config.seed, 0, 1], seen))
     bins = evaluation.reliability
     figures = {
-        "learning_curves": plots.learning_curves(history, title, kept),
+        "learning_curves": plots.learning_curves(history, curve, title, kept),
         "confusion_matrix": plots.confusion_matrix(evaluation.confusion, title),
         "sample_predictions": plots.sample_predictions(
             images, evaluation.labels, evaluation.probabilities, title

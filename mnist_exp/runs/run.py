@@ -121,6 +121,13 @@ class Run:
         """The metrics of each epoch; raises `InputError`."""
         return self._downloaded(layout.HISTORY).history()
 
+    def curve(self) -> list[dict[str, float]]:
+        """The points of the training curve within epochs; none of runs recorded without one."""
+        try:
+            return self._downloaded(layout.CURVE).curve()
+        except InputError:
+            return []
+
     def evaluation(self) -> Evaluation:
         """The predictions of the test images; raises `InputError`."""
         return self._downloaded(layout.PREDICTIONS).evaluation()

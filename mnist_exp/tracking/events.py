@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any, Protocol
 
-VERSION = 1  # of the lines that are written; journals without a version are older than 1
+VERSION = 2  # of the lines that are written; journals without a version are older
 
 
 class Backend(Protocol):
@@ -17,6 +17,9 @@ class Backend(Protocol):
 
     def log_params(self, params: Mapping[str, Any]) -> None: ...
     def log_metrics(self, metrics: Mapping[str, float], step: int, at: float) -> None: ...
+    def log_curve(
+        self, metrics: Mapping[str, Sequence[float]], steps: Sequence[int], at: float
+    ) -> None: ...
     def log_tags(self, tags: Mapping[str, str]) -> None: ...
     def log_dataset(
         self, name: str, digest: str, source: str, images: Mapping[str, int]
@@ -66,6 +69,18 @@ class LogMetrics(Event):
     def key(self) -> tuple[int, frozenset[str]]:
         """The step and the metrics' names: logged once in a run."""
         return self.step, frozenset(self.metrics)
+
+
+@dataclass(frozen=True)
+class LogCurve(Event):
+    """The values of metrics at several steps, with the time in seconds since 1970."""
+
+    metrics: Mapping[str, Sequence[float]]
+    steps: Sequence[int]
+    at: float
+
+    def apply(self, backend: Backend) -> None:
+        backend.log_curve(self.metrics, self.steps, self.at)
 
 
 @dataclass(frozen=True)
@@ -175,6 +190,7 @@ KINDS: dict[str, type[Line]] = {
     "published": Published,
     "log_params": LogParams,
     "log_metrics": LogMetrics,
+    "log_curve": LogCurve,
     "log_tags": LogTags,
     "log_data": LogDataset,
     "log_model": LogModel,

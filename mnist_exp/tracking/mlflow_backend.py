@@ -27,12 +27,14 @@ EXPERIMENT_TAGS = {
     "mlflow.note.content": (
         "Handwritten digits: a run per config, made by `python -m mnist_exp.run`.\n\n"
         "- `val/accuracy` chooses; `test/*` reports the 10,000 test images and chooses nothing.\n"
-        "- `train/*` and `val/*` have a step per epoch; the others are of the kept weights.\n"
+        "- `train/*` and `val/*` have a step per epoch, `step/*` has one per training step shown; "
+        "the others are of the kept weights.\n"
         "- A sweep's runs lie below its parent, whose description ranks them.\n\n"
         "`python -m mnist_exp runs` lists them, `python -m mnist_exp compare` tests which settings "
         "are better, `python -m mnist_exp serve --run best` opens the best."
     ),
 }
+METRICS_PER_REQUEST = 1000  # MLflow takes no more
 SERVING = ("mlflow", "tensorflow", "keras", "numpy")  # what a served model needs
 
 
@@ -75,6 +77,21 @@ class MlflowBackend:
 
         values = [Metric(key, value, int(1000 * at), step) for key, value in metrics.items()]
         self.client.log_batch(self.run_id, metrics=values)
+
+    def log_curve(
+        self, metrics: Mapping[str, Sequence[float]], steps: Sequence[int], at: float
+    ) -> None:
+        """Log the values of metrics at these steps, `at` so many seconds since 1970."""
+        from mlflow.entities import Metric
+
+        values = [
+            Metric(key, value, int(1000 * at), step)
+            for key, series in metrics.items()
+            for step, value in zip(steps, series, strict=True)
+        ]
+        for first in range(0, len(values), METRICS_PER_REQUEST):
+            part = values[first : first + METRICS_PER_REQUEST]
+            self.client.log_batch(self.run_id, metrics=part)
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags."""

@@ -13,6 +13,7 @@ from mnist_exp.tracking.events import (
     Close,
     CloseChildren,
     Event,
+    LogCurve,
     LogDataset,
     LogFiles,
     LogMetrics,
@@ -43,7 +44,10 @@ class RunTracker:
         self.journal = Journal(folder)
         self.queue = make_queue(config, self.journal, on_open=on_open)
         self._clock = clock
-        self._logged = {event.key for event in self.journal.events if isinstance(event, LogMetrics)}
+        events = self.journal.events
+        self._logged = {event.key for event in events if isinstance(event, LogMetrics)}
+        curves = [event.steps for event in events if isinstance(event, LogCurve)]
+        self._logged_steps = {step for steps in curves for step in steps}
 
     def start(self) -> None:
         """Start to publish in the background."""
@@ -68,6 +72,16 @@ class RunTracker:
         if event.key not in self._logged:
             self._logged.add(event.key)
             self._log(event)
+
+    def log_curve(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Log the metrics `step/...` of each row at its `step`, unless it has been logged."""
+        rows = [row for row in rows if row["step"] not in self._logged_steps]
+        if rows:
+            steps = [int(row["step"]) for row in rows]
+            names = [name for name in rows[0] if name.startswith("step/")]
+            metrics = {name: [row[name] for row in rows] for name in names}
+            self._logged_steps |= set(steps)
+            self._log(LogCurve(metrics, steps, self._clock.time()))
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run."""

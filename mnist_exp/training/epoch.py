@@ -15,6 +15,7 @@ from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.models.forward import BATCH
 from mnist_exp.models.layers import BatchNormalization
+from mnist_exp.training.step_curve import POINTS
 
 TINY = 1e-30  # keeps the logarithm of a probability that underflowed finite, and its gradient
 STATISTICS = 5000  # training images from which batch normalization's statistics are recomputed
@@ -84,47 +85,57 @@ class EpochLoop:
         if len(self.validation[1]):
             self._score.get_concrete_function()
         if self.full_batches:
-            rates, zero = tf.zeros(self.steps), tf.constant(0)
-            self._chunk(self.images, self.labels, rates, zero, zero, (tf.constant(0.0), zero))
+            rates, slots = tf.zeros(self.steps), tf.zeros(self.steps, tf.int32)
+            zero = tf.constant(0)
+            self._chunk(self.images, self.labels, rates, slots, zero, zero, _no_sums())
         return time.perf_counter() - started
 
     def run(
         self,
         permutation: np.ndarray,
         learning_rates: np.ndarray,
+        slots: np.ndarray,
         progress: Callable[[int, dict[str, float]], None],
         augment: Callable[[Any], Any] = lambda images: images,
-    ) -> dict[str, float]:
+    ) -> tuple[dict[str, float], np.ndarray]:
         """Train one epoch; its mean loss and accuracy over all images, learning rate and seconds.
 
-        `permutation` (n,) orders the images, `learning_rates` are (steps,), `augment` changes the
-        images. After every chunk `progress` gets its last step and the epoch's means so far.
+        `permutation` (n,) orders the images, `learning_rates` and `slots` are (steps,), `augment`
+        changes the images. After every chunk `progress` gets its last step and the epoch's means so
+        far. The array that comes back with the means is (slots, 3): the loss, the correct answers
+        and the images of the steps of each slot.
         """
         started = time.perf_counter()
         # All at once and in threads: a gather per step made a dense epoch 3 to 6 % longer.
         images = augment(tf.gather(self.images, permutation))
         labels = tf.gather(self.labels, permutation)
-        rates = tf.constant(learning_rates, tf.float32)
-        sums, step = (tf.constant(0.0), tf.constant(0)), 0
+        rates, on_device = tf.constant(learning_rates, tf.float32), tf.constant(slots)
+        sums, step = _no_sums(), 0
         while step < self.full_batches:
             before = time.perf_counter()
             stop = min(step + self._chunk_steps, self.full_batches)
-            sums = self._chunk(images, labels, rates, tf.constant(step), tf.constant(stop), sums)
+            bounds = tf.constant(step), tf.constant(stop)
+            sums = self._chunk(images, labels, rates, on_device, *bounds, sums)
             means = _means(sums, stop * self.batch_size)  # waits for the device
             self._pace(stop - step, time.perf_counter() - before)
             step = stop
             progress(step - 1, means)
+        sizes = np.minimum(
+            self.batch_size, len(permutation) - self.batch_size * np.arange(self.steps)
+        )
+        curve = np.column_stack([sums[2][: slots[-1] + 1], np.bincount(slots, sizes)])
         if step < self.steps:  # the smaller last batch has a graph of its own
             rest = slice(step * self.batch_size, None)
             loss, correct = self._last_batch(images[rest], labels[rest], rates[step])
             means = _means((sums[0] + loss, sums[1] + correct), len(permutation))
+            curve[-1, :2] += float(loss), float(correct)
             progress(step, means)
         return {
             "train/loss": means["loss"],
             "train/accuracy": means["accuracy"],
             "train/learning_rate": float(rates[-1]),
             "train/epoch_seconds": time.perf_counter() - started,
-        }
+        }, curve
 
     def validate(self) -> dict[str, float]:
         """Loss and accuracy on the validation images; empty when there are none."""
@@ -170,19 +181,28 @@ class EpochLoop:
         self._chunk_steps = max(1, min(wanted, 4 * self._chunk_steps))
 
     def _steps(
-        self, images: Any, labels: Any, rates: Any, start: Any, stop: Any, sums: tuple[Any, Any]
+        self,
+        images: Any,
+        labels: Any,
+        rates: Any,
+        slots: Any,
+        start: Any,
+        stop: Any,
+        sums: tuple[Any, ...],
     ) -> Any:
-        """Take steps start to stop; add to the sums of loss and correct answers.
+        """Take steps start to stop; add to the sums of loss and correct answers, whole and by slot.
 
         One running sum over the epoch does not depend on how it is cut into chunks.
         """
 
-        def body(i: Any, loss: Any, correct: Any) -> Any:
+        def body(i: Any, loss: Any, correct: Any, by_slot: Any) -> Any:
             first = i * self.batch_size
             batch_images = tf.slice(images, [first, 0, 0], [self.batch_size, 28, 28])
             batch_labels = tf.slice(labels, [first], [self.batch_size])
             step_loss, step_correct = self._step(batch_images, batch_labels, rates[i])
-            return i + 1, loss + step_loss, correct + step_correct
+            row = tf.stack([step_loss, tf.cast(step_correct, tf.float32)])
+            by_slot += tf.where(tf.range(POINTS + 1)[:, None] == slots[i], row, 0.0)
+            return i + 1, loss + step_loss, correct + step_correct, by_slot
 
         # tf.range would recompile for every start and stop.
         return tf.while_loop(lambda i, *_: i < stop, body, (start, *sums))[1:]
@@ -234,7 +254,12 @@ def _cross_entropy(labels: Any, scores: Any) -> Any:
     return tf.reduce_sum(tf.math.log(total + 10 * TINY) - tf.math.log(true + TINY))
 
 
-def _means(sums: tuple[Any, Any], n: int) -> dict[str, float]:
+def _no_sums() -> tuple[Any, Any, Any]:
+    """Loss and correct answers of no step: of the epoch, and (slots, 2) of each slot."""
+    return tf.constant(0.0), tf.constant(0), tf.zeros([POINTS + 1, 2])
+
+
+def _means(sums: Sequence[Any], n: int) -> dict[str, float]:
     """The sums of loss and correct answers as means over `n` images, by Keras' names."""
     return {"loss": float(sums[0]) / n, "accuracy": int(sums[1]) / n}
 

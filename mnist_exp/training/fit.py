@@ -22,6 +22,7 @@ from mnist_exp.models import families
 from mnist_exp.training import augmentation, optimizers
 from mnist_exp.training.checkpoints import Checkpoint, Checkpoints
 from mnist_exp.training.epoch import EpochLoop
+from mnist_exp.training.step_curve import StepCurve
 
 NOT_COMPILED = {"epochs": 1, "clean_epochs": 0, "checkpoint_every": 1, "patience": None}
 NO_AUGMENT = NoAugmentConfig(name="none")
@@ -83,13 +84,15 @@ def fit(
     *,
     seed: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    curve: StepCurve | None = None,
     checkpoints: Checkpoints | None = None,
     start: Checkpoint | None = None,
 ) -> History:
     """Train the loop's model; it ends with the last, the best or the averaged weights.
 
     Callbacks receive every epoch's logs, by our names and by Keras', and a batch's once per chunk
-    of steps. From the checkpoint `start` training resumes bit for bit.
+    of steps; before an epoch's, `curve` gets its points. From the checkpoint `start`, whose curve
+    the caller restores, training resumes bit for bit.
     Raises `DivergedError` when an epoch's loss is not finite.
     """
     model, optimizer = loop.model, loop.optimizer
@@ -99,6 +102,7 @@ def fit(
         list(callbacks), model=model, epochs=train.epochs, steps=loop.steps
     )
     history, best = History(compile_seconds=loop.compile()), BestWeights(train.patience)
+    curve = curve or StepCurve(loop.steps, train.epochs)
     if start:
         _restore(start, loop, history, best)
     hooks.on_train_begin()
@@ -111,8 +115,10 @@ def fit(
         is_clean = epoch >= train.epochs - train.clean_epochs
         settings = NO_AUGMENT if is_clean else augment
         change = partial(augmentation.augment, settings, [seed, epoch, 1])
-        row = loop.run(permutation, rates, hooks.on_train_batch_end, change)
+        slots = curve.slots(epoch)
+        row, sums = loop.run(permutation, rates, slots, hooks.on_train_batch_end, change)
         _refuse_divergence(row["train/loss"], epoch, peak)
+        curve.add(epoch, sums, rates)
         is_due = checkpoints is not None and checkpoints.is_due(epoch + 1)
         state = loop.state() if is_due else []
         with loop.averaged_weights():
@@ -122,7 +128,7 @@ def fit(
             history.seconds += row["train/epoch_seconds"]
             best.update(model, row)
             if checkpoints and state:
-                checkpoints.save(epoch + 1, _checkpoint(state, history, best))
+                checkpoints.save(epoch + 1, _checkpoint(state, history, best, curve))
             keras_logs = {KERAS_NAMES[k]: v for k, v in row.items() if k in KERAS_NAMES}
             hooks.on_epoch_end(epoch, row | keras_logs)
     loop.keep_averaged_weights()
@@ -144,14 +150,17 @@ def _learning_rates(
     return optimizers.learning_rate_schedule(schedule, peak, epochs * loop.steps, steps)
 
 
-def _checkpoint(state: Sequence[np.ndarray], history: History, best: "BestWeights") -> Checkpoint:
+def _checkpoint(
+    state: Sequence[np.ndarray], history: History, best: "BestWeights", curve: StepCurve
+) -> Checkpoint:
     scalars = {
         "seconds": history.seconds,
         "compile_seconds": history.compile_seconds,
         "best_loss": best.loss,
         "best_epoch": best.epoch,
     }
-    return Checkpoint(list(history.epochs), scalars, {"state": state, "best": best.weights})
+    arrays = {"state": state, "best": best.weights, "curve": curve.state()}
+    return Checkpoint(list(history.epochs), scalars, arrays)
 
 
 def _restore(

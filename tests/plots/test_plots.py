@@ -33,7 +33,7 @@ def test_the_title_names_model_data_accuracy_and_n():
 
 
 def test_learning_curves_compare_training_with_validation():
-    figure = plots.learning_curves(history(15), TITLE)
+    figure = plots.learning_curves(history(15), [], TITLE)
     words = full_text(figure)
     assert TITLE in words
     assert "training" in words
@@ -52,28 +52,44 @@ def test_learning_curves_compare_training_with_validation():
 
 def test_learning_curves_mark_the_epoch_restored_by_early_stopping():
     assert "weights kept for its loss: epoch 4, validation 95.00 %" in full_text(
-        plots.learning_curves(history(6), TITLE, kept=4)
+        plots.learning_curves(history(6), [], TITLE, kept=4)
     )
 
 
 def test_learning_curves_without_validation():
-    figure = plots.learning_curves(history(4, validated=False), TITLE)
+    figure = plots.learning_curves(history(4, validated=False), [], TITLE)
     assert "validation" not in full_text(figure)
     assert [len(axes.get_lines()) for axes in figure.axes] == [1, 1]
 
 
 def test_learning_curves_of_one_epoch_and_of_none():
-    one = plots.learning_curves(history(1), TITLE)
+    one = plots.learning_curves(history(1), [], TITLE)
     assert "epoch 1" in full_text(one)
     ticks = [tick for tick in one.axes[0].get_xticks() if 0.5 <= tick <= 1.5]
     assert ticks == [1]
-    assert isinstance(plots.learning_curves([], TITLE), Figure)
+    assert isinstance(plots.learning_curves([], [], TITLE), Figure)
+
+
+def test_learning_curves_show_the_training_within_epochs():
+    """A single epoch's from its start; of more, the first half epoch does not set the scale."""
+    for epochs, lowest in ((1, 0.1), (4, 0.9)):
+        steps = [
+            {"step": 8 * i, "epoch": i / 50, "step/train_loss": 5 / i, "step/train_accuracy": 0.1}
+            | ({"step/train_accuracy": 1 - 2 / i} if i > 3 else {})
+            for i in range(1, 50 * epochs + 1)
+        ]
+        figure = plots.learning_curves(history(epochs), steps, TITLE)
+        assert "training, means of 8 steps" in full_text(figure)
+        accuracy = figure.axes[1]
+        assert accuracy.get_lines()[2].get_xydata()[0] == pytest.approx((1 / 50, 0.1))
+        assert lowest - 0.1 < accuracy.get_ylim()[0] < lowest
+        assert accuracy.get_xlim()[0] == 0
 
 
 def test_learning_curves_accept_a_nan_loss():
     diverged = [*history(2), {"train/loss": float("nan"), "val/accuracy": float("nan")}]
-    assert "epoch 2" in full_text(plots.learning_curves(diverged, TITLE, kept=2))
-    assert "kept" not in full_text(plots.learning_curves(diverged, TITLE))
+    assert "epoch 2" in full_text(plots.learning_curves(diverged, [], TITLE, kept=2))
+    assert "kept" not in full_text(plots.learning_curves(diverged, [], TITLE))
 
 
 def test_confusion_matrix_shows_counts_and_shades_only_errors():

@@ -24,6 +24,7 @@ from mnist_exp.runs.find import resolve_run
 from mnist_exp.tracking.events import (
     VERSION,
     Close,
+    LogCurve,
     LogMetrics,
     LogTags,
     Opening,
@@ -65,6 +66,9 @@ class FakeBackend:
 
     def log_metrics(self, metrics: Any, step: int, at: float) -> None:
         self._hear("metrics", step, at)
+
+    def log_curve(self, metrics: Any, steps: Any, at: float) -> None:
+        self._hear("curve", steps)
 
     def log_tags(self, tags: Any) -> None:
         self._hear("tags", tags)
@@ -193,6 +197,37 @@ def test_the_same_metrics_of_an_epoch_are_logged_once(
     again.log_metrics({"train/loss": 1.0}, 2)
     steps = [e.step for e in Journal(tmp_path).events if isinstance(e, LogMetrics)]
     assert steps == [1, 1, 2]
+
+
+def test_the_points_of_a_curve_are_logged_once(
+    tmp_path: Path, begun: Callable[..., RunTracker], tracker_of: Callable[..., RunTracker]
+) -> None:
+    """As when a run resumes: it has the points of its checkpoint, and adds to them."""
+    rows = [{"step": step, "epoch": step / 4, "step/loss": 1 / step} for step in range(1, 5)]
+    tracker = begun(tmp_path)
+    tracker.log_curve(rows[:2])
+    tracker.close("KILLED")
+    again = tracker_of(tmp_path)
+    again.log_curve(rows[:2])
+    again.log_curve(rows)
+    events = [event for event in Journal(tmp_path).events if isinstance(event, LogCurve)]
+    assert [(event.steps, event.metrics) for event in events] == [
+        ([1, 2], {"step/loss": [1, 1 / 2]}),
+        ([3, 4], {"step/loss": [1 / 3, 1 / 4]}),
+    ]
+
+
+def test_a_long_curve_published_twice_has_every_point_once(
+    store: str, config: TrackingConfig, tmp_path: Path
+) -> None:
+    opening = Opening(store, "records", "run", {JOURNAL_TAG: "of a curve"}, 0)
+    backend = open_mlflow_run(config, opening, tmp_path, "")
+    steps = list(range(1, 601))
+    curve = {"step/loss": [1 / step for step in steps], "step/accuracy": [0.5] * 600}
+    for _ in range(2):
+        backend.log_curve(curve, steps, at=1.0)
+    points = mlflow.MlflowClient(store).get_metric_history(backend.run_id, "step/loss")
+    assert [(point.step, point.value) for point in points] == [(s, 1 / s) for s in steps]
 
 
 def test_what_cannot_be_published_leaves_no_finished_run_until_it_is(
@@ -527,6 +562,6 @@ def test_a_journal_names_its_version_and_an_older_one_is_read(tmp_path: Path) ->
 
 def test_a_journal_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / JOURNAL).write_text('{"v": 9}\n{"log_thoughts": {}}\n')
-    told = r"expected a journal of version 1 or older, got version 9; upgrade mnist_exp"
+    told = r"expected a journal of version 2 or older, got version 9; upgrade mnist_exp"
     with pytest.raises(InputError, match=told):
         sync(tmp_path)

@@ -57,7 +57,8 @@ def test_an_epoch_equals_keras_own(few_digits: Dataset, jit: bool, name: str, lo
     config = tiny(f"model={name}", f"train.loss={loss}", f"train.jit={jit}")
     loop = prepare(config, few_digits)
     ours, theirs = loop.model, to_stock_keras(loop.model)
-    row = loop.run(np.arange(180), np.full(loop.steps, 1e-3, np.float32), lambda *_: None)
+    rates, slots = np.full(loop.steps, 1e-3, np.float32), np.zeros(loop.steps, np.int32)
+    row, _ = loop.run(np.arange(180), rates, slots, lambda *_: None)
     theirs.compile(optimizers.build(config.optimizer), loss=loss, metrics=["accuracy"])
     labels = few_digits.train_labels
     if loss == "categorical_crossentropy":
