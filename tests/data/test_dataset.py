@@ -1,6 +1,7 @@
 """The source of the data, its name, and its splits."""
 
 import gzip
+import hashlib
 import importlib.util
 import logging
 import os
@@ -18,7 +19,7 @@ from mnist_exp.config.compose import compose
 from mnist_exp.config.schema import DataConfig
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import load_dataset
-from mnist_exp.data.mnist import Arrays
+from mnist_exp.data.mnist import Array, Arrays
 
 NOWHERE = "http://127.0.0.1:9/mnist.npz"
 full = pytest.mark.skipif("MNIST_PATH" not in os.environ, reason="MNIST_PATH is not set")
@@ -178,6 +179,27 @@ def test_limit_takes_the_first_training_images(file: Path, arrays: Arrays) -> No
     assert found.digest == load_dataset(config(path=str(file))).digest
 
 
+def _digest(indices: Array) -> str:
+    return hashlib.md5(indices.astype("<i8")).hexdigest()
+
+
+def test_a_count_of_validation_images_is_drawn_from_the_tail_and_always_the_same() -> None:
+    """In proportion to the tail's digits; the rest of the tail is trained on."""
+    whole = load_dataset(config(name="mnist5k", validation_split=0.5))
+    found = load_dataset(config(name="mnist5k", validation_split=0.5, validation=300))
+    assert (len(found.train_labels), len(found.validation_labels)) == (3700, 300)
+    shares = [np.bincount(d.validation_labels) / len(d.validation_labels) for d in (whole, found)]
+    assert shares[0] == pytest.approx(shares[1], abs=0.005)
+    images = np.concatenate([whole.train_images, whole.validation_images])
+    assert np.array_equal(images[found.validation_indices], found.validation_images)
+    assert found.validation_indices.min() >= 2000
+    held_out = {image.tobytes() for image in found.validation_images}
+    assert not held_out & {image.tobytes() for image in found.train_images}
+    assert _digest(found.validation_indices) == "0d0881459eb78b678ed486b6a1478ba7"
+    few = load_dataset(config(name="mnist5k", validation=1000))  # as after a fallback
+    assert np.array_equal(few.validation_indices, np.arange(3600, 4000))
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -292,6 +314,16 @@ def test_the_real_mnist_is_accepted() -> None:
     assert found.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert found.test_labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
     assert found.digest == "f85aa589f05f099f408a1805d8a18637"
+
+
+@full
+def test_the_count_of_mnist_is_drawn_from_what_default_runs_validate_on() -> None:
+    drawn = load_dataset(config(path=os.environ["MNIST_PATH"], validation=2000))
+    assert [len(drawn.train_labels), len(drawn.validation_labels)] == [58000, 2000]
+    assert drawn.validation_indices.min() >= 54000
+    assert _digest(drawn.validation_indices) == "3c7985daec50b57ee4fc9ac1bc57ee07"
+    with pytest.raises(InputError, match=r"data\.validation: expected at most 6000, the images of"):
+        load_dataset(config(path=os.environ["MNIST_PATH"], validation=7000))
 
 
 @full
