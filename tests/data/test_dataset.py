@@ -19,7 +19,7 @@ from mnist_exp.config.compose import compose
 from mnist_exp.config.schema import DataConfig
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import load_dataset
-from mnist_exp.data.mnist import Array, Arrays
+from mnist_exp.data.mnist import Arrays
 
 NOWHERE = "http://127.0.0.1:9/mnist.npz"
 full = pytest.mark.skipif("MNIST_PATH" not in os.environ, reason="MNIST_PATH is not set")
@@ -179,7 +179,7 @@ def test_limit_takes_the_first_training_images(file: Path, arrays: Arrays) -> No
     assert found.digest == load_dataset(config(path=str(file))).digest
 
 
-def _digest(indices: Array) -> str:
+def _digest(indices: np.ndarray) -> str:
     return hashlib.md5(indices.astype("<i8")).hexdigest()
 
 
