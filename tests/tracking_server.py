@@ -37,7 +37,7 @@ class TrackingServer:
             cwd=self.place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
-        for _ in range(240):
+        for _ in range(1200):  # beside other work it has taken more than a minute
             with suppress(OSError), urlopen(f"{self.uri}/health", timeout=1):
                 return
             assert self.process.poll() is None, "the server ended"
