@@ -1,8 +1,9 @@
 """Plots of a sweep by key: validation accuracy against each, numbers on an axis, names in rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from statistics import mean, stdev
+from typing import TypeVar
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,6 +28,7 @@ RIGHT, GAP = 2.2, 0.85  # inches for those labels, and between two panels
 MAX_ROWS = 40
 
 Places = list[tuple[Trial, float]]
+Place = TypeVar("Place", str, float)
 
 
 def by_value(dimensions: Sequence[Dimension], trials: Sequence[Trial], title: str) -> Figure:
@@ -75,23 +77,21 @@ def _combined(
 
 
 def _rows(key: str, trials: Sequence[Trial]) -> dict[str, list[float]]:
-    """The values of a key with the accuracies of their complete trials, by the mean, best first."""
-    scores: dict[str, list[float]] = {trial.choices[key]: [] for trial in trials}
-    for trial in trials:
-        if trial.state == "complete":
-            scores[trial.choices[key]].append(trial.accuracy)
+    """The values of a key and their accuracies, by the mean, the best first."""
+    scores = _accuracies((trial, trial.choices[key]) for trial in trials)
     ordered = sorted(scores, key=lambda value: -mean(scores[value] or [-1]))
     return {value: scores[value] for value in ordered[:MAX_ROWS]}
 
 
 def _lines(key: str, trials: Sequence[Trial]) -> dict[str, Places]:
-    """The trials by their other values, the best first; empty unless these repeat, as in a grid."""
+    """The trials by their other values, the best first; empty for samples, which share no value."""
     groups: dict[str, Places] = {}
     for trial in sorted(trials, key=lambda t: (t.state != "complete", -t.accuracy)):
         others = [f"{k}={v}" for k, v in trial.choices.items() if k not in (key, "seed")]
         groups.setdefault(", ".join(others), []).append((trial, float(trial.choices[key])))
-    settings = {tuple(v for k, v in t.choices.items() if k != "seed") for t in trials}
-    return groups if 2 * len(groups) <= len(settings) else {}
+    settings = len({tuple(v for k, v in t.choices.items() if k != "seed") for t in trials})
+    shared = len(groups) == 1 or 2 * len({trial.choices[key] for trial in trials}) <= settings
+    return groups if shared and 2 * len(groups) <= settings else {}
 
 
 def _plot_rows(
@@ -124,14 +124,15 @@ def _plot_numbers(
     low, high = axes.get_ylim()
     right = {"xycoords": axes.get_yaxis_transform()}
     if dimension.key == "seed":
-        scores = [trial.accuracy for trial in trials if trial.state == "complete"]
-        axes.axhline(mean(scores), color=INK, linewidth=1.2)
-        label_at(axes, 1.0, mean(scores), f"mean {_mean_text(scores)}", 8, **right)
+        seeds = [trial.accuracy for trial in trials if trial.state == "complete"]
+        axes.axhline(mean(seeds), color=INK, linewidth=1.2)
+        label_at(axes, 1.0, mean(seeds), f"mean {_mean_text(seeds)}", 8, **right)
     colours = LINES if len(lines) <= len(LINES) else [BLUE, *[GREY] * len(lines)]
     ends = {}
     for (label, group), colour in reversed([*zip(lines.items(), colours, strict=False)]):
         mark(axes, group, best_trial(trials), colour)
-        if means := _means(group):
+        scores = _accuracies(sorted(group, key=lambda pair: pair[1]))
+        if means := {x: mean(values) for x, values in scores.items() if values}:
             axes.plot([*means], [*means.values()], color=colour, linewidth=1.4)
             ends[label] = ([*means.values()][-1], colour)
     if not lines:
@@ -146,13 +147,12 @@ def _plot_numbers(
     axes.set_xlabel(f"{dimension.label}{scale}", fontsize=9, color=INK)
 
 
-def _means(group: Places) -> dict[float, float]:
-    """The mean accuracy over the seeds at each number, ascending."""
-    scores: dict[float, list[float]] = {}
-    for trial, x in sorted(group, key=lambda pair: pair[1]):
-        if trial.state == "complete":
-            scores.setdefault(x, []).append(trial.accuracy)
-    return {x: mean(values) for x, values in scores.items()}
+def _accuracies(places: Iterable[tuple[Trial, Place]]) -> dict[Place, list[float]]:
+    """The accuracies of the complete trials at each place."""
+    scores: dict[Place, list[float]] = {}
+    for trial, place in places:
+        scores.setdefault(place, []).extend([trial.accuracy] * (trial.state == "complete"))
+    return scores
 
 
 def _mean_text(scores: Sequence[float]) -> str:

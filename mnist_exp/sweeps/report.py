@@ -68,6 +68,9 @@ def figures(
     """The figures of validation accuracies by their names, of the keys that have several values."""
     from mnist_exp.plots import Dimension, by_value, parallel_coordinates
 
+    # A search may repeat a trial's values: it is the same run.
+    once = {tuple(trial.choices.values()): trial for trial in reversed(trials)}
+    trials = [*reversed(once.values())]
     dimensions = []
     for key, short in zip(swept, short_keys(swept), strict=True):
         values = [trial.choices[short] for trial in trials]
@@ -92,6 +95,8 @@ def guess_scale(values: Sequence[str]) -> str:
     try:
         numbers = sorted({float(value) for value in values})
     except ValueError:
+        return "category"
+    if not all(map(isfinite, numbers)):
         return "category"
     if len(numbers) < 3 or numbers[0] <= 0:
         return "linear"

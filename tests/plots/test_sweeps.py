@@ -150,6 +150,14 @@ def test_parallel_coordinates_have_ticks_a_scale_and_a_legend_of_shade():
     assert failed.get_linestyle() == ":"
 
 
+def test_samples_of_one_number_and_a_category_have_no_lines():
+    trials = [
+        Trial(n, {"model": "ab"[n % 2], "rate": f"{n + 1}"}, n / 100, "complete") for n in range(8)
+    ]
+    rates, _ = plots.by_value([RATE, MODEL], trials, "a search").axes
+    assert not [line for line in rates.get_lines() if len(line.get_xdata()) > 1]
+
+
 def test_many_sampled_numbers_have_round_ticks():
     rates = [10 ** (-4 + n / 7) for n in range(15)]
     trials = [

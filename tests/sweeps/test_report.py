@@ -144,6 +144,14 @@ def test_the_trials_of_the_figures_are_complete_pruned_or_failed() -> None:
     assert [(t.number, isnan(t.accuracy), t.state) for t in trials[2:]] == [(4, True, "failed")]
 
 
+def test_a_repeated_trial_of_a_search_is_drawn_once() -> None:
+    """Else its one run would count as several seeds."""
+    results = [result(n, accuracy) for n, accuracy in ((0, 0.5), (0, 0.5), (2, 0.6))]
+    results = [replace(r, number=n, swept=["model"]) for n, r in enumerate(results)]
+    (figure,) = report.figures(report.trials(results, {}), ["model"], {}, "a search").values()
+    assert [text.get_text() for text in figure.axes[0].texts] == ["60.00 %", "50.00 %"]
+
+
 def test_a_key_with_one_value_has_no_panel() -> None:
     """One trial of a search has one value of each key: there is nothing to draw."""
     assert drawn([result(0, 0.5)]) == []
@@ -163,6 +171,7 @@ def test_a_key_with_one_value_has_no_panel() -> None:
         (["0.001", "1"], "linear"),  # two say nothing of the steps
         (["adam", "sgd"], "category"),
         (["[64]", "[128]", "32"], "category"),
+        (["1", "2", "inf"], "category"),
     ],
 )
 def test_the_scale_of_typed_values_is_that_of_their_steps(values: list[str], scale: str) -> None:
