@@ -13,10 +13,15 @@ from mnist_exp.plots.digits import (
     worst_mistakes,
 )
 from mnist_exp.plots.scores import confusion_matrix, reliability, score_title
-from mnist_exp.plots.sweeps import by_value, importances, optimisation_history, parallel_coordinates
+from mnist_exp.plots.search import importances, optimisation_history, parallel_coordinates
+from mnist_exp.plots.sweeps import by_value
+from mnist_exp.plots.trials import CATEGORY, Dimension, Trial
 
 __all__ = [
+    "CATEGORY",
+    "Dimension",
     "Figure",
+    "Trial",
     "accuracies",
     "agreement",
     "by_value",

@@ -1,224 +1,171 @@
-"""Plots of a sweep: validation accuracy against the swept keys, trials, importances."""
+"""Plots of a sweep by key: validation accuracy against each, numbers on an axis, names in rows."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from math import ceil, isfinite
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from statistics import mean, stdev
+from typing import TypeVar
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import NullLocator
 
-from mnist_exp.plots.base import (
-    BLUE,
-    GREY,
-    INK,
-    LINES,
-    PALE,
-    VERMILLION,
-    Array,
-    axes_at,
-    blend,
-    new_figure,
+from mnist_exp.plots.base import BLUE, GREY, INK, LINES, axes_at, new_figure
+from mnist_exp.plots.trials import (
+    CATEGORY,
+    Dimension,
+    Trial,
+    accuracy_axis,
+    add_legend,
+    best_trial,
+    label_at,
+    mark,
+    short_name,
+    ticks,
 )
 
-WIDTH, HEIGHT = 4.2, 3.0  # inches of a panel
+WIDTH, HEIGHT, ROW = 7.4, 2.7, 0.26  # inches of a panel with its labels, and of a row
+RIGHT, GAP = 2.2, 0.85  # inches for those labels, and between two panels
+MAX_ROWS = 40
 
-Row = tuple[Mapping[str, str], float, float]  # choices, mean accuracy, sd (NaN for one seed)
-
-
-def by_value(keys: Sequence[str], rows: Sequence[Row], title: str) -> Figure:
-    """Accuracy against each swept key, one line per choice of the others; bars are ± 1 sd."""
-    has_sd = any(isfinite(sd) for *_, sd in rows)
-    note = "Validation accuracy by value" + (", mean ± sd over seeds." if has_sd else ".")
-    columns = min(2, len(keys))
-    lines = ceil(len(keys) / columns)
-    below = 0.6 + max(_tick_label_height(key, rows) for key in keys)  # inches, with the axis label
-    figure = new_figure(columns * (WIDTH + 1.0) + 0.4, lines * (HEIGHT + below + 0.3), title, note)
-    for index, key in enumerate(keys):
-        row, column = divmod(index, columns)
-        left = 0.85 + column * (WIDTH + 1.0)
-        bottom = below + (lines - 1 - row) * (HEIGHT + below + 0.3)
-        _panel(axes_at(figure, left, bottom, WIDTH, HEIGHT), key, rows)
-    return figure
+Places = list[tuple[Trial, float]]
+Place = TypeVar("Place", str, float)
 
 
-def parallel_coordinates(keys: Sequence[str], rows: Sequence[Row], title: str) -> Figure:
-    """One axis per key and one for the accuracy, one line per choice; the darker the better."""
-    note = "Parallel coordinates: a line per choice, dark for a high accuracy; the best is blue."
-    figure = new_figure(1.9 * len(keys) + 3.4, 3.9, title, note)
-    width = 1.9 * len(keys)
-    axes = axes_at(figure, 1.2, 0.5, width, 3.2)
-    axes.set(xlim=(0, len(keys)), ylim=(-0.05, 1.05), xticks=range(len(keys) + 1), yticks=[])
-    axes.set_xticklabels([*keys, "val/accuracy"], fontsize=9, color=INK)
-    axes.spines[:].set_visible(False)
-    scores = np.array([mean for _, mean, _ in rows])
-    low, high = float(scores.min()), float(scores.max())
-    heights = (scores - low) / (high - low) if high > low else np.full(len(rows), 0.5)
-    columns = [_positions([choices[key] for choices, *_ in rows]) for key in keys]
-    for x in range(len(keys) + 1):
-        axes.axvline(x, color=PALE, linewidth=1, zorder=0)
-    for x, positions in enumerate(columns):
-        for text, y in _tick_labels(positions).items():
-            axes.annotate(
-                text, (x, y), (-5, 0), textcoords="offset points", ha="right", va="center",
-                fontsize=9, color=INK, parse_math=False,
-                bbox={"color": "white", "alpha": 0.8, "pad": 1},
-            )  # fmt: skip
-    ends = {1.0: high, 0.0: low} if high > low else {0.5: high}
-    for y, score in ends.items():
-        axes.annotate(
-            f"{100 * score:.2f} %", (len(keys), y), (6, 0), textcoords="offset points",
-            va="center", fontsize=9, color=INK,
-        )  # fmt: skip
-    shades = blend(heights, "#E5E7EB", INK)
-    for index in np.argsort(scores):
-        choices = rows[index][0]
-        path = [positions[choices[key]] for positions, key in zip(columns, keys, strict=True)]
-        is_best = index == np.argmax(scores)
-        axes.plot(
-            range(len(keys) + 1), [*path, heights[index]],
-            color=BLUE if is_best else shades[index], linewidth=3 if is_best else 1.4,
-        )  # fmt: skip
-    return figure
+def by_value(dimensions: Sequence[Dimension], trials: Sequence[Trial], title: str) -> Figure:
+    """A panel per swept key, a dot per trial: numbers on an axis, categories as rows.
 
-
-def optimisation_history(trials: Sequence[tuple[int, float | None, str]], title: str) -> Figure:
-    """Validation accuracy per trial of a study, and the best so far.
-
-    `trials` are (number, accuracy, state); a pruned trial's accuracy is its last epoch's.
+    In a grid a line per combination of the other keys joins the means over seeds. Categories alone
+    are one panel with a row per combination.
     """
-    note = "Optimisation history: the validation accuracy of each trial, and the best so far."
-    figure = new_figure(8.4, 3.9, title, note)
-    axes = axes_at(figure, 0.85, 0.6, 7.2, 3.0)
-    scored = sorted((number, value) for number, value, _ in trials if value is not None)
-    states = {number: state for number, _, state in trials}
-    styles = {
-        "COMPLETE": ("o", BLUE, "complete"),
-        "PRUNED": ("x", GREY, "pruned, at its last epoch"),
-    }
-    for state, (marker, colour, label) in styles.items():
-        points = [(number, value) for number, value in scored if states[number] == state]
-        if points:
-            axes.plot(
-                *zip(*points, strict=True), marker, color=colour, markersize=5, label=label,
-                linestyle="none",
-            )  # fmt: skip
-    complete = [(number, value) for number, value in scored if states[number] == "COMPLETE"]
-    if complete:
-        best = np.maximum.accumulate([value for _, value in complete])
-        axes.step(
-            [*(number for number, _ in complete), max(states)], [*best, best[-1]],
-            where="post", color=VERMILLION, linewidth=1.4, label="best so far",
-        )  # fmt: skip
-    axes.grid(axis="y", color=PALE, linewidth=0.6)
-    axes.set_xlabel("trial", fontsize=9, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-    axes.legend(fontsize=8, frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(-0.02, 1.0))
+    if all(dimension.scale == CATEGORY for dimension in dimensions):
+        dimensions, trials = _combined(dimensions, trials)
+    rows = {d.key: _rows(d.key, trials) for d in dimensions if d.scale == CATEGORY}
+    lines = {d.key: _lines(d.key, trials) for d in dimensions if d.scale != CATEGORY}
+    heights = [ROW * len(rows[d.key]) + 0.2 if d.key in rows else HEIGHT for d in dimensions]
+    names = [short_name(row) for panel in rows.values() for row in panel]
+    left = max(0.95, 0.35 + 0.078 * max(map(len, names), default=0))
+    has_labels = not lines or "seed" in lines or any(len(panel) > 1 for panel in lines.values())
+    right = RIGHT if has_labels else 0.4
+    note = "Validation accuracy by value. A dot is a run"
+    if any(lines.values()):
+        note += ", a line joins the means over seeds"
+    if any(len(panel) > len(LINES) for panel in lines.values()):
+        note += "; the line with the best run is blue"
+    if any(len(panel) == MAX_ROWS for panel in rows.values()):
+        note += f"; the best {MAX_ROWS} rows are drawn"
+    bottom = sum(heights) + GAP * len(heights)
+    figure = new_figure(left + WIDTH, bottom, title, f"{note}.")
+    for dimension, height in zip(dimensions, heights, strict=True):
+        bottom -= height + GAP
+        axes = axes_at(figure, left, bottom + 0.55, WIDTH - right, height)
+        if dimension.scale == CATEGORY:
+            _plot_rows(axes, dimension, rows[dimension.key], trials, not lines)
+        else:
+            _plot_numbers(axes, dimension, trials, lines[dimension.key])
+    add_legend(figure.axes[0])
     return figure
 
 
-def importances(shares: Mapping[str, float], title: str) -> Figure:
-    """One bar per key: its share of the variance of the validation accuracy, by fANOVA."""
-    note = "Importance for the validation accuracy, by fANOVA over the complete trials."
-    figure = new_figure(8.4, 0.9 + 0.42 * len(shares), title, note)
-    axes = axes_at(figure, 2.6, 0.6, 5.2, 0.42 * len(shares))
-    ordered = sorted(shares.items(), key=lambda item: item[1])
-    bars = axes.barh([key for key, _ in ordered], [share for _, share in ordered], color=BLUE)
-    axes.bar_label(bars, [f"{100 * share:.0f} %" for _, share in ordered], padding=4, fontsize=9)
-    axes.set_xlim(0, 1.1 * max(shares.values()))
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-    axes.tick_params(axis="y", length=0, labelsize=9)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    return figure
+def _combined(
+    dimensions: Sequence[Dimension], trials: Sequence[Trial]
+) -> tuple[list[Dimension], list[Trial]]:
+    """One dimension in place of all, and the trials with its value: 'cnn, adam'."""
+    key = ", ".join(dimension.label for dimension in dimensions)
+    values = [", ".join(trial.choices[d.key] for d in dimensions) for trial in trials]
+    joined = zip(trials, values, strict=True)
+    return [Dimension(key, key, CATEGORY)], [replace(t, choices={key: v}) for t, v in joined]
 
 
-def _panel(axes: Axes, key: str, rows: Sequence[Row]) -> None:
-    lines: dict[str, list[Row]] = {}  # by the choices of the other keys
-    for row in rows:
-        label = ", ".join(f"{k}={v}" for k, v in row[0].items() if k != key)
-        lines.setdefault(label, []).append(row)
-    values = [row[0][key] for row in rows]
-    numbers = _as_numbers(values)
-    positions = _positions(values)
-    if numbers is None:
-        ordered = sorted(positions, key=lambda value: positions[value])
-        xs = {value: float(x) for x, value in enumerate(ordered)}
-        slanted = _tick_label_height(key, rows) > 0
-        style: dict[str, Any] = {"rotation": 35, "ha": "right"} if slanted else {}
-        axes.set_xticks(range(len(ordered)), ordered, parse_math=False, **style)
-        axes.set_xlim(-0.5, len(ordered) - 0.5)
-    else:
-        xs = numbers
-        if _spans_decades(list(xs.values())):
-            axes.set_xscale("log")
-            axes.xaxis.set_minor_locator(NullLocator())
-        if not _is_sampled(positions):
-            axes.set_xticks(list(xs.values()), list(xs), parse_math=False)
-    sampled = any(_is_sampled([row[0][k] for row in rows]) for k in rows[0][0])
-    has_legend = len(lines) <= len(LINES) and not sampled
-    for index, (label, unordered) in enumerate(lines.items()):
-        members = sorted(unordered, key=lambda row: xs[row[0][key]])
-        axes.errorbar(
-            [xs[choices[key]] for choices, *_ in members],
-            [mean for _, mean, _ in members],
-            [sd for *_, sd in members],  # no bar for one seed
-            fmt="o-" if has_legend else "o",
-            color=LINES[index] if has_legend else BLUE if sampled else GREY,
-            markersize=4, linewidth=1.2, capsize=3, label=label,
-        )  # fmt: skip
-    axes.grid(axis="y", color=PALE, linewidth=0.6)
-    axes.set_xlabel(key, fontsize=9, color=INK)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-    if has_legend and len(lines) > 1:
-        axes.legend(fontsize=8, frameon=False)
+def _rows(key: str, trials: Sequence[Trial]) -> dict[str, list[float]]:
+    """The values of a key and their accuracies, by the mean, the best first."""
+    scores = _accuracies((trial, trial.choices[key]) for trial in trials)
+    ordered = sorted(scores, key=lambda value: -mean(scores[value] or [-1]))
+    return {value: scores[value] for value in ordered[:MAX_ROWS]}
 
 
-def _tick_label_height(key: str, rows: Sequence[Row]) -> float:
-    """Inches of slanted tick labels; 0 where they fit side by side or are numbers."""
-    values = {choices[key] for choices, *_ in rows}
-    if _as_numbers(list(values)) is not None or sum(len(value) + 2 for value in values) < 50:
-        return 0.0
-    return 0.05 * max(map(len, values))
+def _lines(key: str, trials: Sequence[Trial]) -> dict[str, Places]:
+    """The trials by their other values, the best first; empty for samples, which share no value."""
+    groups: dict[str, Places] = {}
+    for trial in sorted(trials, key=lambda t: (t.state != "complete", -t.accuracy)):
+        others = [f"{k}={v}" for k, v in trial.choices.items() if k not in (key, "seed")]
+        groups.setdefault(", ".join(others), []).append((trial, float(trial.choices[key])))
+    settings = len({tuple(v for k, v in t.choices.items() if k != "seed") for t in trials})
+    shared = len(groups) == 1 or 2 * len({trial.choices[key] for trial in trials}) <= settings
+    return groups if shared and 2 * len(groups) <= settings else {}
 
 
-def _positions(values: Sequence[str]) -> dict[str, float]:
-    """The position of each distinct value in 0-1; numbers ascend, words keep their order."""
-    distinct = list(dict.fromkeys(values))
-    numbers = _as_numbers(distinct)
-    if numbers and _is_sampled(distinct):
-        scaled = np.array(list(numbers.values()))
-        scaled = np.log(scaled) if _spans_decades(scaled) else scaled
-        low, high = scaled.min(), scaled.max()
-        return dict(zip(numbers, (scaled - low) / (high - low), strict=True))
-    if numbers:
-        distinct.sort(key=lambda value: numbers[value])
-    last = len(distinct) - 1
-    return {value: rank / last if last else 0.5 for rank, value in enumerate(distinct)}
+def _plot_rows(
+    axes: Axes, dimension: Dimension, rows: dict[str, list[float]], trials: Sequence[Trial],
+    is_alone: bool,
+) -> None:  # fmt: skip
+    """A row per category; where its trials differ in the seed only, with their mean ± sd."""
+    accuracy_axis(axes, trials, across=True)
+    heights = {row: float(y) for y, row in enumerate(rows)}
+    drawn = [t for t in trials if t.choices[dimension.key] in rows]
+    places = [(trial, heights[trial.choices[dimension.key]]) for trial in drawn]
+    mark(axes, places, best_trial(trials), across=True)
+    for row, scores in rows.items() if is_alone else ():
+        if len(scores) > 1:
+            axes.plot(mean(scores), heights[row], "|", color=INK, markersize=14, markeredgewidth=2)
+        label_at(axes, axes.get_xlim()[1], heights[row], _mean_text(scores), 12)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks(range(len(rows)), [short_name(row) for row in rows], parse_math=False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(f"validation accuracy by {dimension.label}")
 
 
-def _tick_labels(positions: Mapping[str, float]) -> dict[str, float]:
-    """The tick labels of an axis and their positions: of sampled numbers the ends only."""
-    if not _is_sampled(positions):
-        return dict(positions)
-    return {f"{float(value):.3g}": y for value, y in positions.items() if y in (0.0, 1.0)}
+def _plot_numbers(
+    axes: Axes, dimension: Dimension, trials: Sequence[Trial], lines: dict[str, Places]
+) -> None:
+    """Accuracy against a number, with a labelled line per combination of the other keys."""
+    accuracy_axis(axes, trials)
+    axes.set_xscale(dimension.scale)
+    places = [(trial, float(trial.choices[dimension.key])) for trial in trials]
+    low, high = axes.get_ylim()
+    right = {"xycoords": axes.get_yaxis_transform()}
+    if dimension.key == "seed":
+        seeds = [trial.accuracy for trial in trials if trial.state == "complete"]
+        axes.axhline(mean(seeds), color=INK, linewidth=1.2)
+        label_at(axes, 1.0, mean(seeds), f"mean {_mean_text(seeds)}", 8, **right)
+    colours = LINES if len(lines) <= len(LINES) else [BLUE, *[GREY] * len(lines)]
+    ends = {}
+    for (label, group), colour in reversed([*zip(lines.items(), colours, strict=False)]):
+        mark(axes, group, best_trial(trials), colour)
+        scores = _accuracies(sorted(group, key=lambda pair: pair[1]))
+        if means := {x: mean(values) for x, values in scores.items() if values}:
+            axes.plot([*means], [*means.values()], color=colour, linewidth=1.4)
+            ends[label] = ([*means.values()][-1], colour)
+    if not lines:
+        mark(axes, places, best_trial(trials))
+    labelled = {label: max(y, low) for label, (y, c) in ends.items() if label and c != GREY}
+    for label, y in _spread(labelled, 0.06 * (high - low)).items():
+        label_at(axes, 1.0, y, label, 8, color=ends[label][1], **right)
+    numbers = ticks(dimension.scale, [x for _, x in places])
+    axes.set_xticks([*numbers], [*numbers.values()])
+    axes.xaxis.set_minor_locator(NullLocator())
+    scale = ", logarithmic" if dimension.scale == "log" else ""
+    axes.set_xlabel(f"{dimension.label}{scale}", fontsize=9, color=INK)
 
 
-def _is_sampled(values: Iterable[str]) -> bool:
-    """Whether these are numbers from a sampler: more than 8, or of more than 8 characters."""
-    distinct = set(values)
-    many = len(distinct) > 8 or max(map(len, distinct)) > 8
-    return len(distinct) > 1 and many and _as_numbers(list(distinct)) is not None
+def _accuracies(places: Iterable[tuple[Trial, Place]]) -> dict[Place, list[float]]:
+    """The accuracies of the complete trials at each place."""
+    scores: dict[Place, list[float]] = {}
+    for trial, place in places:
+        scores.setdefault(place, []).extend([trial.accuracy] * (trial.state == "complete"))
+    return scores
 
 
-def _spans_decades(numbers: Sequence[float] | Array) -> bool:
-    return min(numbers) > 0 and max(numbers) / min(numbers) >= 10
+def _mean_text(scores: Sequence[float]) -> str:
+    """'97.58 ± 0.16 %, n = 3'; the accuracy alone of a single run."""
+    if len(scores) < 2:
+        return "".join(f"{100 * score:.2f} %" for score in scores)
+    return f"{100 * mean(scores):.2f} ± {100 * stdev(scores):.2f} %, n = {len(scores)}"
 
 
-def _as_numbers(values: Sequence[str]) -> dict[str, float] | None:
-    """The values as numbers, or None when one is not a number."""
-    try:
-        return {value: float(value) for value in values}
-    except ValueError:
-        return None
+def _spread(heights: dict[str, float], gap: float) -> dict[str, float]:
+    """The heights moved apart, upwards and then all back by half, so that no labels overlap."""
+    moved: dict[str, float] = {}
+    for label in sorted(heights, key=lambda label: heights[label]):
+        moved[label] = max(heights[label], max(moved.values(), default=-1) + gap)
+    shift = mean(moved[label] - heights[label] for label in moved) if moved else 0
+    return {label: height - shift for label, height in moved.items()}

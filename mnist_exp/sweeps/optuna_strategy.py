@@ -22,19 +22,19 @@ from mnist_exp.data.dataset import load_dataset
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.sweeps.pruning import pruner, storage
 from mnist_exp.sweeps.results import Job, JobResult
-from mnist_exp.sweeps.search_space import extremes
+from mnist_exp.sweeps.search_space import extremes, scale_of
 from mnist_exp.sweeps.strategy import SweepStrategy
 from mnist_exp.tracking import store
 
 if TYPE_CHECKING:
-    from mnist_exp.plots import Figure
+    from mnist_exp.plots import Figure, Trial
 
 logger = logging.getLogger(__name__)
 
 # A trial's user attributes in the study.
 HOST_ATTR, FOLDER_ATTR, RESULT_ATTR = "host", "folder", "outcome"
 REASON_ATTR, INTERRUPTED_ATTR = "reason", "interrupted"
-ENOUGH = 4  # different scores, before importances are computed
+ENOUGH = 10  # complete trials, below which importances say nothing
 WAITING = TrialState.WAITING
 
 
@@ -50,6 +50,7 @@ class OptunaStrategy(SweepStrategy):
         """`fixed` are the overrides of every job. Raises `InputError` for an unusable space."""
         self.space, self.fixed, self.settings = space, fixed, settings
         self.swept = tuple(key.lstrip("+") for key in self.space)
+        self.scales = {k.lstrip("+"): scale for k, d in space.items() if (scale := scale_of(d))}
         self.total, self.tolerated = settings.n_trials, settings.max_failed
         if not self.space:
             raise InputError(
@@ -127,27 +128,33 @@ class OptunaStrategy(SweepStrategy):
             "hydra.sweeper.trial": f"{self.study.study_name}/{number}",
         }
 
-    def figures(self, title: str) -> dict[str, "Figure"]:
+    def pruned_at(self) -> Mapping[int, float]:
+        pruned = self._trials(TrialState.PRUNED)
+        return {trial.number: trial.value for trial in pruned if trial.value is not None}
+
+    def figures(self, trials: "Sequence[Trial]", title: str) -> dict[str, "Figure"]:
         from mnist_exp import plots
 
-        trials = self._trials(TrialState.COMPLETE, TrialState.PRUNED)
-        scored = [(trial.number, trial.value, trial.state.name) for trial in trials]
-        if not any(value is not None for _, value, _ in scored):
-            return {}
-        figures = {"optimisation_history": plots.optimisation_history(scored, title)}
+        figures = {"optimisation_history": plots.optimisation_history(trials, title)}
+        n = len(self._trials(TrialState.COMPLETE))
         if importances := self.importances():
             shares = ", ".join(f"{key} {100 * share:.0f} %" for key, share in importances.items())
-            logger.info(f"importance for the validation accuracy (fANOVA): {shares}")
-            figures["importances"] = plots.importances(importances, title)
+            logger.info(f"importance for the validation accuracy (fANOVA, n = {n}): {shares}")
+            figures["importances"] = plots.importances(importances, n, title)
+        elif len(self.space) > 1:
+            logger.info(
+                f"importances need {ENOUGH} complete trials that differ; of {n}: none drawn"
+            )
         return figures
 
     def importances(self) -> dict[str, float]:
         """Each key's share of the validation accuracy's variance, by fANOVA.
 
-        Hutter, Hoos and Leyton-Brown, 2014. Empty for one key, or too few different results.
+        Hutter, Hoos and Leyton-Brown, 2014. Empty for one key, or too few complete trials.
         """
-        values = {trial.value for trial in self._trials(TrialState.COMPLETE)}
-        if len(self.space) < 2 or len(values) < ENOUGH:
+        complete = self._trials(TrialState.COMPLETE)
+        is_constant = len({trial.value for trial in complete}) < 2
+        if len(self.space) < 2 or len(complete) < ENOUGH or is_constant:
             return {}
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self.settings.seed)
         return optuna.importance.get_param_importances(self.study, evaluator=evaluator)

@@ -1,9 +1,11 @@
 """The report of a sweep: a ranking in the terminal, CSV files and figures."""
 
 import csv
-from collections.abc import Sequence
-from math import inf, nan
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from math import isfinite, log, nan
 from pathlib import Path
+from statistics import mean, pstdev
 from typing import TYPE_CHECKING
 
 from mnist_exp.core.layout import SWEEP_GROUPS, SWEEP_JOBS
@@ -15,9 +17,10 @@ from mnist_exp.runs.run import OBJECTIVE
 from mnist_exp.sweeps.results import JobResult, best, data_label, groups
 
 if TYPE_CHECKING:
-    from mnist_exp.plots import Figure
+    from mnist_exp.plots import Figure, Trial
 
 REPORTED = (OBJECTIVE, "test/accuracy", "test/accuracy_low", "test/accuracy_high", "test/loss")
+UNITS = {"augment.rotate": "degrees", "augment.shift": "pixels", "augment.shear": "degrees"}
 MAX_ROWS = 30  # of the terminal's table
 
 Groups = Sequence[SeedGroup[RunResult]]
@@ -40,24 +43,77 @@ def write_tables(folder: Path, results: Sequence[JobResult], swept: Sequence[str
         _write_groups(folder / SWEEP_GROUPS, by_settings)
 
 
-def figures(results: Sequence[JobResult], swept: Sequence[str], title: str) -> dict[str, "Figure"]:
-    """The figures of validation accuracies by their names; none without any accuracy."""
-    scored = [group for group in groups(results) if group.by_seed(OBJECTIVE)]
-    if not swept or not scored:
-        return {}
-    from mnist_exp import plots  # matplotlib is heavy
+def trials(results: Sequence[JobResult], pruned_at: Mapping[int, float]) -> "list[Trial]":
+    """The jobs as the figures show them; none where no job has a validation accuracy."""
+    from mnist_exp.plots import Trial  # matplotlib is heavy
 
-    keys = [key for key in swept if key != "seed"]
-    rows = [(group.settings, group.mean(OBJECTIVE), group.sd(OBJECTIVE)) for group in scored]
-    if not keys:  # only seeds were swept: a row for each
-        keys = list(swept)
-        rows = [
-            (result.choices, result.objective, nan) for result in results if result.objective > -inf
-        ]
-    drawn = {"by_value": plots.by_value(keys, rows, title)}
-    if len(keys) > 1:
-        drawn["parallel_coordinates"] = plots.parallel_coordinates(keys, rows, title)
+    drawn = []
+    for result in results:
+        accuracy = pruned_at.get(result.number, result.objective)
+        if isfinite(accuracy):
+            state = "pruned" if result.pruned else "complete"
+        elif result.state == "failed":
+            accuracy, state = nan, "failed"
+        else:
+            continue  # unfinished, or without validation images
+        values = map(short_value, result.choices.values())
+        choices = dict(zip(short_keys([*result.choices]), values, strict=True))
+        drawn.append(Trial(result.number, choices, accuracy, state))
+    return drawn if any(trial.state != "failed" for trial in drawn) else []
+
+
+def figures(
+    trials: "Sequence[Trial]", swept: Sequence[str], scales: Mapping[str, str], title: str
+) -> dict[str, "Figure"]:
+    """The figures of validation accuracies by their names, of the keys that have several values."""
+    from mnist_exp.plots import Dimension, by_value, parallel_coordinates
+
+    # A search may repeat a trial's values: it is the same run.
+    once = {tuple(trial.choices.values()): trial for trial in reversed(trials)}
+    trials = [*reversed(once.values())]
+    dimensions = []
+    for key, short in zip(swept, short_keys(swept), strict=True):
+        values = [trial.choices[short] for trial in trials]
+        if len(set(values)) > 1:
+            scale = scales.get(key) or guess_scale(values)
+            dimensions.append(Dimension(short, _axis_label(key), scale))
+    # Seeds are dots of the other keys' values, unless they are all there is.
+    dimensions = [d for d in dimensions if d.key != "seed"] or dimensions
+    if not dimensions:
+        return {}
+    drawn = {"by_value": by_value(dimensions, trials, title)}
+    if len(dimensions) > 1:
+        drawn["parallel_coordinates"] = parallel_coordinates(dimensions, trials, title)
     return drawn
+
+
+def guess_scale(values: Sequence[str]) -> str:
+    """The scale of typed values: log for three or more positive numbers in rather geometric steps.
+
+    That is, where the steps of their logarithms vary less, relative to the mean step, than theirs.
+    """
+    try:
+        numbers = sorted({float(value) for value in values})
+    except ValueError:
+        return "category"
+    if not all(map(isfinite, numbers)):
+        return "category"
+    if len(numbers) < 3 or numbers[0] <= 0:
+        return "linear"
+    linear, geometric = (_unevenness(n) for n in (numbers, [log(number) for number in numbers]))
+    return "log" if geometric < linear else "linear"
+
+
+def _unevenness(numbers: Sequence[float]) -> float:
+    """The coefficient of variation of the steps between these ascending numbers."""
+    steps = [high - low for low, high in pairwise(numbers)]
+    return pstdev(steps) / mean(steps)
+
+
+def _axis_label(key: str) -> str:
+    """'learning rate' for 'optimizer.learning_rate', with the unit where there is one."""
+    unit = UNITS.get(key)
+    return key.rpartition(".")[2].replace("_", " ") + (f" ({unit})" if unit else "")
 
 
 def _has_seeds(by_settings: Groups) -> bool:

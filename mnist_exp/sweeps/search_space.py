@@ -33,6 +33,13 @@ def extremes(distribution: BaseDistribution) -> list[Any]:
     return [distribution.low, distribution.high]
 
 
+def scale_of(distribution: BaseDistribution) -> str | None:
+    """'linear' or 'log'; None for choices, which are words or typed numbers."""
+    if isinstance(distribution, (FloatDistribution, IntDistribution)):
+        return "log" if distribution.log else "linear"
+    return None
+
+
 def _distribution(override: Override) -> BaseDistribution:
     text, sweep = override.input_line or "", override.value()
     is_log = "log" in getattr(sweep, "tags", ())

@@ -8,13 +8,14 @@ from mnist_exp.config.schema import Config
 from mnist_exp.sweeps.results import Job, JobResult
 
 if TYPE_CHECKING:
-    from mnist_exp.plots import Figure
+    from mnist_exp.plots import Figure, Trial
 
 
 class SweepStrategy:
     """The interface between a sweep and its strategy; this one has no jobs."""
 
     swept: Sequence[str] = ()  # the keys that differ between jobs
+    scales: Mapping[str, str] = {}  # linear or log, of the swept keys whose space says so
     total = 0  # jobs, were none to fail
     probes: Sequence[Job] = ()  # jobs that must be valid before any job is started
     tolerated = 0  # failed jobs; with more the sweep fails and asks for no further ones
@@ -38,8 +39,12 @@ class SweepStrategy:
         """Additional overrides of a job: Hydra key -> value."""
         return {}
 
-    def figures(self, title: str) -> dict[str, "Figure"]:
-        """The strategy's own figures by their names."""
+    def pruned_at(self) -> Mapping[int, float]:
+        """The last validation accuracy of each pruned job, by its number."""
+        return {}
+
+    def figures(self, trials: "Sequence[Trial]", title: str) -> dict[str, "Figure"]:
+        """The strategy's own figures by their names; there is at least one trial."""
         return {}
 
 

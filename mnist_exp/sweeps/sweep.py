@@ -226,7 +226,10 @@ def _summarise(
     if formats := config.report.formats:
         from mnist_exp import plots  # matplotlib is heavy
 
-        figures = report.figures(results, strategy.swept, title) | strategy.figures(title)
+        trials = report.trials(results, strategy.pruned_at())
+        figures = report.figures(trials, strategy.swept, strategy.scales, title)
+        if trials:
+            figures |= strategy.figures(trials, title)
         plots.save(figures, folder / FIGURES, formats)
     for table in report.tables(results, strategy.swept):
         console.print(table)

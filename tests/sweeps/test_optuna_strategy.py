@@ -14,6 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from mnist_exp.config.compose import compose, validate
 from mnist_exp.config.schema import SearchSettings
 from mnist_exp.core.errors import InputError, PrunedError
+from mnist_exp.plots import Trial
 from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.sweeps import search_space
 from mnist_exp.sweeps.optuna_strategy import OptunaStrategy
@@ -163,7 +164,9 @@ def test_tpe_finds_better_than_chance(tmp_path: Path) -> None:
         search.tell([finished(result) for result in batch])
         scores += [score(result) for result in batch]
     assert sorted(scores[10:])[10] > sorted(scores[:10])[5]
+    assert "importances" in search.figures([Trial(0, {}, 0.5, "complete")], "a search")
     assert search.importances()["optimizer.learning_rate"] > 0.8
+    assert search.scales == {"optimizer.learning_rate": "log", "model.dropout": "linear"}
 
 
 def test_another_space_config_or_seed_is_another_study(tmp_path: Path) -> None:
@@ -179,13 +182,19 @@ def test_another_space_config_or_seed_is_another_study(tmp_path: Path) -> None:
     assert same.study.study_name == searches[0].study.study_name
 
 
-def test_batches_have_n_jobs_trials_up_to_the_last_trial(tmp_path: Path) -> None:
+def test_batches_have_n_jobs_trials_and_six_trials_no_importances(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     search = begin(tmp_path, n_jobs=4)
     sizes = []
     while batch := search.ask():
         sizes.append(len({result.number for result in batch}))
         search.tell([finished(result) for result in batch])
     assert sizes == [4, 2]
+    caplog.set_level("INFO")
+    trials = [Trial(0, {}, 0.5, "complete")]
+    assert [*search.figures(trials, "a search")] == ["optimisation_history"]
+    assert "importances need 10 complete trials that differ; of 6: none drawn" in caplog.text
 
 
 def test_the_study_keeps_the_result_of_each_trial(tmp_path: Path) -> None:
@@ -282,6 +291,8 @@ def test_a_trial_below_the_median_is_pruned_but_neither_early_nor_at_the_end(
     with pytest.raises(PrunedError, match=r"after epoch 2 at a validation accuracy of 20.00 %"):
         report(search, result, (1, 0.2))
     report(search, result, (2, 0.2))
+    search.tell([JobResult(**vars(result) | {"error": "pruned", "pruned": True})])
+    assert search.pruned_at() == {5: 0.2}
 
 
 def test_an_unreachable_study_is_a_warning(

@@ -2,6 +2,8 @@
 
 import csv
 import io
+from dataclasses import replace
+from math import isnan
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,10 @@ def printed(results: list[JobResult], swept: list[str] = SWEPT) -> list[str]:
     for table in report.tables(results, swept):
         console.print(table)
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+def drawn(results: list[JobResult], swept: list[str] = SWEPT) -> list[str]:
+    return [*report.figures(report.trials(results, {}), swept, {}, "a sweep")]
 
 
 def test_without_validation_there_is_no_ranking() -> None:
@@ -90,7 +96,7 @@ def test_the_files_and_figures_are_written(tmp_path: Path) -> None:
     (group,) = csv.DictReader((tmp_path / "over_seeds.csv").open())
     assert (group["model"], group["n"]) == ("m0", "2")
     assert float(group["val/accuracy mean"]) == pytest.approx(0.55)
-    assert [*report.figures(results, SWEPT, "sweep of model, seed")] == ["by_value"]
+    assert drawn([*results, result(4, 0.7)]) == ["by_value"]
 
 
 def test_the_command_of_a_job_runs_that_job_alone() -> None:
@@ -108,19 +114,65 @@ def test_a_sweep_of_seeds_alone_has_a_figure() -> None:
         )
         for seed in range(3)
     ]
-    assert [*report.figures(results, ["seed"], "sweep of seed")] == ["by_value"]
+    assert drawn(results, ["seed"]) == ["by_value"]
 
 
 def test_a_sweep_of_one_job_has_a_file_and_no_figure(tmp_path: Path) -> None:
     metrics = METRICS | {"val/accuracy": 0.5}
     only = JobResult(0, ["model=cnn"], [], RunResult("", Path("x"), "id", metrics, "MNIST"))
-    assert not report.figures([only], [], "sweep of one job")
+    assert not drawn([only], [])
     report.write_tables(tmp_path, [only], [])
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.csv"]
 
 
 def test_a_sweep_of_failures_has_a_file_and_no_figure(tmp_path: Path) -> None:
     failure = [result(0, None, "oh no")]
-    assert not report.figures(failure, SWEPT, "sweep")
+    assert not drawn(failure)
     report.write_tables(tmp_path, failure, SWEPT)
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.csv"]
+
+
+def test_the_trials_of_the_figures_are_complete_pruned_or_failed() -> None:
+    pruned = replace(result(2, None, "pruned after epoch 2"), pruned=True)
+    without_validation, unfinished = result(6, None), replace(result(8, None, "x"), error="")
+    results = [result(0, 0.5), pruned, result(4, None, "oh no"), without_validation, unfinished]
+    trials = report.trials(results, {2: 0.25})
+    assert [(t.number, t.accuracy, t.state) for t in trials[:2]] == [
+        (0, 0.5, "complete"),
+        (2, 0.25, "pruned"),
+    ]
+    assert [(t.number, isnan(t.accuracy), t.state) for t in trials[2:]] == [(4, True, "failed")]
+
+
+def test_a_repeated_trial_of_a_search_is_drawn_once() -> None:
+    """Else its one run would count as several seeds."""
+    results = [result(n, accuracy) for n, accuracy in ((0, 0.5), (0, 0.5), (2, 0.6))]
+    results = [replace(r, number=n, swept=["model"]) for n, r in enumerate(results)]
+    (figure,) = report.figures(report.trials(results, {}), ["model"], {}, "a search").values()
+    assert [text.get_text() for text in figure.axes[0].texts] == ["60.00 %", "50.00 %"]
+
+
+def test_a_key_with_one_value_has_no_panel() -> None:
+    """One trial of a search has one value of each key: there is nothing to draw."""
+    assert drawn([result(0, 0.5)]) == []
+    swept = ["model", "seed", "train.epochs"]
+    results = [replace(result(n, 0.5 + n / 10), swept=swept) for n in (0, 2)]
+    assert drawn(results, swept) == ["by_value"]  # rather than parallel coordinates of two keys
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [
+        (["1e-4", "3e-4", "1e-3", "3e-3", "1e-2"], "log"),
+        (["128", "32", "64"], "log"),
+        (["0.1", "0.2", "0.3"], "linear"),
+        (["1", "2", "3", "4", "5"], "linear"),
+        (["0", "0.01", "0.1"], "linear"),  # no logarithm of 0
+        (["0.001", "1"], "linear"),  # two say nothing of the steps
+        (["adam", "sgd"], "category"),
+        (["[64]", "[128]", "32"], "category"),
+        (["1", "2", "inf"], "category"),
+    ],
+)
+def test_the_scale_of_typed_values_is_that_of_their_steps(values: list[str], scale: str) -> None:
+    assert report.guess_scale(values) == scale
