@@ -19,6 +19,7 @@ from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.console import redact
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.locks import exclusive
+from mnist_exp.tracking.schema import check_schema, copy_before_migration
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,7 +70,9 @@ def connect(config: TrackingConfig, *, to_write: bool = True) -> Iterator["Mlflo
     try:
         with schema_lock(where):
             if where.startswith(SQLITE):
-                _make_whole(_sqlite_file(where))
+                file = _sqlite_file(where)
+                _make_whole(file)
+                copy_before_migration(file)
             yield MlflowClient(where)
     except _errors() as error:
         raise _unusable(where, error, to_write) from error
@@ -133,7 +136,10 @@ def check_reachable(
     where = uri(config)
     try:
         if where.startswith(SQLITE):
-            _try_database(_sqlite_file(where), to_write)
+            file = _sqlite_file(where)
+            _try_database(file, to_write)
+            if file.exists():
+                check_schema(file)
         else:
             _try_server(where, answer_seconds)
     except (OSError, sqlite3.Error, HTTPException) as error:

@@ -14,6 +14,8 @@ from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.errors import InputError
 from mnist_exp.tracking import store
 
+OLDER = "75868b020152"  # a schema of MLflow, not the newest
+
 
 def tracking(uri: str) -> TrackingConfig:
     return tiny(f"tracking.uri={uri}").tracking
@@ -94,12 +96,38 @@ def test_a_database_of_a_later_mlflow_is_refused(tmp_path: Path) -> None:
         database.execute("create table alembic_version (version_num varchar(32))")
         database.execute("insert into alembic_version values ('deadbeef')")
         database.commit()
-    told = "this tracking store cannot be used (Can't locate revision identified by 'deadbeef')"
-    with (
-        pytest.raises(InputError, match=re.escape(told)),
-        store.connect(tracking(f"sqlite:///{file}")) as client,
+    with pytest.raises(
+        InputError, match=r"does not know its schema deadbeef; upgrade MLflow \(pip"
     ):
-        client.search_experiments()
+        store.check_reachable(tracking(f"sqlite:///{file}"))  # before anything is trained
+
+
+@pytest.mark.slow
+def test_a_store_of_an_older_mlflow_is_copied_before_it_is_migrated(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The installed MLflow migrates a store that lacks a table of its own: here by reading it."""
+    import sqlalchemy
+    from alembic import command
+    from mlflow.store.db.utils import _get_alembic_config
+    from mlflow.store.tracking.dbmodels.initial_models import Base
+
+    file = tmp_path / "mlflow.db"
+    engine = sqlalchemy.create_engine(f"sqlite:///{file}")
+    Base.metadata.create_all(engine)
+    command.upgrade(_get_alembic_config(str(engine.url)), OLDER)
+    engine.dispose()
+    for _ in range(2):
+        with store.connect_to_read(tracking(f"sqlite:///{file}")) as client:
+            assert [each.name for each in client.search_experiments()] == ["Default"]
+    copy = tmp_path / f"mlflow.db.schema-{OLDER}"
+    assert f"no older one can read it afterwards; a copy of it is kept in {copy}" in caplog.text
+    assert len(caplog.records) == 1
+    for path, is_old in ((file, False), (copy, True)):
+        with closing(sqlite3.connect(path)) as database:
+            ((revision,),) = database.execute("select version_num from alembic_version")
+        assert (revision == OLDER) == is_old
+    assert {path.name for path in tmp_path.iterdir()} == {file.name, copy.name}
 
 
 def test_a_new_database_is_there_as_a_whole_or_not_at_all(
