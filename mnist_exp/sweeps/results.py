@@ -7,6 +7,7 @@ from math import inf
 from pathlib import Path
 
 from mnist_exp.core.console import redact
+from mnist_exp.core.errors import PrunedError
 from mnist_exp.core.layout import RESULT, TRACEBACK
 from mnist_exp.evaluation.seed_groups import SeedGroup, group_by_settings
 from mnist_exp.runs.folder import RunFolder, RunResult
@@ -52,6 +53,13 @@ class JobResult:
     def objective(self) -> float:
         """The validation accuracy, by which jobs are ranked; -inf without one."""
         return self.run_result.metrics.get(OBJECTIVE, -inf) if self.run_result else -inf
+
+    def with_end(self, ended: RunResult | BaseException) -> "JobResult":
+        """The result of the job that ended so."""
+        if isinstance(ended, RunResult):
+            return replace(self, run_result=ended)
+        error = str(ended).strip() or type(ended).__name__
+        return replace(self, error=error.splitlines()[-1], pruned=isinstance(ended, PrunedError))
 
     def collect(self, folder: Path, since: float) -> "JobResult":
         """The result with what the job wrote into the sweep's `folder` since that time, if any."""

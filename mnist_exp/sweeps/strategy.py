@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 class SweepStrategy:
     """The interface between a sweep and its strategy; this one has no jobs."""
 
+    noun = "job"  # for one of them
     swept: Sequence[str] = ()  # the keys that differ between jobs
     total = 0  # jobs, were none to fail
     probes: Sequence[Job] = ()  # jobs that must be valid before any job is started

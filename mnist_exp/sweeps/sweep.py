@@ -32,7 +32,8 @@ from mnist_exp.runs.notes import sweep_note
 from mnist_exp.runs.run import TITLE_TAG
 from mnist_exp.runs.search import finished_runs
 from mnist_exp.sweeps import report
-from mnist_exp.sweeps.launch import is_remote, launch, refuse_no_workers
+from mnist_exp.sweeps.launch import is_in_process, is_remote, launch, refuse_no_workers
+from mnist_exp.sweeps.progress import SweepProgress
 from mnist_exp.sweeps.results import Job, JobResult, best, data_label
 from mnist_exp.sweeps.strategy import SweepStrategy
 from mnist_exp.tracking import store
@@ -71,7 +72,14 @@ def run_sweep(
             files=SWEEP_ARTIFACTS,
         ) as parent:
             try:
-                _run(strategy, results, composer, launcher, folder, parent)
+                with SweepProgress(
+                    folder,
+                    strategy.total,
+                    results.values(),
+                    noun=strategy.noun,
+                    has_bar=is_in_process(launcher),
+                ) as progress:
+                    _run(strategy, results, composer, launcher, folder, parent, progress)
             finally:  # an interrupted sweep is summarised, too
                 with defer_interrupts():
                     ordered = [results[number] for number in sorted(results)]
@@ -142,6 +150,7 @@ def _run(
     launcher: Launcher,
     folder: Path,
     parent: RunTracker,
+    progress: SweepProgress,
 ) -> None:
     """Ask for batch after batch, run what is missing of each, and fill `results`."""
     failed = sum(result.state == "failed" for result in results.values())  # of an earlier command
@@ -152,8 +161,7 @@ def _run(
         try:
             results |= _reuse_finished(batch, composer)
             ahead = {n: results[n] for n in batch if results[n].state == "unfinished"}
-            if len(batch) > 1:
-                logger.info(f"jobs: {len(batch)}, of them to run: {len(ahead)}, in {folder}")
+            progress.expect({n: results[n] for n in batch})
             if ahead:
                 results |= launch(
                     launcher,
@@ -166,6 +174,7 @@ def _run(
         finally:
             with defer_interrupts():
                 results |= {n: results[n].collect(folder, started) for n in batch}
+                progress.show([results[n] for n in batch])
                 strategy.tell([results[n] for n in batch])
                 parent.close_children()  # a run that is still open has lost its worker
         failed += sum(results[n].state == "failed" for n in batch)
