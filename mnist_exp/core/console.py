@@ -79,10 +79,15 @@ def only_warnings(prefix: str) -> Iterator[None]:
         log_handler.prefix = ""
 
 
-def print_warning(text: str) -> None:
+def print_warning(text: str, *, fold: bool = False) -> None:
     """Print it in yellow on stderr; above the progress bar, if that is the same terminal."""
     screen = console if console.is_terminal and errors.is_terminal else errors
-    screen.print(f"warning: {text}", style="yellow", markup=False)
+    print_line(f"warning: {text}", screen, fold=fold, style="yellow")
+
+
+def print_line(text: str, screen: Console, *, fold: bool, style: str | None = None) -> None:
+    """Print it as it is, or folded between words where the screen is a terminal."""
+    screen.print(text, markup=False, style=style, soft_wrap=not (fold and screen.is_terminal))
 
 
 @contextmanager

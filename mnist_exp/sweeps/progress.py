@@ -12,7 +12,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mnist_exp.core.console import console, print_warning
+from mnist_exp.core.console import console, print_line, print_warning
 from mnist_exp.core.files import short_path
 from mnist_exp.core.layout import SWEEP_PROGRESS
 from mnist_exp.runs.folder import RunResult
@@ -50,9 +50,9 @@ class SweepProgress:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
+            TextColumn("{task.fields[best]}"),
             TimeRemainingColumn(compact=True),
             TextColumn("left"),
-            TextColumn("{task.fields[best]}"),
             console=screen,
             transient=True,
             redirect_stdout=False,
@@ -70,6 +70,7 @@ class SweepProgress:
     def __exit__(self, *error: object) -> None:
         self._is_over.set()
         self._thread.join()
+        self.show(self._told())
         self._bar.stop()
         self._file.unlink(missing_ok=True)
 
@@ -116,7 +117,7 @@ class SweepProgress:
         elif result.state == "pruned":
             self._print(f"{self._name(result)}  {result.error}")
         elif result.state == "failed":
-            print_warning(f"{self._name(result)}  failed: {result.error}")
+            print_warning(f"{self._name(result)}  failed: {result.error}", fold=True)
 
     def _line(self, result: JobResult) -> str:
         assert result.run_result
@@ -141,8 +142,7 @@ class SweepProgress:
         return name if choices else name.rstrip()
 
     def _print(self, text: str) -> None:
-        """Print it, folded between words in a terminal and not at all elsewhere."""
-        self.screen.print(text, markup=False, soft_wrap=not self.screen.is_terminal)
+        print_line(text, self.screen, fold=True)
 
     def _watch(self) -> None:
         while not self._is_over.wait(POLL_SECONDS):

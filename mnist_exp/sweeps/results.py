@@ -45,9 +45,13 @@ class JobResult:
 
     @property
     def command(self) -> str:
-        """The command that runs this job alone, without the preset that runs the whole sweep."""
-        alone = [override for override in self.job if not override.startswith("sweep=")]
-        return redact(f"python -m mnist_exp.run {shlex.join(alone)}")
+        """The command that runs this job alone."""
+        return redact(f"python -m mnist_exp.run {shlex.join(self.alone)}")
+
+    @property
+    def alone(self) -> list[str]:
+        """The overrides of the job without the preset that runs the whole sweep."""
+        return [override for override in self.job if not override.startswith("sweep=")]
 
     @property
     def objective(self) -> float:

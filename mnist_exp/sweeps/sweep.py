@@ -237,12 +237,16 @@ def _summarise(
 
         figures = report.figures(results, strategy.swept, title) | strategy.figures(title)
         plots.save(figures, folder / FIGURES, formats)
-    for table in report.tables(results, strategy.swept):
+    for table in report.tables(results, strategy.swept, strategy.noun):
         console.print(table)
     if top:
-        logger.info(f"best: job {top.number}, {top.command}")
+        logger.info(f"best: {strategy.noun} {top.number}, {top.command}")
+    if page := parent.page:
+        logger.info(f"in MLflow: {page}")
+    if step := report.next_step(results, config.tracking, parent.run_id):
+        logger.info(f"next: {step}")
     states = Counter(result.state for result in results)
-    ranking = report.ranking(results, strategy.swept)
+    ranking = report.ranking(results, strategy.swept, strategy.noun)
     run_ids = [result.run_result.run_id for result in results if result.run_result]
     parent.log_tags({TITLE_TAG: sweep_note(title, config.notes, ranking, run_ids)})
     parent.log_metrics({f"sweep/{state}": count for state, count in states.items()}, step=0)
