@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from mnist_exp.core.console import console, print_line, print_warning
 from mnist_exp.core.files import short_path
 from mnist_exp.core.layout import SWEEP_PROGRESS
+from mnist_exp.core.signals import defer_interrupts
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.runs.names import label
 from mnist_exp.runs.run import OBJECTIVE
@@ -67,6 +68,7 @@ class SweepProgress:
         self._thread.start()
         return self
 
+    @defer_interrupts()  # or the terminal is left without its cursor
     def __exit__(self, *error: object) -> None:
         self._is_over.set()
         self._thread.join()
