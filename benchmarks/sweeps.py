@@ -20,7 +20,7 @@ RUN = [sys.executable, "-m", "mnist_exp.run", "-m", "model=dense128", "train.epo
 
 
 def sweep(folder: Path, *arguments: str) -> list[tuple[float, int]]:
-    """When each job began, in seconds since the start, and the memory then; the end is the last."""
+    """When each job ended, in seconds since the start, and the memory then; the end is the last."""
     process = subprocess.Popen(
         [*RUN, *arguments],
         cwd=folder,
@@ -32,7 +32,7 @@ def sweep(folder: Path, *arguments: str) -> list[tuple[float, int]]:
     watched = psutil.Process(process.pid)
     assert process.stdout is not None
     for line in process.stdout:
-        if re.match(r"job \d+:|ranked by", line):
+        if re.match(r"job +\d+ \(", line):
             now = time.perf_counter() - started
             marks.append((now, watched.memory_info().rss))
     if process.wait():
@@ -53,8 +53,8 @@ def in_process(jobs: int) -> str:
         marks = sweep(folder, f"seed=range(0,{jobs // 2})", "optimizer.learning_rate=1e-3,2e-3")
         own = training_seconds(folder)
     whole = [after[0] - before[0] for before, after in pairwise(marks[:-1])]
-    beside = [a - b for a, b in zip(whole, own, strict=True)][1:]  # the first one imports
-    memory = [rss / 2**20 for _, rss in marks[1:-1]]  # after each job
+    beside = [a - b for a, b in zip(whole, own[1:], strict=True)]  # the first one imports
+    memory = [rss / 2**20 for _, rss in marks[:-1]]  # after each job
     curve = ", ".join(f"{n}: {memory[n - 1]:.0f}" for n in (1, 5, *range(10, jobs + 1, 10)))
     return (
         f"{jobs} jobs of 2 epochs of dense128 in one process: beside training "

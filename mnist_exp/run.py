@@ -23,9 +23,15 @@ from mnist_exp.config.messages import (
     raised_by_hydra,
 )  # fmt: skip
 from mnist_exp.config.schema import Config, keys
-from mnist_exp.core.console import FULL_ERROR, exit_with, prepare_process, quiet_stderr
-from mnist_exp.core.errors import DivergedError, InputError, PrunedError, StorageError, SweepError
-from mnist_exp.core.files import folder_error_message, remove_empty
+from mnist_exp.core.console import (
+    FULL_ERROR,
+    exit_with,
+    only_warnings,
+    prepare_process,
+    quiet_stderr,
+)  # fmt: skip
+from mnist_exp.core.errors import DivergedError, InputError, StorageError, SweepError
+from mnist_exp.core.files import folder_error_message, remove_empty, short_path
 from mnist_exp.core.signals import Terminated, ends_with_sweep
 from mnist_exp.sweeps.pruning import PruningReporter
 
@@ -136,28 +142,28 @@ def _callbacks(config: Config) -> "list[Callback]":
 
 
 def _sweep_job(values: DictConfig, folder: Path, overrides: list[str]) -> "RunResult":
-    """Like `_run`; every error is logged and raised, and the sweep continues."""
+    """Like `_run`; every error is raised, and the sweep, which tells how jobs end, continues."""
     prepare_process()  # a worker has no console yet
-    number = HydraConfig.get().sweep.subdir  # not job.num: finished jobs are not launched
-    logger.info(f"\njob {number}: {' '.join(overrides)}")
+    from mnist_exp.sweeps.progress import tell_sweep  # imports NumPy
+
+    sweep = HydraConfig.get().sweep
+    place, number = Path(sweep.dir), int(sweep.subdir)  # not job.num: finished jobs do not count
     try:
-        with ends_with_sweep():
-            return _run(values, folder, overrides)
-    except PrunedError as error:
-        logger.info(f"job {number} {error}")
-        raise
-    except Exception as error:
-        logger.warning(f"job {number} failed: {error}")
-        raise
+        with only_warnings(f"job {number}: "), ends_with_sweep():
+            result = _run(values, folder, overrides)
     except SystemExit as error:  # Hydra would end the whole sweep silently
-        raise RuntimeError(f"the job called sys.exit({error.code})") from error
+        ended = RuntimeError(f"the job called sys.exit({error.code})")
+        tell_sweep(place, number, ended)
+        raise ended from error
+    except Exception as error:
+        tell_sweep(place, number, error)
+        raise
+    tell_sweep(place, number, result)
+    return result
 
 
 def _log_folder(result: "RunResult") -> None:
-    folder = result.folder
-    if folder.is_relative_to(Path.cwd()):
-        folder = folder.relative_to(Path.cwd())
-    logger.info(f"figures, tables and model: {folder}")
+    logger.info(f"figures, tables and model: {short_path(result.folder)}")
     if result.run_id:
         logger.info(f"MLflow run {result.run_id[:8]}; compare all runs with: mlflow ui")
 

@@ -29,12 +29,17 @@ errors = Console(**OPTIONS, stderr=True)
 class ConsoleHandler(logging.Handler):
     """Log records as plain lines on stdout, warnings in yellow on stderr."""
 
+    prefix = ""  # of warnings
+
     def emit(self, record: logging.LogRecord) -> None:
         """Print the record's message."""
         if record.levelno >= logging.WARNING:
-            errors.print(f"warning: {record.getMessage()}", style="yellow", markup=False)
+            print_warning(self.prefix + record.getMessage())
         else:
             console.print(record.getMessage(), markup=False)
+
+
+log_handler = ConsoleHandler()
 
 
 def prepare_process() -> None:
@@ -59,8 +64,30 @@ def show_logs() -> None:
     logger = logging.getLogger("mnist_exp")
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    if not any(isinstance(handler, ConsoleHandler) for handler in logger.handlers):
-        logger.addHandler(ConsoleHandler())
+    logger.addHandler(log_handler)
+
+
+@contextmanager
+def only_warnings(prefix: str) -> Iterator[None]:
+    """Context manager: of the package's log only warnings are printed, after the prefix."""
+    log_handler.setLevel(logging.WARNING)
+    log_handler.prefix = prefix
+    try:
+        yield
+    finally:
+        log_handler.setLevel(logging.NOTSET)
+        log_handler.prefix = ""
+
+
+def print_warning(text: str, *, fold: bool = False) -> None:
+    """Print it in yellow on stderr; above the progress bar, if that is the same terminal."""
+    screen = console if console.is_terminal and errors.is_terminal else errors
+    print_line(f"warning: {text}", screen, fold=fold, style="yellow")
+
+
+def print_line(text: str, screen: Console, *, fold: bool, style: str | None = None) -> None:
+    """Print it as it is, or folded between words where the screen is a terminal."""
+    screen.print(text, markup=False, style=style, soft_wrap=not (fold and screen.is_terminal))
 
 
 @contextmanager

@@ -58,6 +58,11 @@ def write_file(file: Path, content: bytes, option: str) -> None:
         raise InputError(f"{option} {file}: {error.strerror}; give another path") from error
 
 
+def short_path(path: Path) -> Path:
+    """The path as seen from the current folder, where it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 @contextmanager
 def storage_errors(folder: Path) -> Iterator[None]:
     """Context manager: an error of writing, such as a full disk's, becomes a `StorageError`."""

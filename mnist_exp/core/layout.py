@@ -25,6 +25,7 @@ RUN_ARTIFACTS = (  # uploaded as files; the model is logged as an MLflow model
 )  # fmt: skip
 
 SWEEP_JOBS, SWEEP_GROUPS = "sweep.csv", "over_seeds.csv"
+SWEEP_PROGRESS = "progress.jsonl"  # how jobs ended, while the sweep runs
 SWEEP_ARTIFACTS = (SWEEP_JOBS, SWEEP_GROUPS, FIGURES)
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from hydra.core.utils import JobReturn, JobStatus
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.plugins.launcher import Launcher
 
 from mnist_exp.core import hardware
-from mnist_exp.core.errors import InputError, PrunedError
+from mnist_exp.core.errors import InputError
 from mnist_exp.core.signals import SWEEP, defer_interrupts
 from mnist_exp.runs.names import SWEPT_VARIABLE
 from mnist_exp.sweeps.results import JobResult
@@ -44,7 +44,8 @@ def launch(
         try:
             returns = launcher.launch(overrides, initial_job_idx=0)
             pairs = zip(ahead.values(), returns, strict=True)
-            return done | {result.number: _from_return(result, ret) for result, ret in pairs}
+            # A failed job's `return_value` would raise its error.
+            return done | {job.number: job.with_end(ret._return_value) for job, ret in pairs}
         except (KeyboardInterrupt, InputError):
             with defer_interrupts():
                 _end_workers()
@@ -70,6 +71,11 @@ def refuse_no_workers(launcher: Launcher) -> None:
         )
 
 
+def is_in_process(launcher: Launcher) -> bool:
+    """Whether the launcher runs jobs in this process, one after the other."""
+    return isinstance(launcher, BasicLauncher)
+
+
 def is_remote(launcher: Launcher, name: str) -> bool:
     """Whether the launcher of that name may run jobs on other machines."""
     if name == "ray":
@@ -92,6 +98,8 @@ def _own_overrides(
         SWEEP: str(os.getpid()),
         SWEPT_VARIABLE: ",".join(strategy.swept),
     }
+    if not is_in_process(launcher):
+        variables["TTY_COMPATIBLE"] = "0"  # workers share a terminal: rich draws no bars then
     # A worker of an existing cluster has an environment of its own.
     inherited = (name for name in ("MNIST_PATH", "MLFLOW_TRACKING_URI") if name in os.environ)
     variables |= {name: os.environ[name] for name in inherited}
@@ -123,11 +131,3 @@ def _end_workers() -> None:
         from joblib.externals.loky import get_reusable_executor  # type: ignore[import-untyped]
 
         get_reusable_executor().shutdown(wait=True, kill_workers=True)
-
-
-def _from_return(result: JobResult, returned: JobReturn) -> JobResult:
-    if returned.status == JobStatus.COMPLETED:
-        return replace(result, run_result=returned.return_value)
-    reason = returned._return_value
-    error = str(reason).strip() or type(reason).__name__
-    return replace(result, error=error.splitlines()[-1], pruned=isinstance(reason, PrunedError))

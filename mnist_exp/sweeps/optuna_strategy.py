@@ -44,6 +44,8 @@ class OptunaStrategy(SweepStrategy):
     The study's name is a fingerprint of space, config and source: the same command continues it.
     """
 
+    noun = "trial"
+
     def __init__(
         self, space: dict[str, BaseDistribution], fixed: Job, settings: SearchSettings
     ) -> None:
@@ -86,10 +88,7 @@ class OptunaStrategy(SweepStrategy):
             self._end_orphan(trial)
         ended = self._trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
         known = [trial for trial in ended if INTERRUPTED_ATTR not in trial.user_attrs]
-        logger.info(
-            f"search: {self.total} trials, of them done earlier: {len(known)}; "
-            f"study {self.study.study_name} in {redact(self.url)}; results in {folder}"
-        )
+        logger.info(f"study {self.study.study_name} in {redact(self.url)}")
         return [self._earlier_result(trial) for trial in known]
 
     def ask(self) -> Sequence[JobResult]:

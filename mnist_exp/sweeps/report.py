@@ -1,13 +1,16 @@
 """The report of a sweep: a ranking in the terminal, CSV files and figures."""
 
 import csv
+import shlex
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from math import isfinite, log, nan
+from math import isfinite, isnan, log, nan
 from pathlib import Path
 from statistics import mean, pstdev
 from typing import TYPE_CHECKING
 
+from mnist_exp.config.schema import TrackingConfig
+from mnist_exp.core.console import redact
 from mnist_exp.core.layout import SWEEP_GROUPS, SWEEP_JOBS
 from mnist_exp.core.tables import TextTable
 from mnist_exp.evaluation.seed_groups import SeedGroup
@@ -19,6 +22,7 @@ from mnist_exp.sweeps.results import JobResult, best, data_label, groups
 if TYPE_CHECKING:
     from mnist_exp.plots import Figure, Trial
 
+ACCURACIES = (OBJECTIVE, "test/accuracy")
 REPORTED = (OBJECTIVE, "test/accuracy", "test/accuracy_low", "test/accuracy_high", "test/loss")
 UNITS = {"augment.rotate": "degrees", "augment.shift": "pixels", "augment.shear": "degrees"}
 MAX_ROWS = 30  # of the terminal's table
@@ -26,10 +30,12 @@ MAX_ROWS = 30  # of the terminal's table
 Groups = Sequence[SeedGroup[RunResult]]
 
 
-def tables(results: Sequence[JobResult], swept: Sequence[str]) -> list[TextTable]:
+def tables(
+    results: Sequence[JobResult], swept: Sequence[str], noun: str = "job"
+) -> list[TextTable]:
     """The jobs ranked by validation accuracy, and their means when several seeds were run."""
     by_settings = groups(results)
-    ranked = ranking(results, swept)
+    ranked = ranking(results, swept, noun)
     if not _has_seeds(by_settings):
         return [ranked]
     return [ranked, _means(by_settings, [key for key in swept if key != "seed"])]
@@ -116,11 +122,35 @@ def _axis_label(key: str) -> str:
     return key.rpartition(".")[2].replace("_", " ") + (f" ({unit})" if unit else "")
 
 
+def next_step(results: Sequence[JobResult], tracking: TrackingConfig, parent_id: str) -> str:
+    """What to do with these results, and its command; empty where nothing was finished.
+
+    Over several seeds: is the difference real? Over one: does the best config keep its lead?
+    """
+    if any(result.state == "unfinished" for result in results):
+        return "the same command with tracking.skip_finished=true runs what is missing"
+    by_settings, top = groups(results), best(results)
+    if _has_seeds(by_settings) and parent_id:
+        command = "python -m mnist_exp compare"
+        if len(by_settings) > 1 and not any(result.reused for result in results):
+            command += f" --where \"tags.mlflow.parentRunId LIKE '{parent_id[:8]}%'\""
+        if tracking.experiment != "mnist":
+            command += f" --experiment {shlex.quote(tracking.experiment)}"
+        if tracking.uri:
+            command += f" --tracking-uri {shlex.quote(redact(tracking.uri))}"
+        return f"is the difference real? {command}"
+    if top and not _has_seeds(by_settings):
+        job = [override for override in top.alone if not override.startswith("seed=")]
+        again = shlex.join(["seed=range(0,5)", *job])
+        return f"the best over five seeds: {redact(f'python -m mnist_exp.run -m {again}')}"
+    return ""
+
+
 def _has_seeds(by_settings: Groups) -> bool:
     return any(group.n > 1 for group in by_settings)
 
 
-def ranking(results: Sequence[JobResult], swept: Sequence[str]) -> TextTable:
+def ranking(results: Sequence[JobResult], swept: Sequence[str], noun: str = "job") -> TextTable:
     """The jobs by validation accuracy, the best first."""
     label = data_label(results)
     is_unranked = label and not best(results)
@@ -138,7 +168,7 @@ def ranking(results: Sequence[JobResult], swept: Sequence[str]) -> TextTable:
         if is_mixed:
             cells.append(result.run_result.data if result.run_result else "")
         rows.append(cells)
-    headings = ["job", *short_keys(swept), "val %", "test %", "95 % interval", "seconds", "run"]
+    headings = [noun, *short_keys(swept), "val %", "test %", "95 % interval", "seconds", "run"]
     headings += ["data"] * is_mixed
     return TextTable(headings, rows, title, optional=["run", "seconds", "95 % interval"])
 
@@ -191,14 +221,22 @@ def _write_jobs(path: Path, results: Sequence[JobResult], swept: Sequence[str]) 
 
 
 def _write_groups(path: Path, by_settings: Groups) -> None:
-    """Write a row per group, the best first: n, then mean and sd of each metric."""
+    """Write a row per group, the best first.
+
+    n counts seeds; the mean and sd of each metric are over them, as are low and high, the ends of
+    the 95 % interval of the mean (Student's). A group of one seed has neither sd nor interval.
+    """
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        columns = [f"{metric} {kind}" for metric in REPORTED for kind in ("mean", "sd")]
-        writer.writerow([*by_settings[0].settings, "n", *columns])
+        kinds = ("mean", "sd", "low", "high")
+        names = [f"{metric} {kind}" for metric in ACCURACIES for kind in kinds]
+        names += [f"test/loss {kind}" for kind in ("mean", "sd")]
+        writer.writerow([*by_settings[0].settings, "n", *names])
         for group in sorted(by_settings, key=_rank):
-            row = [*group.settings.values(), group.n]
-            for metric in REPORTED:
-                missing = not group.by_seed(metric)
-                row += ["", ""] if missing else [group.mean(metric), group.sd(metric)]
-            writer.writerow(row)
+            values: list[float] = []
+            for metric in ACCURACIES:
+                ends = group.interval(metric) if len(group.by_seed(metric)) > 1 else (nan, nan)
+                values += [group.mean(metric), group.sd(metric), *ends]
+            values += [group.mean("test/loss"), group.sd("test/loss")]
+            cells = ["" if isnan(value) else value for value in values]
+            writer.writerow([*group.settings.values(), group.n, *cells])

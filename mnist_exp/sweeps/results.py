@@ -7,6 +7,7 @@ from math import inf
 from pathlib import Path
 
 from mnist_exp.core.console import redact
+from mnist_exp.core.errors import PrunedError
 from mnist_exp.core.layout import RESULT, TRACEBACK
 from mnist_exp.evaluation.seed_groups import SeedGroup, group_by_settings
 from mnist_exp.runs.folder import RunFolder, RunResult
@@ -44,14 +45,25 @@ class JobResult:
 
     @property
     def command(self) -> str:
-        """The command that runs this job alone, without the preset that runs the whole sweep."""
-        alone = [override for override in self.job if not override.startswith("sweep=")]
-        return redact(f"python -m mnist_exp.run {shlex.join(alone)}")
+        """The command that runs this job alone."""
+        return redact(f"python -m mnist_exp.run {shlex.join(self.alone)}")
+
+    @property
+    def alone(self) -> list[str]:
+        """The overrides of the job without the preset that runs the whole sweep."""
+        return [override for override in self.job if not override.startswith("sweep=")]
 
     @property
     def objective(self) -> float:
         """The validation accuracy, by which jobs are ranked; -inf without one."""
         return self.run_result.metrics.get(OBJECTIVE, -inf) if self.run_result else -inf
+
+    def with_end(self, ended: RunResult | BaseException) -> "JobResult":
+        """The result of the job that ended so."""
+        if isinstance(ended, RunResult):
+            return replace(self, run_result=ended)
+        error = str(ended).strip() or type(ended).__name__
+        return replace(self, error=error.splitlines()[-1], pruned=isinstance(ended, PrunedError))
 
     def collect(self, folder: Path, since: float) -> "JobResult":
         """The result with what the job wrote into the sweep's `folder` since that time, if any."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 class SweepStrategy:
     """The interface between a sweep and its strategy; this one has no jobs."""
 
+    noun = "job"  # for one of them
     swept: Sequence[str] = ()  # the keys that differ between jobs
     scales: Mapping[str, str] = {}  # linear or log, of the swept keys whose space says so
     total = 0  # jobs, were none to fail

@@ -32,7 +32,8 @@ from mnist_exp.runs.notes import sweep_note
 from mnist_exp.runs.run import TITLE_TAG
 from mnist_exp.runs.search import finished_runs
 from mnist_exp.sweeps import report
-from mnist_exp.sweeps.launch import is_remote, launch, refuse_no_workers
+from mnist_exp.sweeps.launch import is_in_process, is_remote, launch, refuse_no_workers
+from mnist_exp.sweeps.progress import SweepProgress
 from mnist_exp.sweeps.results import Job, JobResult, best, data_label
 from mnist_exp.sweeps.strategy import SweepStrategy
 from mnist_exp.tracking import store
@@ -71,7 +72,14 @@ def run_sweep(
             files=SWEEP_ARTIFACTS,
         ) as parent:
             try:
-                _run(strategy, results, composer, launcher, folder, parent)
+                with SweepProgress(
+                    folder,
+                    strategy.total,
+                    results.values(),
+                    noun=strategy.noun,
+                    has_bar=is_in_process(launcher),
+                ) as progress:
+                    _run(strategy, results, composer, launcher, folder, parent, progress)
             finally:  # an interrupted sweep is summarised, too
                 with defer_interrupts():
                     ordered = [results[number] for number in sorted(results)]
@@ -142,6 +150,7 @@ def _run(
     launcher: Launcher,
     folder: Path,
     parent: RunTracker,
+    progress: SweepProgress,
 ) -> None:
     """Ask for batch after batch, run what is missing of each, and fill `results`."""
     failed = sum(result.state == "failed" for result in results.values())  # of an earlier command
@@ -152,8 +161,7 @@ def _run(
         try:
             results |= _reuse_finished(batch, composer)
             ahead = {n: results[n] for n in batch if results[n].state == "unfinished"}
-            if len(batch) > 1:
-                logger.info(f"jobs: {len(batch)}, of them to run: {len(ahead)}, in {folder}")
+            progress.expect({n: results[n] for n in batch})
             if ahead:
                 results |= launch(
                     launcher,
@@ -166,6 +174,7 @@ def _run(
         finally:
             with defer_interrupts():
                 results |= {n: results[n].collect(folder, started) for n in batch}
+                progress.show([results[n] for n in batch])
                 strategy.tell([results[n] for n in batch])
                 parent.close_children()  # a run that is still open has lost its worker
         failed += sum(results[n].state == "failed" for n in batch)
@@ -231,12 +240,16 @@ def _summarise(
         if trials:
             figures |= strategy.figures(trials, title)
         plots.save(figures, folder / FIGURES, formats)
-    for table in report.tables(results, strategy.swept):
+    for table in report.tables(results, strategy.swept, strategy.noun):
         console.print(table)
     if top:
-        logger.info(f"best: job {top.number}, {top.command}")
+        logger.info(f"best: {strategy.noun} {top.number}, {top.command}")
+    if page := parent.page:
+        logger.info(f"in MLflow: {page}")
+    if step := report.next_step(results, config.tracking, parent.run_id):
+        logger.info(f"next: {step}")
     states = Counter(result.state for result in results)
-    ranking = report.ranking(results, strategy.swept)
+    ranking = report.ranking(results, strategy.swept, strategy.noun)
     run_ids = [result.run_result.run_id for result in results if result.run_result]
     parent.log_tags({TITLE_TAG: sweep_note(title, config.notes, ranking, run_ids)})
     parent.log_metrics({f"sweep/{state}": count for state, count in states.items()}, step=0)

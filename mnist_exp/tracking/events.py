@@ -13,6 +13,7 @@ VERSION = 2  # of the lines that are written; journals without a version are old
 class Backend(Protocol):
     """Where events are published; applying one twice leaves the run as it is."""
 
+    experiment_id: str
     run_id: str
 
     def log_params(self, params: Mapping[str, Any]) -> None: ...

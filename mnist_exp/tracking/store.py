@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from mnist_exp.config.schema import TrackingConfig
-from mnist_exp.core.console import redact
+from mnist_exp.core.console import REDACTED, redact
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.locks import exclusive
 from mnist_exp.tracking.schema import check_schema, copy_before_migration
@@ -111,6 +111,16 @@ def schema_lock(where: str) -> Iterator[None]:
 def uri(config: TrackingConfig) -> str:
     """The absolute URI: as configured, MLFLOW_TRACKING_URI, or mlflow.db in this folder."""
     return absolute(config.uri or os.environ.get(ENVIRONMENT) or f"{SQLITE}mlflow.db")
+
+
+def page(config: TrackingConfig, experiment_id: str, run_id: str) -> str:
+    """Where the run is seen: its page on the tracking server, or how to start one."""
+    path, where = f"/#/experiments/{experiment_id}/runs/{run_id}", display_uri(config)
+    if where.startswith("http"):
+        return where.replace(REDACTED, "").rstrip("/") + path
+    is_default = where == absolute(f"{SQLITE}mlflow.db")  # which MLflow opens by itself
+    option = "" if is_default else f" --backend-store-uri {where}"
+    return f"mlflow ui{option}, then http://127.0.0.1:5000{path}"
 
 
 def display_uri(config: TrackingConfig) -> str:

@@ -60,6 +60,11 @@ class RunTracker:
             self.queue.wait_for_first_attempt()
         return self.journal.run_id
 
+    @property
+    def page(self) -> str:
+        """Where the run is seen in MLflow; empty as long as it is not open."""
+        return self.queue.page
+
     def open(self, opening: Opening, params: Mapping[str, Any]) -> None:
         """Begin the journal of a new run with its config values."""
         self.journal.append(opening)

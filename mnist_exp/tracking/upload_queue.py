@@ -71,6 +71,12 @@ class UploadQueue:
         if self._started:
             self._started.result()
 
+    @property
+    def page(self) -> str:
+        """Where the run is seen in MLflow; empty as long as it is not open."""
+        run = self._backend
+        return store.page(self.config, run.experiment_id, run.run_id) if run else ""
+
     def append(self, event: Event) -> None:
         """Add an event of the journal; `wake` publishes it."""
         self._events.append(event)

@@ -100,8 +100,11 @@ def test_a_sweep_goes_on_after_a_failed_job_and_says_so(tmp_path: Path) -> None:
         "train.jit=false",
     )
     assert done.returncode == 1
+    assert done.stdout.splitlines()[1].startswith("job 0 (1 of 2)  lr=0.1   val ")
+    assert "warning: job 1 (2 of 2)  lr=1e30  failed: the loss became" in done.stderr
+    assert "epoch 1/1" not in done.stdout
+    assert "in MLflow: mlflow ui, then http://127.0.0.1:5000/#/experiments/1/runs/" in done.stdout
     assert "1 of 2 jobs failed:" in done.stderr
-    assert "the loss became" in done.stderr
     again = "python -m mnist_exp.run optimizer=sgd optimizer.learning_rate=1e+30 data=mnist5k"
     assert again in done.stderr
     assert "Traceback" not in done.stderr

@@ -2,10 +2,15 @@
 
 import csv
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import permutations
 from pathlib import Path
 
 import mlflow
@@ -50,19 +55,27 @@ def wait_for(process: subprocess.Popen[str], start: str) -> None:
     pytest.fail(f"no line starts with {start!r}:\n{''.join(output)}")
 
 
+def wait_for_epoch(process: subprocess.Popen[str], folder: Path, job: str = "*") -> None:
+    """Wait until a job has trained an epoch, which is not printed."""
+    while not list((folder / "outputs").glob(f"multirun/*/*/{job}/history.csv")):
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        time.sleep(0.05)
+
+
 @pytest.mark.slow
 def test_a_killed_sweep_is_resumed_by_the_same_command(tmp_path: Path) -> None:
     """Twelve jobs, SIGKILL in the sixth: the second time exactly the missing seven run."""
     command = ["train.epochs=1", "seed=range(0,12)", "tracking.skip_finished=true"]
     first = start(tmp_path, *command)
-    wait_for(first, "job 5:")
+    wait_for(first, "job  4 ( 5 of 12)")
     first.kill()
     first.communicate(timeout=60)
     assert tables(tmp_path) == []
     second = start(tmp_path, *command)
     output, _ = second.communicate(timeout=120)
     assert second.returncode == 0, output
-    assert output.count("training and") == 7
+    assert len(re.findall(r"^job .* of 12\)", output, re.MULTILINE)) == 7
+    assert "jobs: 12, of them done earlier: 5;" in output
     (rows,) = tables(tmp_path)
     assert [row["state"] for row in rows] == ["reused"] * 5 + ["finished"] * 7
     runs = tracked_runs(tmp_path)
@@ -87,8 +100,8 @@ def test_a_killed_search_is_resumed_and_prunes(tmp_path: Path) -> None:
         "optimizer.learning_rate=tag(log,interval(1e-7,1e-2))",
     ]
     first = start(tmp_path, *command)
-    wait_for(first, "job 3:")
-    wait_for(first, "epoch 1/3")  # its run is open
+    wait_for(first, "trial 2 (3 of 8)")
+    wait_for_epoch(first, tmp_path, "3")  # its run is open
     first.kill()
     first.wait()
     second = start(tmp_path, *command)
@@ -138,12 +151,34 @@ def test_joblib_workers_share_one_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_workers_draw_no_bars_in_the_terminal_they_share(tmp_path: Path) -> None:
+    terminal, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1,2"],
+        cwd=tmp_path, stdout=theirs, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    output = b""
+    with suppress(OSError):  # the terminal's end
+        while part := os.read(terminal, 4096):
+            output += part
+    assert process.wait() == 0
+    lines = output.decode().replace("\r", "").splitlines()
+    assert [line[:11] for line in lines[1:4]] in [
+        [f"job {n} ({place} of" for place, n in enumerate(order, 1)]
+        for order in permutations("012")
+    ]
+    assert lines[4].startswith("ranked by")
+    assert "\x1b[2K" not in output.decode()  # which moves a bar
+
+
+@pytest.mark.slow
 def test_jobs_of_a_killed_worker_are_relaunched(tmp_path: Path) -> None:
     process = start(
         tmp_path, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "train.epochs=300",
         "seed=range(0,4)",
     )  # fmt: skip
-    wait_for(process, "epoch ")
+    wait_for_epoch(process, tmp_path)
     workers = [
         child
         for child in psutil.Process(process.pid).children(recursive=True)
@@ -168,7 +203,7 @@ def test_workers_end_with_their_sweep(tmp_path: Path, number: signal.Signals) ->
         tmp_path, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "train.epochs=100000",
         "seed=range(0,4)",
     )  # fmt: skip
-    wait_for(process, "epoch ")
+    wait_for_epoch(process, tmp_path)
     workers = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
     process.communicate(timeout=60)
@@ -261,8 +296,8 @@ def test_a_sweep_survives_its_tracking_server(
     """Killed in the second of three jobs: all are trained, and uploaded when it is back."""
     uri = tracking_server.uri
     process = start(tmp_path, f"tracking.uri={uri}", "train.epochs=100", "seed=0,1,2")
-    wait_for(process, "job 1:")
-    wait_for(process, "epoch ")
+    wait_for(process, "job 0 (1 of 3)")
+    wait_for_epoch(process, tmp_path, "1")
     tracking_server.kill()
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from mnist_exp.config.schema import TrackingConfig
+from mnist_exp.evaluation.significance import t_interval
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.sweeps import report
 from mnist_exp.sweeps.results import JobResult, best, groups
@@ -97,6 +99,48 @@ def test_the_files_and_figures_are_written(tmp_path: Path) -> None:
     assert (group["model"], group["n"]) == ("m0", "2")
     assert float(group["val/accuracy mean"]) == pytest.approx(0.55)
     assert drawn([*results, result(4, 0.7)]) == ["by_value"]
+    assert not any("_low" in column or "_high" in column for column in group)  # ends have no mean
+
+
+def test_over_seeds_has_the_interval_of_each_mean(tmp_path: Path) -> None:
+    results = [result(0, 0.50), result(1, 0.60, seed=1), result(2, None)]
+    report.write_tables(tmp_path, results, SWEPT)
+    seeds, single = csv.DictReader((tmp_path / "over_seeds.csv").open())
+    low, high = t_interval([0.50, 0.60])
+    ends = [float(seeds[f"val/accuracy {end}"]) for end in ("low", "high")]
+    assert ends == pytest.approx([max(0, low), min(1, high)])
+    kinds = ("val/accuracy mean", "test/accuracy sd", "test/accuracy low", "test/loss sd")
+    assert (single["n"], {single[kind] for kind in kinds}) == ("1", {""})
+    assert float(single["test/accuracy mean"]) == METRICS["test/accuracy"]
+
+
+STORE = TrackingConfig(enabled=True, uri=None, experiment="mnist", skip_finished=False)
+COMPARE = "is the difference real? python -m mnist_exp compare"
+
+
+def test_seeds_of_several_settings_are_to_be_compared() -> None:
+    results = [result(0, 0.50), result(1, 0.60, seed=1), result(2, 0.3)]
+    where = " --where \"tags.mlflow.parentRunId LIKE 'abcdefgh%'\""
+    assert report.next_step(results, STORE, "abcdefghi") == COMPARE + where
+    assert report.next_step(results[:2], STORE, "abcdefghi") == COMPARE  # with other runs
+    earlier = [*results, replace(result(3, 0.4), reused=True)]  # below another parent
+    assert report.next_step(earlier, STORE, "abcdefghi") == COMPARE
+    other = STORE.model_copy(update={"uri": "http://me:pass@host", "experiment": "my digits"})
+    options = " --experiment 'my digits' --tracking-uri 'http://***@host'"
+    assert report.next_step(earlier, other, "abcdefghi") == COMPARE + options
+
+
+def test_the_best_of_one_seed_is_to_be_repeated_over_seeds() -> None:
+    again = "python -m mnist_exp.run -m 'seed=range(0,5)' model=m1 train.epochs=2"
+    step = report.next_step([result(0, 0.5), result(2, 0.6)], STORE, "abcdefghi")
+    assert step == f"the best over five seeds: {again}"
+    assert report.next_step([result(0, None, "oh no")], STORE, "abcdefghi") == ""
+
+
+def test_an_interrupted_sweep_is_to_be_continued() -> None:
+    left = JobResult(2, ("model=m1", "seed=0"), SWEPT)
+    step = report.next_step([result(0, 0.5), left], STORE, "abcdefghi")
+    assert step == "the same command with tracking.skip_finished=true runs what is missing"
 
 
 def test_the_command_of_a_job_runs_that_job_alone() -> None:

@@ -156,3 +156,13 @@ def test_an_error_of_ours_stays_itself(tmp_path: Path) -> None:
     where = tracking(f"sqlite:///{tmp_path / 'mlflow.db'}")
     with pytest.raises(ZeroDivisionError), store.connect(where):
         _ = 1 / 0
+
+
+def test_the_page_of_a_run_is_an_address_or_what_opens_it(workplace: Path) -> None:
+    path = "/#/experiments/1/runs/abc"
+    server = tracking("https://me:pass@host:8080/mlflow/")
+    assert store.page(server, "1", "abc") == f"https://host:8080/mlflow{path}"
+    local = f"then http://127.0.0.1:5000{path}"
+    assert store.page(tracking("sqlite:///mlflow.db"), "1", "abc") == f"mlflow ui, {local}"
+    option = f"--backend-store-uri sqlite:///{workplace}/other.db"
+    assert store.page(tracking("sqlite:///other.db"), "1", "abc") == f"mlflow ui {option}, {local}"
