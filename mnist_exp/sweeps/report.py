@@ -138,7 +138,8 @@ def next_step(results: Sequence[JobResult], tracking: TrackingConfig, parent_id:
             command += f" --experiment {shlex.quote(tracking.experiment)}"
         if tracking.uri:
             command += f" --tracking-uri {shlex.quote(redact(tracking.uri))}"
-        return f"is the difference real? {command}"
+        question = "is the difference real?" if len(by_settings) > 1 else "beside other runs:"
+        return f"{question} {command}"
     if top and not _has_seeds(by_settings):
         job = [override for override in top.alone if not override.startswith("seed=")]
         again = shlex.join(["seed=range(0,5)", *job])
