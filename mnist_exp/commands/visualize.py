@@ -36,6 +36,7 @@ def visualize(
     evaluation, history, data = found.evaluation(), found.history(), found.dataset()
     folder = make_folder(output or Path("outputs/figures") / found.run_id[:8], "--output")
     config = config.model_copy(update={"report": report})
-    write_figures(folder, found.title, data, history, evaluation, kept, config)
+    temperature = found.temperature()
+    write_figures(folder, found.title, data, history, evaluation, kept, config, temperature)
     console.print(found.title, markup=False)
     console.print(f"figures: {folder}", markup=False)

@@ -14,6 +14,7 @@ CLASSES = 10
 BINS = 15  # of the calibration error, as in Guo et al. (2017)
 LOG_EPSILON = 1e-30  # keeps the logarithm of a probability that underflowed finite
 SIGMOID_EPSILON = 1e-8  # a float32 sigmoid of 1 is one of at least 1 - 6e-8
+ECE_CALIBRATED, LOSS_CALIBRATED = "test/ece_calibrated", "test/loss_calibrated"
 Output = Literal["softmax", "sigmoid"]  # of the model's last layer
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -78,8 +79,8 @@ class Evaluation:
     @cached_property
     def loss(self) -> float:
         """The mean cross-entropy in nats of the true digits."""
-        truth = self.probabilities[np.arange(self.n), self.labels].astype(np.float64)
-        return float(-np.log(truth.clip(LOG_EPSILON)).mean())
+        truth = self.probabilities[np.arange(self.n), self.labels]
+        return float(-log_probabilities(truth).mean())
 
     @cached_property
     def accuracy(self) -> float:
@@ -138,6 +139,10 @@ class Evaluation:
         """
         truth = np.eye(CLASSES)[self.labels]
         return float(((self.probabilities - truth) ** 2).sum(axis=1).mean())
+
+    def at_temperature(self, temperature: float) -> "Evaluation":
+        """The evaluation of the same predictions with calibrated probabilities."""
+        return Evaluation(self.labels, calibrated(self.probabilities, temperature))
 
     def without(self, indices: Sequence[int]) -> "Evaluation":
         """The evaluation without the images at `indices`."""
@@ -205,6 +210,25 @@ def probabilities(scores: NDArray[Any], output: Output) -> NDArray[np.float32]:
     totals = weights.sum(axis=1, keepdims=True)
     zero = totals == 0
     return np.where(zero, 1 / CLASSES, weights / np.where(zero, 1, totals)).astype(np.float32)
+
+
+def calibrated(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """The rows (n, 10) at a temperature: softmax(log(probabilities) / temperature).
+
+    Above 1 they become less certain, below 1 more; at 1 they stay as they are.
+    """
+    if temperature == 1:
+        return probabilities
+    logits = log_probabilities(probabilities) / temperature
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    rows: Floats = weights / weights.sum(axis=1, keepdims=True)
+    return rows.astype(np.float32)
+
+
+def log_probabilities(probabilities: NDArray[np.float32]) -> Floats:
+    """Their logarithms, finite for a probability that underflowed, too."""
+    logarithms: Floats = np.log(probabilities.astype(np.float64).clip(LOG_EPSILON))
+    return logarithms
 
 
 def _check(labels: NDArray[Any], rows: NDArray[Any]) -> None:

@@ -21,6 +21,11 @@ def timed_scores(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, fl
     return scores, len(images) / (time.perf_counter() - started)
 
 
+def cached_scores(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """The scores (n, 10) float32 of (n, 28, 28) pixels, by the graph of `timed_scores`."""
+    return batched_scores(_cached_forward(model), images)
+
+
 def batched_scores(forward: Callable[[Any], Any], images: np.ndarray) -> np.ndarray:
     """The scores (n, 10) float32 of (n, 28, 28) uint8 pixels, in batches."""
     starts = range(0, len(images), BATCH)

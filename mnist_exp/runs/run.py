@@ -1,5 +1,6 @@
 """A recorded run: its config, data, history, predictions and model, read from MLflow."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Mapping
@@ -14,10 +15,12 @@ from mnist_exp.core import layout
 from mnist_exp.core.console import quiet_stderr
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import DISPLAY_NAMES, Dataset, load_dataset
-from mnist_exp.evaluation.metrics import Evaluation
+from mnist_exp.evaluation.metrics import ECE_CALIBRATED, Evaluation
 from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.tracking import store
 from mnist_exp.tracking.mlflow_backend import FOLDER_TAG
+
+logger = logging.getLogger(__name__)
 
 DATA_LABEL_TAG = "data.label"
 FINGERPRINT_TAG, TITLE_TAG = "fingerprint", "mlflow.note.content"
@@ -124,6 +127,17 @@ class Run:
     def evaluation(self) -> Evaluation:
         """The predictions of the test images; raises `InputError`."""
         return self._downloaded(layout.PREDICTIONS).evaluation()
+
+    def temperature(self) -> float:
+        """The temperature that calibrates the model; 1, with a warning, if it cannot be read."""
+        if ECE_CALIBRATED not in self.metrics:
+            return 1.0
+        try:
+            return self._downloaded(layout.CALIBRATION).calibration().temperature
+        except InputError:
+            unread = f"{self}: {layout.CALIBRATION} cannot be read"
+            logger.warning(f"{unread}, so its probabilities are not calibrated")
+            return 1.0
 
     def model(self) -> Any:
         """The Keras model, loaded in safe mode: none of its code is run.
