@@ -14,7 +14,6 @@ CLASSES = 10
 BINS = 15  # of the calibration error, as in Guo et al. (2017)
 LOG_EPSILON = 1e-30  # keeps the logarithm of a probability that underflowed finite
 SIGMOID_EPSILON = 1e-8  # a float32 sigmoid of 1 is one of at least 1 - 6e-8
-ECE_CALIBRATED, LOSS_CALIBRATED = "test/ece_calibrated", "test/loss_calibrated"
 Output = Literal["softmax", "sigmoid"]  # of the model's last layer
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -213,10 +212,7 @@ def probabilities(scores: NDArray[Any], output: Output) -> NDArray[np.float32]:
 
 
 def calibrated(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
-    """The rows (n, 10) at a temperature: softmax(log(probabilities) / temperature).
-
-    Above 1 they become less certain, below 1 more; at 1 they stay as they are.
-    """
+    """The rows (n, 10) at a temperature, the less certain the higher: softmax(log rows / it)."""
     if temperature == 1:
         return probabilities
     logits = log_probabilities(probabilities) / temperature

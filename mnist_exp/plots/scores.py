@@ -80,8 +80,7 @@ def reliability(
     """Reliability diagram: accuracy against confidence per bin, above the images per bin.
 
     `bin_low` and `bin_high` are the accuracy's 95 % interval; `smoothing` is that of the labels;
-    `calibrated` are confidence, accuracy and images of each bin, and the ECE, at the run's
-    temperature.
+    `calibrated` are counts, confidence, accuracy and ECE at the run's temperature.
     """
     note = f"Reliability. Calibration error (ECE) {ece:.4f} over {len(bin_counts)} bins"
     if calibrated:
@@ -110,7 +109,7 @@ def reliability(
     style: dict[str, Any] = {"markersize": 5, "clip_on": False, "zorder": 3}
     upper.plot(confidence, accuracy, "o", color=VERMILLION, label="accuracy", **style)
     if calibrated:
-        points = np.array(calibrated[:2])[:, np.asarray(calibrated[2]) >= FEW]
+        points = np.array(calibrated[1:3])[:, calibrated[0] >= FEW]
         style |= {"markerfacecolor": "none", "label": f"calibrated (bins of {FEW} or more)"}
         upper.plot(*points, "o", color=INK, **style)
     upper.set(xlim=(0, 1), ylim=(0, 1.13), yticks=np.arange(0, 1.1, 0.2), xticklabels=[])

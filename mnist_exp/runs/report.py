@@ -73,8 +73,7 @@ def write_figures(
     bins, calibrated = evaluation.reliability, None
     if temperature != 1:
         after = evaluation.at_temperature(temperature)
-        best = after.reliability
-        calibrated = best.confidence, best.accuracy, best.counts, after.ece
+        calibrated = (*after.reliability[:3], after.ece)
     figures = {
         "learning_curves": plots.learning_curves(history, title, kept),
         "confusion_matrix": plots.confusion_matrix(evaluation.confusion, title),

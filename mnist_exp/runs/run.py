@@ -15,7 +15,7 @@ from mnist_exp.core import layout
 from mnist_exp.core.console import quiet_stderr
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import DISPLAY_NAMES, Dataset, load_dataset
-from mnist_exp.evaluation.metrics import ECE_CALIBRATED, Evaluation
+from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.tracking import store
 from mnist_exp.tracking.mlflow_backend import FOLDER_TAG
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 DATA_LABEL_TAG = "data.label"
 FINGERPRINT_TAG, TITLE_TAG = "fingerprint", "mlflow.note.content"
+ECE_CALIBRATED = "test/ece_calibrated"  # of the runs that have a temperature
 OBJECTIVE = "val/accuracy"  # what models are chosen by
 MODEL_ARTIFACT = "model/data/model.keras"  # where MLflow keeps a Keras model
 
