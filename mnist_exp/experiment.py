@@ -139,10 +139,9 @@ def run_tags(
 def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunResult:
     with quiet_stderr():  # TensorFlow greets every import with a page of hints
         from mnist_exp import plots
-        from mnist_exp.evaluation.metrics import from_scores
-        from mnist_exp.models.forward import timed_scores
         from mnist_exp.models.io import summary
         from mnist_exp.runs.report import write_report
+        from mnist_exp.runs.scoring import score
         from mnist_exp.training.fit import prepare
 
         train = resolve_auto(config.train, config.model)
@@ -159,19 +158,20 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
     history = _fit(loop, config, context)
     model_file = _save_models(loop, config, folder)  # first: what cost most is kept first
 
-    scores, images_per_second = timed_scores(model, data.test_images)
-    evaluation = from_scores(data.test_labels, scores, config.model.output)
-    metrics = history.metrics() | evaluation.metrics()
-    metrics["model/parameters"] = model.count_params()
-    metrics["model/bytes"] = sum(weights.nbytes for weights in model.get_weights())
-    metrics["model/images_per_second"] = images_per_second
+    evaluation, calibration, metrics = score(model, data, config.model.output)
+    metrics = history.metrics() | metrics
+    if calibration:
+        folder.write_calibration(calibration)
+    temperature = calibration.temperature if calibration else 1.0
 
     interval = evaluation.accuracy_interval
     overrides = folder.overrides()
     name = model_label(config, overrides)
     title = plots.score_title(name, data.label, evaluation.accuracy, *interval, evaluation.n)
     epochs, kept = history.epochs, history.best_epoch
-    write_report(folder, title, summary(model), data, epochs, evaluation, metrics, kept, config)
+    write_report(
+        folder, title, summary(model), data, epochs, evaluation, metrics, kept, config, temperature
+    )
     last = epochs[-1]
     # MLflow draws a metric as a bar when it has step 0 alone, else as a curve: of one dot.
     tracker.log_metrics({k: v for k, v in metrics.items() if k not in last}, step=0)

@@ -18,6 +18,7 @@ from mnist_exp.core.errors import DivergedError, InputError
 from mnist_exp.core.layout import INTERRUPTED_MODEL
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation import metrics as evaluation
+from mnist_exp.evaluation.calibration import fit_calibration
 from mnist_exp.models.forward import timed_scores
 from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.runs.report import write_figures
@@ -43,6 +44,8 @@ TEST_METRICS = {
         "top2_accuracy",
         "ece",
         "brier",
+        "ece_calibrated",
+        "loss_calibrated",
     )
 }
 MODEL_METRICS = {"model/parameters", "model/bytes", "model/images_per_second"}
@@ -74,6 +77,7 @@ def test_the_folder_tells_everything(outcome: RunResult) -> None:
         "outcome.json",
         "summary.txt",
         "predictions.npz",
+        "calibration.json",
         "tables",
         "figures",
         "model.keras",
@@ -149,6 +153,22 @@ def test_the_score_is_that_of_the_stored_predictions(outcome: RunResult) -> None
     assert float(outcome) == metrics["val/accuracy"]
 
 
+def test_the_temperature_is_that_of_the_validation_images(
+    outcome: RunResult, few_digits: Dataset
+) -> None:
+    model = keras.models.load_model(outcome.folder / "model.keras")
+    scores, _ = timed_scores(model, few_digits.validation_images)
+    said = evaluation.from_scores(few_digits.validation_labels, scores, "softmax")
+    stored = RunFolder(outcome.folder).calibration()
+    assert stored == fit_calibration(said)
+    assert stored.images == 20
+    tested = RunFolder(outcome.folder).evaluation()
+    assert tested.ece == outcome.metrics["test/ece"]  # as the model says it
+    after = tested.at_temperature(stored.temperature)
+    assert after.ece == outcome.metrics["test/ece_calibrated"]
+    assert after.loss == outcome.metrics["test/loss_calibrated"]
+
+
 def test_every_saved_model_says_the_same(outcome: RunResult) -> None:
     import tensorflow as tf
 
@@ -190,7 +210,8 @@ def test_the_record_says_what_the_folder_says(outcome: RunResult, store: str) ->
     assert tags["version.keras"] == keras.__version__
     assert {"threads", "cpu", "data.digest", "version.python"} <= set(tags)
     published = {artifact.path for artifact in client.list_artifacts(outcome.run_id)}
-    assert {"figures", "tables", "predictions.npz", "config.yaml", "run.log"} <= published
+    files = {"predictions.npz", "calibration.json", "config.yaml", "run.log"}
+    assert {"figures", "tables"} | files <= published
     assert not {"model.keras", "model.h5", "saved_model"} & published
 
 

@@ -60,6 +60,8 @@ def assert_same(ours: Path, theirs: Path) -> None:
         assert np.array_equal(a.numpy(), b.numpy()), a.path
     found = [np.load(path / "predictions.npz")["probabilities"] for path in (ours, theirs)]
     assert np.array_equal(*found)
+    mine, other = ((path / "calibration.json").read_text() for path in (ours, theirs))
+    assert mine == other
 
 
 def change_tag(run: Path, name: str) -> None:

@@ -35,7 +35,7 @@ def evaluate(
     experiment: ExperimentOption = "mnist",
     tracking_uri: StoreOption = None,
 ) -> None:
-    """Score a finished run again, from its record alone.
+    """Score a finished run again, from its record alone, as recorded: uncalibrated.
 
     The exit code is 1 when a figure is not exactly the recorded one.
     """

@@ -65,6 +65,8 @@ def export(
     console.print(f"{found} on {len(images):,} test images, in {folder}", markup=False)
     headings = ["format", "file", "size", "images/s", "furthest probability", "changed answers"]
     console.print(TextTable(headings, rows))
+    if predictor.temperature != 1:
+        console.print(f"calibrated: temperature {predictor.temperature:.3g} is in the files")
     in_bfloat16 = found.tags.get("auto.precision") == "mixed_bfloat16"
     if in_bfloat16 and {"tflite", "onnx"} & {*kinds}:
         console.print("tflite and onnx compute in float32 what this model computes in bfloat16")

@@ -37,6 +37,7 @@ def visualize(
     history, curve = found.history(), found.curve()
     folder = make_folder(output or Path("outputs/figures") / found.run_id[:8], "--output")
     config = config.model_copy(update={"report": report})
-    write_figures(folder, found.title, data, history, curve, evaluation, kept, config)
+    temperature = found.temperature()
+    write_figures(folder, found.title, data, history, curve, evaluation, kept, config, temperature)
     console.print(found.title, markup=False)
     console.print(f"figures: {folder}", markup=False)

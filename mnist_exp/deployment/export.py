@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mnist_exp.core.errors import InputError
 from mnist_exp.evaluation.metrics import probabilities
 from mnist_exp.inference.predictor import Predictor
-from mnist_exp.models.convert import FORMATS, ScoreFunction
+from mnist_exp.models.convert import FORMATS, ScoreFunction, at_temperature
 from mnist_exp.models.forward import BATCH
 
 # Of a probability, by compute dtype. Measured: 0.01 with bfloat16, 2e-6 with float32.
@@ -34,17 +34,23 @@ class Export:
 
 
 def export(predictor: Predictor, kind: str, folder: Path, images: NDArray[np.uint8]) -> Export:
-    """Export the model to the folder and compare it with the original on the images.
+    """Export the calibrated model to the folder and compare it with the original on the images.
 
     Raises `InputError`, and keeps no file, when the two disagree.
     """
-    model_format = FORMATS[kind]
+    model_format, is_calibrated = FORMATS[kind], predictor.temperature != 1
+    if kind == "h5" and is_calibrated and predictor.output == "sigmoid":
+        raise InputError(
+            "--format h5: cannot hold the operations that calibrate sigmoids; choose --format keras"
+        )
     _check_replaceable(folder / model_format.filename)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".") as place:
         path = Path(place) / model_format.filename
-        model_format.write(predictor.model, path)
+        model = at_temperature(predictor.model, predictor.output, predictor.temperature)
+        model_format.write(model, path)
         scores, seconds = _timed(model_format.read(path), images)
-        exported = probabilities(np.nan_to_num(scores), predictor.output)
+        output = "softmax" if is_calibrated else predictor.output
+        exported = probabilities(np.nan_to_num(scores), output)
         original = predictor.probabilities(images)
         max_abs_difference = float(np.abs(exported - original).max())
         dtypes = {layer.compute_dtype for layer in predictor.model.layers}

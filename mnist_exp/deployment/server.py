@@ -132,13 +132,13 @@ class PredictorCache:
             return predictor
 
     def test_set(self, reference: str) -> tuple[Dataset, Evaluation]:
-        """The run's test set and its evaluation; raises `InputError`."""
-        run = self.get(reference).run
+        """The run's test set and its calibrated evaluation; raises `InputError`."""
+        run = (predictor := self.get(reference)).run
         with self._loading:
             if run.run_id not in self._test_sets:
                 if len(self._test_sets) == self.size:
                     self._test_sets.clear()
-                self._test_sets[run.run_id] = run.dataset(), run.evaluation()
+                self._test_sets[run.run_id] = run.dataset(), predictor.test_evaluation()
             return self._test_sets[run.run_id]
 
 

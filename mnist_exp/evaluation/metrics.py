@@ -78,8 +78,8 @@ class Evaluation:
     @cached_property
     def loss(self) -> float:
         """The mean cross-entropy in nats of the true digits."""
-        truth = self.probabilities[np.arange(self.n), self.labels].astype(np.float64)
-        return float(-np.log(truth.clip(LOG_EPSILON)).mean())
+        truth = self.probabilities[np.arange(self.n), self.labels]
+        return float(-log_probabilities(truth).mean())
 
     @cached_property
     def accuracy(self) -> float:
@@ -138,6 +138,10 @@ class Evaluation:
         """
         truth = np.eye(CLASSES)[self.labels]
         return float(((self.probabilities - truth) ** 2).sum(axis=1).mean())
+
+    def at_temperature(self, temperature: float) -> "Evaluation":
+        """The evaluation of the same predictions with calibrated probabilities."""
+        return Evaluation(self.labels, calibrated(self.probabilities, temperature))
 
     def without(self, indices: Sequence[int]) -> "Evaluation":
         """The evaluation without the images at `indices`."""
@@ -205,6 +209,22 @@ def probabilities(scores: NDArray[Any], output: Output) -> NDArray[np.float32]:
     totals = weights.sum(axis=1, keepdims=True)
     zero = totals == 0
     return np.where(zero, 1 / CLASSES, weights / np.where(zero, 1, totals)).astype(np.float32)
+
+
+def calibrated(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """The rows (n, 10) at a temperature, the less certain the higher: softmax(log rows / it)."""
+    if temperature == 1:
+        return probabilities
+    logits = log_probabilities(probabilities) / temperature
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    rows: Floats = weights / weights.sum(axis=1, keepdims=True)
+    return rows.astype(np.float32)
+
+
+def log_probabilities(probabilities: NDArray[np.float32]) -> Floats:
+    """Their logarithms, finite for a probability that underflowed, too."""
+    logarithms: Floats = np.log(probabilities.astype(np.float64).clip(LOG_EPSILON))
+    return logarithms
 
 
 def _check(labels: NDArray[Any], rows: NDArray[Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_exp.core.console import quiet_stderr
-from mnist_exp.evaluation.metrics import Evaluation, probabilities
+from mnist_exp.evaluation.metrics import Evaluation, calibrated, from_scores, probabilities
 from mnist_exp.pictures.preprocess import PreprocessedPicture
 from mnist_exp.runs.run import Run
 
@@ -58,12 +58,17 @@ class Predictor:
         self.run = run
         self.model = model or run.model()
         self.output = run.config().model.output
+        self.temperature = run.temperature()
         self.scores = partial(batched_scores, forward_function(self.model))
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The probability (n, 10) of each digit, for (n, 28, 28) pixels in MNIST's form."""
-        return probabilities(self.scores(pixels), self.output)
+        """The calibrated probability (n, 10) of each digit, for (n, 28, 28) pixels."""
+        return calibrated(probabilities(self.scores(pixels), self.output), self.temperature)
 
     def evaluate(self, pixels: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Evaluation:
-        """The model's evaluation on labelled pixels."""
-        return Evaluation(labels, self.probabilities(pixels))
+        """The model's evaluation on labelled pixels, uncalibrated as in the record."""
+        return from_scores(labels, self.scores(pixels), self.output)
+
+    def test_evaluation(self) -> Evaluation:
+        """The run's recorded evaluation, calibrated."""
+        return self.run.evaluation().at_temperature(self.temperature)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mnist_exp.core.errors import InputError
+from mnist_exp.evaluation.metrics import LOG_EPSILON, SIGMOID_EPSILON, Output
 from mnist_exp.models.families import PIXELS
 from mnist_exp.models.forward import batched_scores, forward_function
 from mnist_exp.models.io import SIGNATURE, load_model, save_model
@@ -42,9 +43,29 @@ def to_float32(model: keras.Model) -> keras.Model:
     """The same weights in layers that compute in float32: other runtimes lack bfloat16."""
 
     def float32(layer: keras.Layer) -> keras.Layer:
-        return type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+        dtype = {"dtype": "float32"} if isinstance(layer, keras.Layer) else {}  # else an operation
+        return type(layer).from_config(layer.get_config() | dtype)
 
     return _clone(model, float32)
+
+
+def at_temperature(model: keras.Model, output: Output, temperature: float) -> keras.Model:
+    """The model with calibrated probabilities as its scores; at temperature 1 the model itself.
+
+    Sigmoids are read as `metrics.probabilities` reads them, from the float32 score: near 1 it has
+    lost what the logit still tells. An HDF5 file cannot hold these operations.
+    """
+    if temperature == 1:
+        return model
+    if output == "softmax":
+        scaled = _clone(model, lambda layer: type(layer).from_config(layer.get_config()))
+        last = scaled.layers[-1]
+        last.set_weights([weights / temperature for weights in last.get_weights()])
+        return scaled
+    odds = model.output / keras.ops.maximum(1 - model.output, SIGMOID_EPSILON)
+    logits = keras.ops.log(keras.ops.maximum(odds, LOG_EPSILON))
+    scores = keras.layers.Softmax(name="probabilities")(logits / temperature)
+    return keras.Model(model.inputs, scores, name=model.name)
 
 
 def _clone(model: keras.Model, layer: Callable[[keras.Layer], keras.Layer]) -> keras.Model:

@@ -14,7 +14,7 @@ BATCH = 1000  # images per forward pass
 
 def timed_scores(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, float]:
     """The scores (n, 10) float32 of (n, 28, 28) pixels, and images per second once warm."""
-    forward = _cached_forward(model)
+    forward = cached_forward(model)
     forward(tf.constant(images[:BATCH]))  # building the graph is not inference
     started = time.perf_counter()
     scores = batched_scores(forward, images)
@@ -40,4 +40,4 @@ def forward_function(model: keras.Model) -> Callable[[Any], Any]:
     return graph
 
 
-_cached_forward = lru_cache(maxsize=1)(forward_function)  # a sweep's jobs may share their model
+cached_forward = lru_cache(maxsize=1)(forward_function)  # a sweep's jobs may share their model

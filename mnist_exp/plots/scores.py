@@ -22,6 +22,8 @@ from mnist_exp.plots.base import (
     text_at,
 )
 
+FEW = 30  # images of a bin; the accuracy of fewer is mostly chance
+
 
 def score_title(model: str, data: str, accuracy: float, low: float, high: float, n: int) -> str:
     """'dense128 on MNIST: 97.83 % of 10,000 test images (95 % interval 97.53-98.10)'."""
@@ -73,12 +75,16 @@ def reliability(
     title: str,
     *,
     smoothing: float = 0.0,
+    calibrated: tuple[Array, Array, Array, float] | None = None,
 ) -> Figure:
     """Reliability diagram: accuracy against confidence per bin, above the images per bin.
 
-    `bin_low` and `bin_high` are the accuracy's 95 % interval; `smoothing` is that of the labels.
+    `bin_low` and `bin_high` are the accuracy's 95 % interval; `smoothing` is that of the labels;
+    `calibrated` are counts, confidence, accuracy and ECE at the run's temperature.
     """
     note = f"Reliability. Calibration error (ECE) {ece:.4f} over {len(bin_counts)} bins"
+    if calibrated:
+        note += f", {calibrated[3]:.4f} once calibrated by the run's temperature"
     note += "; shaded: the 95 % interval of the accuracy."
     if smoothing:
         note += (
@@ -99,13 +105,16 @@ def reliability(
     upper.add_collection(PolyCollection(boxes, facecolors=BLUE, alpha=0.3, label="95 % interval"))
     upper.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="perfect calibration")
     gaps = [((x, x), (x, y)) for x, y in zip(confidence, accuracy, strict=True)]
-    label = "gap: accuracy - confidence"
-    upper.add_collection(LineCollection(gaps, colors=VERMILLION, label=label))
+    upper.add_collection(LineCollection(gaps, colors=VERMILLION, label="gap"))
     style: dict[str, Any] = {"markersize": 5, "clip_on": False, "zorder": 3}
-    upper.plot(confidence, accuracy, "o", color=VERMILLION, label="accuracy in the bin", **style)
+    upper.plot(confidence, accuracy, "o", color=VERMILLION, label="accuracy", **style)
+    if calibrated:
+        points = np.array(calibrated[1:3])[:, calibrated[0] >= FEW]
+        style |= {"markerfacecolor": "none", "label": f"calibrated (bins of {FEW} or more)"}
+        upper.plot(*points, "o", color=INK, **style)
     upper.set(xlim=(0, 1), ylim=(0, 1.13), yticks=np.arange(0, 1.1, 0.2), xticklabels=[])
     upper.set_ylabel("accuracy", fontsize=9, color=INK)
-    upper.legend(fontsize=9, frameon=False, loc="upper center", ncols=4)
+    upper.legend(fontsize=9, frameon=False, loc="upper center", ncols=5, columnspacing=1.2)
     lower.bar(middles, counts, width, color=GREY)
     for middle, count in zip(middles, counts, strict=True):
         text_at(lower, middle, 1.25 * count, f"{count:,}", size=8, ha="center", va="bottom")

@@ -16,6 +16,7 @@ from mnist_exp.config.serialize import from_yaml, to_yaml
 from mnist_exp.core import layout
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import log_file, make_folder, write_atomic
+from mnist_exp.evaluation.calibration import Calibration
 from mnist_exp.evaluation.metrics import Evaluation
 
 EPOCH_COLUMNS = (
@@ -155,6 +156,19 @@ class RunFolder:
             labels=evaluation.labels,
             probabilities=evaluation.probabilities,
         )
+
+    def calibration(self) -> Calibration:
+        """The model's temperature; raises `InputError` for a damaged file."""
+        path = self.path / layout.CALIBRATION
+        try:
+            return Calibration(**json.loads(path.read_text()))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{layout.CALIBRATION} is damaged ({error})") from error
+
+    def write_calibration(self, calibration: Calibration) -> None:
+        """The model's temperature, and what it does on the validation images."""
+        text = json.dumps(vars(calibration), indent=2) + "\n"
+        write_atomic(self.path / layout.CALIBRATION, lambda file: file.write(text.encode()))
 
     def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """A CSV file in the folder of tables."""

@@ -23,17 +23,21 @@ def write_report(
     metrics: Mapping[str, float],
     kept: int | None,
     config: Config,
+    temperature: float,
 ) -> None:
     """Fill the run folder with metrics, model summary, predictions, tables and figures.
 
-    `history` has a row per epoch; `kept` is the epoch whose weights early stopping kept.
+    `history` has a row per epoch; `kept` is the epoch whose weights early stopping kept;
+    `temperature` is that of the calibration, 1 without one.
     """
     folder.write_metrics(metrics)
     folder.write_summary(summary)
     folder.write_evaluation(evaluation)
     write_tables(folder, evaluation)
     curve = folder.curve()
-    write_figures(folder.figures, title, data, history, curve, evaluation, kept, config)
+    write_figures(
+        folder.figures, title, data, history, curve, evaluation, kept, config, temperature
+    )
 
 
 def write_tables(folder: RunFolder, evaluation: Evaluation) -> None:
@@ -56,6 +60,7 @@ def write_figures(
     evaluation: Evaluation,
     kept: int | None,
     config: Config,
+    temperature: float = 1.0,
 ) -> None:
     """Write every figure of the run; arguments as of `write_report`."""
     if not config.report.formats:
@@ -69,7 +74,10 @@ def write_figures(
             from mnist_exp.training.augmentation import augment
 
             seen = np.asarray(augment(config.augment, [config.seed, 0, 1], seen))
-    bins = evaluation.reliability
+    bins, calibrated = evaluation.reliability, None
+    if temperature != 1:
+        after = evaluation.at_temperature(temperature)
+        calibrated = (*after.reliability[:3], after.ece)
     figures = {
         "learning_curves": plots.learning_curves(history, curve, title, kept),
         "confusion_matrix": plots.confusion_matrix(evaluation.confusion, title),
@@ -88,6 +96,7 @@ def write_figures(
             evaluation.ece,
             title,
             smoothing=config.train.label_smoothing,
+            calibrated=calibrated,
         ),
         "training_digits": plots.digit_sheet(seen, data.train_labels, train),
     }

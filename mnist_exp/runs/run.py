@@ -1,5 +1,6 @@
 """A recorded run: its config, data, history, predictions and model, read from MLflow."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Mapping
@@ -19,8 +20,11 @@ from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.tracking import store
 from mnist_exp.tracking.mlflow_backend import FOLDER_TAG
 
+logger = logging.getLogger(__name__)
+
 DATA_LABEL_TAG = "data.label"
 FINGERPRINT_TAG, TITLE_TAG = "fingerprint", "mlflow.note.content"
+ECE_CALIBRATED = "test/ece_calibrated"  # of the runs that have a temperature
 OBJECTIVE = "val/accuracy"  # what models are chosen by
 MODEL_ARTIFACT = "model/data/model.keras"  # where MLflow keeps a Keras model
 
@@ -131,6 +135,17 @@ class Run:
     def evaluation(self) -> Evaluation:
         """The predictions of the test images; raises `InputError`."""
         return self._downloaded(layout.PREDICTIONS).evaluation()
+
+    def temperature(self) -> float:
+        """The temperature that calibrates the model; 1, with a warning, if it cannot be read."""
+        if ECE_CALIBRATED not in self.metrics:
+            return 1.0
+        try:
+            return self._downloaded(layout.CALIBRATION).calibration().temperature
+        except InputError:
+            unread = f"{self}: {layout.CALIBRATION} cannot be read"
+            logger.warning(f"{unread}, so its probabilities are not calibrated")
+            return 1.0
 
     def model(self) -> Any:
         """The Keras model, loaded in safe mode: none of its code is run.

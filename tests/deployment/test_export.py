@@ -10,7 +10,7 @@ from support import Command, tiny
 
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import Dataset
-from mnist_exp.evaluation.metrics import probabilities
+from mnist_exp.evaluation.metrics import calibrated, probabilities
 from mnist_exp.runs.folder import RunResult
 
 Recorded = dict[str, RunResult]
@@ -29,6 +29,7 @@ def convolutional() -> Any:
     return SimpleNamespace(
         model=model,
         output=config.output,
+        temperature=1.0,
         probabilities=lambda pixels: probabilities(batched_scores(scores, pixels), config.output),
     )
 
@@ -47,6 +48,40 @@ def test_an_export_loaded_by_its_own_runtime_agrees(
         if kind in ("keras", "h5", "saved_model")
         else done.max_abs_difference < 0.02
     )
+
+
+@pytest.mark.parametrize(
+    ("output", "kind", "sharpness"),  # at 5 some sigmoids are all but 1
+    [
+        ("softmax", "keras", 5),
+        ("softmax", "h5", 5),
+        ("sigmoid", "keras", 5),
+        ("sigmoid", "tflite", 1),
+    ],
+)
+def test_an_export_has_the_temperature_in_it(
+    digits: Dataset, tmp_path: Path, output: str, kind: str, sharpness: int
+) -> None:
+    from mnist_exp.deployment import export as exports
+    from mnist_exp.models.convert import FORMATS
+    from mnist_exp.models.families import build_model
+    from mnist_exp.models.forward import batched_scores, forward_function
+
+    config = tiny("model=sigmoid100", f"model.output={output}").model
+    model, images = build_model(config), digits.test_images
+    weights = [sharpness * weight for weight in model.get_weights()]
+    model.set_weights(weights)
+    rows = probabilities(batched_scores(forward_function(model), images), config.output)
+    answers = calibrated(rows, 2.5)
+    predictor = SimpleNamespace(
+        model=model, output=config.output, temperature=2.5, probabilities=lambda pixels: answers
+    )
+    done = exports.export(predictor, kind, tmp_path, images)  # type: ignore[arg-type]
+    assert done.changed_predictions == 0
+    scores = FORMATS[kind].read(tmp_path / done.name)(images[:100])
+    assert scores == pytest.approx(answers[:100], abs=1e-5)
+    for old, new in zip(weights, model.get_weights(), strict=True):  # the model is left alone
+        assert np.array_equal(old, new)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, 1.0])
@@ -97,12 +132,23 @@ def test_a_file_with_an_operation_that_litert_lacks_is_refused(
 def test_the_command_replaces_earlier_exports(
     recorded: Recorded, command: Command, workplace: Path
 ) -> None:
-    arguments = ("--run", "sigmoid100-seed0", "--format", "saved_model", "--format", "h5")
+    arguments = ("--run", "dense128-seed0", "--format", "saved_model", "--format", "h5")
     for _ in range(2):
         code, out, err = command("export", *arguments, "--output", "to")
         assert (code, err) == (0, "")
     assert {path.name for path in (workplace / "to").iterdir()} == {"saved_model", "model.h5"}
     assert "furthest probability" in out
+    assert "is in the files" in out
+
+
+def test_calibrated_sigmoids_need_a_format_that_holds_operations(
+    recorded: Recorded, command: Command, workplace: Path
+) -> None:
+    code, _, err = command("export", "--run", "sigmoid100-seed0", "--format", "h5")
+    assert code == 2
+    assert err == (
+        "--format h5: cannot hold the operations that calibrate sigmoids; choose --format keras\n"
+    )
 
 
 def test_only_an_earlier_export_is_replaced(

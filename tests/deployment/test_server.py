@@ -43,7 +43,8 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def test_predictions_match_the_recorded_ones(site: str, run: Run, digits: Dataset) -> None:
-    probabilities = run.evaluation().probabilities[0]
+    assert run.temperature() != 1
+    probabilities = run.evaluation().at_temperature(run.temperature()).probabilities[0]
     pixels = digits.test_images[0]
     for body in ({"json": {"pixels": pixels.tolist()}}, {"files": {"file": png(pixels)}}):
         response = requests.post(f"{site}/predict", **body, timeout=30)
@@ -64,7 +65,8 @@ def test_a_request_may_name_another_run(site: str, recorded: Recorded, digits: D
     other = next(model["run"] for model in models if model["name"] == "sigmoid100-seed1")
     body = {"pixels": digits.test_images[3].tolist()}
     answer = requests.post(f"{site}/predict?run={other}", json=body, timeout=30).json()
-    expected = resolve_run(other, store_config()).evaluation().probabilities[3]
+    found = resolve_run(other, store_config())
+    expected = found.evaluation().at_temperature(found.temperature()).probabilities[3]
     assert answer["probabilities"] == pytest.approx(expected, abs=1e-6)
 
 
@@ -206,7 +208,7 @@ def test_every_response_has_the_security_headers(site: str) -> None:
 
 
 def test_test_images_are_listed_worst_first(site: str, run: Run) -> None:
-    evaluation = run.evaluation()
+    evaluation = run.evaluation().at_temperature(run.temperature())
     query = {
         "label": 3,
         "prediction": int(evaluation.predictions[evaluation.labels == 3][0]),

@@ -20,6 +20,8 @@ from urllib3.util.retry import Retry
 
 from mnist_exp.config.compose import compose
 from mnist_exp.data.dataset import load_dataset
+from mnist_exp.evaluation.metrics import calibrated
+from mnist_exp.runs.find import find_run
 
 RUN = [sys.executable, "-m", "mnist_exp.run"]
 OFFLINE = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
@@ -182,7 +184,8 @@ def test_mlflow_serves_a_run_that_answers_as_predict_does(tmp_path: Path) -> Non
             answer = requests.post(f"{address}/invocations", json=body, timeout=60).json()
         finally:
             server.terminate()
-    shares = np.array(answer["predictions"])
+    temperature = find_run("last", uri=f"sqlite:///{tmp_path}/mlflow.db").temperature()
+    shares = calibrated(np.array(answer["predictions"]), temperature)
     assert shares.argmax(axis=1).tolist() == [row["digit"] for row in said]
     assert shares.max(axis=1) == pytest.approx([row["probability"] for row in said], abs=1e-5)
 

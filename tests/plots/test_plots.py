@@ -182,6 +182,12 @@ def test_reliability_draws_only_filled_bins():
     assert "0.0123 over 15 bins" in " ".join(words)
     assert "0.05 of each label was spread over all digits" in " ".join(words).replace("\n", " ")
     assert "spread" not in full_text(plots.reliability(*bins, 0.0123, TITLE))
+    after = np.array([29, 30, 999]), np.array([0.2, 0.5, 0.99]), np.array([0, 0.4, 0.98]), 0.0021
+    calibrated = plots.reliability(*bins, 0.0123, TITLE, calibrated=after)
+    assert "0.0021 once calibrated" in full_text(calibrated).replace("\n", " ")
+    points = calibrated.axes[0].get_lines()[-1].get_xydata()
+    assert points == pytest.approx(np.array([(0.5, 0.4), (0.99, 0.98)]))
+    assert "calibrated" not in full_text(figure)
     upper, lower = figure.axes
     assert [
         round(float(np.ptp(box.vertices[:, 1])), 6) for box in upper.collections[0].get_paths()

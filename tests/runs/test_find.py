@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -162,6 +163,28 @@ def test_refusals_list_what_there_is_to_choose_from(client: mlflow.MlflowClient)
     lines = str(refused.value).splitlines()
     assert lines[0].endswith("give best, last or the id of one, of which these are the newest:")
     assert any("FINISHED  dense128-seed1  dense128 on the bundled" in line for line in lines[1:])
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"temperature": 0}', None])
+def test_a_damaged_calibration_is_reported_and_left_out(
+    recorded: Recorded, workplace: Path, caplog: pytest.LogCaptureFixture, content: str | None
+) -> None:
+    run = resolve_run("dense128-seed1", store_config())
+    copy = run.file("calibration.json")
+    whole = copy.read_text()
+    assert run.temperature() == json.loads(whole)["temperature"]
+    old = replace(run, metrics={"test/ece": 0.1})  # made before there were temperatures
+    unreadable = replace(run, run_id=run.run_id[::-1])  # the store has no such run
+    assert old.temperature() == 1
+    assert caplog.text == ""
+    try:
+        if content:
+            copy.write_text(content)
+        assert (run if content else unreadable).temperature() == 1
+    finally:
+        copy.write_text(whole)
+    assert len(caplog.records) == 1
+    assert "calibration.json cannot be read, so its probabilities are not calibrated" in caplog.text
 
 
 def test_the_record_gives_back_config_history_predictions_and_model(
