@@ -140,7 +140,7 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
     with quiet_stderr():  # TensorFlow greets every import with a page of hints
         from mnist_exp import plots
         from mnist_exp.models.io import summary
-        from mnist_exp.runs.report import write_report
+        from mnist_exp.runs.report import Report, write_report
         from mnist_exp.runs.scoring import score
         from mnist_exp.training.fit import prepare
 
@@ -158,20 +158,19 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
     history = _fit(loop, config, context)
     model_file = _save_models(loop, config, folder)  # first: what cost most is kept first
 
-    evaluation, calibration, metrics = score(model, data, config.model.output)
-    metrics = history.metrics() | metrics
-    if calibration:
-        folder.write_calibration(calibration)
-    temperature = calibration.temperature if calibration else 1.0
+    scores = score(model, data, config.model.output)
+    test, metrics = scores.test, history.metrics() | scores.metrics
+    if scores.calibration:
+        folder.write_calibration(scores.calibration)
+    if scores.validation:
+        folder.write_validation(data.validation_indices, scores.validation)
 
-    interval = evaluation.accuracy_interval
-    overrides = folder.overrides()
+    overrides, epochs = folder.overrides(), history.epochs
     name = model_label(config, overrides)
-    title = plots.score_title(name, data.label, evaluation.accuracy, *interval, evaluation.n)
-    epochs, kept = history.epochs, history.best_epoch
-    write_report(
-        folder, title, summary(model), data, epochs, evaluation, metrics, kept, config, temperature
-    )
+    title = plots.score_title(name, data.label, test.accuracy, *test.accuracy_interval, test.n)
+    kept, curve = history.best_epoch, folder.curve()
+    report = Report(title, config, data, epochs, curve, test, kept, scores.temperature)
+    write_report(folder, report, summary(model), metrics)
     last = epochs[-1]
     # MLflow draws a metric as a bar when it has step 0 alone, else as a curve: of one dot.
     tracker.log_metrics({k: v for k, v in metrics.items() if k not in last}, step=0)

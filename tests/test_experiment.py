@@ -21,7 +21,7 @@ from mnist_exp.evaluation import metrics as evaluation
 from mnist_exp.evaluation.calibration import fit_calibration
 from mnist_exp.models.forward import timed_scores
 from mnist_exp.runs.folder import RunFolder, RunResult
-from mnist_exp.runs.report import write_figures
+from mnist_exp.runs.report import Report, write_figures
 from mnist_exp.tracking.mlflow_backend import MlflowBackend
 from mnist_exp.training import augmentation
 
@@ -73,10 +73,12 @@ def test_the_folder_tells_everything(outcome: RunResult) -> None:
         "overrides.txt",
         "run.log",
         "history.csv",
+        "steps.csv",
         "metrics.json",
         "outcome.json",
         "summary.txt",
         "predictions.npz",
+        "validation.npz",
         "calibration.json",
         "tables",
         "figures",
@@ -101,7 +103,8 @@ def test_the_curves_show_which_epoch_was_kept(few_digits: Dataset, tmp_path: Pat
     said = evaluation.from_scores(few_digits.test_labels, answers, "softmax")
     steps = [{"step": 6, "epoch": 1, "step/train_loss": 1.5, "step/train_accuracy": 0.5}]
     epochs, best = history.epochs, history.best_epoch
-    write_figures(tmp_path / "figures", "title", few_digits, epochs, steps, said, best, config)
+    report = Report("title", config, few_digits, epochs, steps, said, best)
+    write_figures(tmp_path / "figures", report)
     drawn = (tmp_path / "figures/learning_curves.png").read_bytes()
     for kept, is_equal in ((history.best_epoch, True), (None, False)):
         figure = plots.learning_curves(epochs, steps, "title", kept)
@@ -122,7 +125,7 @@ def test_the_training_digits_are_drawn_as_the_first_epoch_saw_them(
     said = evaluation.from_scores(few_digits.test_labels, np.full((1000, 10), 0.1), "softmax")
     for augment in ("none", "affine"):
         config = tiny(f"augment={augment}", "report.formats=[png]")
-        write_figures(tmp_path, "title", few_digits, [], [], said, None, config)
+        write_figures(tmp_path, Report("title", config, few_digits, [], [], said))
     (plain, _), (augmented, title) = drawn
     assert np.array_equal(plain, few_digits.train_images)
     assert title.endswith("180 training images, as the first epoch saw them")
@@ -190,6 +193,7 @@ def test_the_record_says_what_the_folder_says(outcome: RunResult, store: str) ->
     assert run.info.status == "FINISHED"
     assert {k: run.data.metrics[k] for k in outcome.metrics} == pytest.approx(outcome.metrics)
     epochs = {"train/loss", "train/accuracy", "train/learning_rate", "train/epoch_seconds"}
+    epochs |= {"step/train_loss", "step/train_accuracy", "step/learning_rate"}
     assert set(run.data.metrics) == set(outcome.metrics) | epochs
     assert [m.step for m in client.get_metric_history(outcome.run_id, "val/accuracy")] == [1, 2]
     for name in outcome.metrics.keys() - {"val/accuracy", "val/loss"}:  # bars, not lone dots

@@ -27,17 +27,23 @@ def visualize(
     from mnist_exp.config.schema import ReportConfig
     from mnist_exp.core.files import make_folder
     from mnist_exp.runs.find import find_run
-    from mnist_exp.runs.report import write_figures
+    from mnist_exp.runs.report import Report, write_figures
 
     found = find_run(run, experiment, tracking_uri)
     config = found.config()
     kept = int(found.metrics["train/kept_epoch"]) if config.train.patience else None
     report = ReportConfig(formats=tuple(formats or [FigureFormat.PNG]))
-    evaluation, data = found.evaluation(), found.dataset()
-    history, curve = found.history(), found.curve()
+    drawn = Report(
+        title=found.title,
+        config=config.model_copy(update={"report": report}),
+        data=found.dataset(),
+        history=found.history(),
+        curve=found.curve(),
+        evaluation=found.evaluation(),
+        kept=kept,
+        temperature=found.temperature(),
+    )
     folder = make_folder(output or Path("outputs/figures") / found.run_id[:8], "--output")
-    config = config.model_copy(update={"report": report})
-    temperature = found.temperature()
-    write_figures(folder, found.title, data, history, curve, evaluation, kept, config, temperature)
+    write_figures(folder, drawn)
     console.print(found.title, markup=False)
     console.print(f"figures: {folder}", markup=False)

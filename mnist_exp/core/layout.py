@@ -15,14 +15,14 @@ INTERRUPTED_MODEL = "interrupted.keras"
 MODEL = "model.keras"
 METRICS = "metrics.json"
 SUMMARY = "summary.txt"
-PREDICTIONS = "predictions.npz"
+PREDICTIONS, VALIDATION = "predictions.npz", "validation.npz"
 CALIBRATION = "calibration.json"
 TABLES, FIGURES = "tables", "figures"
 RESULT = "outcome.json"
 TRACEBACK = "traceback.txt"
 RUN_ARTIFACTS = (  # uploaded as files; the model is logged as an MLflow model
-    CONFIG, OVERRIDES, LOG, HISTORY, CURVE, METRICS, SUMMARY, PREDICTIONS, CALIBRATION,
-    CODE_DIFF, TABLES, FIGURES,
+    CONFIG, OVERRIDES, LOG, HISTORY, CURVE, METRICS, SUMMARY, PREDICTIONS, VALIDATION,
+    CALIBRATION, CODE_DIFF, TABLES, FIGURES,
 )  # fmt: skip
 
 SWEEP_JOBS, SWEEP_GROUPS = "sweep.csv", "over_seeds.csv"

@@ -7,9 +7,8 @@ import numpy as np
 from mnist_exp.core.errors import InputError
 from mnist_exp.deployment import registry
 from mnist_exp.inference.predictor import Predictor
+from mnist_exp.runs.held_out import shared_accuracies, split
 from mnist_exp.runs.run import OBJECTIVE, Run
-
-SPLIT = ("data.limit", "data.validation_split")  # the validation images depend on these
 
 
 @dataclass(frozen=True)
@@ -54,28 +53,38 @@ def _refuse_worse(run: Run, champion: Run | str, alias: str) -> None:
             f"{run} cannot be compared with {alias}: {champion} was registered by hand "
             "and names no run; --force promotes it anyway"
         )
-    reason = _incomparable(run, champion)
-    if reason:
-        raise InputError(
-            f"{run} cannot be compared with {alias}, {champion}: {reason}; "
-            "--force promotes it anyway"
-        )
-    ours, theirs = run.metrics[OBJECTIVE], champion.metrics[OBJECTIVE]
+    ours, theirs, images = _accuracies(run, champion, alias)
     if ours < theirs:
         raise InputError(
-            f"{run} has {OBJECTIVE} {ours:.4f}, less than the {theirs:.4f} of {alias}, "
+            f"{run} has {images} {ours:.4f}, less than the {theirs:.4f} of {alias}, "
             f"{champion}; --force promotes it anyway"
         )
 
 
+def _accuracies(run: Run, champion: Run, alias: str) -> tuple[float, float, str]:
+    """The accuracies of both on the same validation images, and what they are called.
+
+    Raises `InputError` when there are no such images.
+    """
+    reason = _incomparable(run, champion)
+    if not reason:
+        if split(run) == split(champion):
+            return run.metrics[OBJECTIVE], champion.metrics[OBJECTIVE], OBJECTIVE
+        accuracies, n = shared_accuracies([run, champion])
+        if n:
+            ours, theirs = accuracies
+            return ours, theirs, f"on the {n:,} images that both validated on an accuracy of"
+        reason = "they share no stored predictions of validation images"
+    raise InputError(
+        f"{run} cannot be compared with {alias}, {champion}: {reason}; --force promotes it anyway"
+    )
+
+
 def _incomparable(run: Run, champion: Run) -> str:
-    """Why the two validation accuracies are of different images; empty when they are not."""
+    """Why no validation image can be common to both; empty when one may be."""
     for either in (run, champion):
         if OBJECTIVE not in either.metrics:
-            return f"{either} was trained without validation"
+            return f"{either} was trained without validation images, and test images choose nothing"
     if run.tags["data.digest"] != champion.tags["data.digest"]:
         return f"one is on {run.data}, the other on {champion.data}"
-    for param in SPLIT:
-        if run.params[param] != champion.params[param]:
-            return f"their {param} differ, {run.params[param]} and {champion.params[param]}"
     return ""

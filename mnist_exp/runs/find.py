@@ -1,12 +1,15 @@
 """Find one recorded run: by id, name, alias or rank."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.errors import InputError
+from mnist_exp.runs.held_out import shared_accuracies, split
 from mnist_exp.runs.run import OBJECTIVE, Run
 from mnist_exp.runs.search import FINISHED, NEWEST, search, store_config, to_run
 from mnist_exp.tracking import store
@@ -39,7 +42,8 @@ def find_run(reference: str = BEST, experiment: str = "mnist", uri: str | None =
 def resolve_run(reference: str, where: TrackingConfig) -> Run:
     """As `find_run`; raises `InputError`.
 
-    `best` is the FINISHED run with the highest val/accuracy on the full data; without any the
+    `best` is the FINISHED run with the highest val/accuracy on the full data, or, of runs with
+    different validation images, the highest accuracy on those that they share; without any the
     newest run on the full data; then those on limited, then those on bundled data. `last` is the
     newest FINISHED run.
     """
@@ -87,7 +91,7 @@ def _best(client: "MlflowClient", where: TrackingConfig) -> Run:
     for data in DATA_FILTERS:
         query = f"{FINISHED} and {data}"
         validated = f"{query} and metrics.`{OBJECTIVE}` >= 0"
-        best = next(search(client, where, validated, by_accuracy), None)
+        best = _most_accurate(search(client, where, validated, by_accuracy))
         since = best.start_time if best else 0
         newer = search(client, where, f"{query} and attributes.start_time > {since}", NEWEST)
         unvalidated = next((run for run in newer if OBJECTIVE not in run.metrics), None)
@@ -104,6 +108,20 @@ def _best(client: "MlflowClient", where: TrackingConfig) -> Run:
         if chosen := best or unvalidated:
             return chosen
     raise InputError(f"--run best: {_advice(client, where)}")
+
+
+def _most_accurate(ranked: Iterable[Run]) -> Run | None:
+    """The best of the runs, the highest val/accuracy first; None without any.
+
+    The best of each split are compared on the images that all of them left out, where there are
+    any: val/accuracy on other images is another thing.
+    """
+    best_of: dict[tuple[str, ...], Run] = {}
+    for run in ranked:
+        best_of.setdefault(split(run), run)
+    best = [*best_of.values()]
+    accuracies, _ = shared_accuracies(best) if len(best) > 1 else ([], 0)
+    return best[int(np.argmax(accuracies))] if accuracies else next(iter(best), None)
 
 
 def _advice(client: "MlflowClient", where: TrackingConfig) -> str:

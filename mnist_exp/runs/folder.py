@@ -157,6 +157,20 @@ class RunFolder:
             probabilities=evaluation.probabilities,
         )
 
+    def validation(self) -> tuple[np.ndarray, Evaluation]:
+        """The validation images' indices in the training file, and the predictions of them."""
+        with np.load(self.path / layout.VALIDATION, allow_pickle=False) as stored:
+            return stored["indices"], Evaluation(stored["labels"], stored["probabilities"])
+
+    def write_validation(self, indices: np.ndarray, evaluation: Evaluation) -> None:
+        """The validation images' indices in the training file, and the predictions of them."""
+        np.savez_compressed(
+            self.path / layout.VALIDATION,
+            indices=indices,
+            labels=evaluation.labels,
+            probabilities=evaluation.probabilities,
+        )
+
     def calibration(self) -> Calibration:
         """The model's temperature; raises `InputError` for a damaged file."""
         path = self.path / layout.CALIBRATION

@@ -1,6 +1,7 @@
 """What a run found, written into its folder: metrics, predictions, tables and figures."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,31 +14,29 @@ from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.runs.folder import RunFolder
 
 
-def write_report(
-    folder: RunFolder,
-    title: str,
-    summary: str,
-    data: Dataset,
-    history: Sequence[Mapping[str, float]],
-    evaluation: Evaluation,
-    metrics: Mapping[str, float],
-    kept: int | None,
-    config: Config,
-    temperature: float,
-) -> None:
-    """Fill the run folder with metrics, model summary, predictions, tables and figures.
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What the figures of a run show."""
 
-    `history` has a row per epoch; `kept` is the epoch whose weights early stopping kept;
-    `temperature` is that of the calibration, 1 without one.
-    """
+    title: str
+    config: Config
+    data: Dataset
+    history: Sequence[Mapping[str, float]]  # a row per epoch
+    curve: Sequence[Mapping[str, float]]  # points within epochs
+    evaluation: Evaluation
+    kept: int | None = None  # the epoch whose weights early stopping kept
+    temperature: float = 1.0  # of the calibration
+
+
+def write_report(
+    folder: RunFolder, report: Report, summary: str, metrics: Mapping[str, float]
+) -> None:
+    """Fill the run folder with metrics, model summary, predictions, tables and figures."""
     folder.write_metrics(metrics)
     folder.write_summary(summary)
-    folder.write_evaluation(evaluation)
-    write_tables(folder, evaluation)
-    curve = folder.curve()
-    write_figures(
-        folder.figures, title, data, history, curve, evaluation, kept, config, temperature
-    )
+    folder.write_evaluation(report.evaluation)
+    write_tables(folder, report.evaluation)
+    write_figures(folder.figures, report)
 
 
 def write_tables(folder: RunFolder, evaluation: Evaluation) -> None:
@@ -51,21 +50,12 @@ def write_tables(folder: RunFolder, evaluation: Evaluation) -> None:
     folder.write_table("most_confused", ["true", "predicted", "count"], pairs)
 
 
-def write_figures(
-    folder: Path,
-    title: str,
-    data: Dataset,
-    history: Sequence[Mapping[str, float]],
-    curve: Sequence[Mapping[str, float]],
-    evaluation: Evaluation,
-    kept: int | None,
-    config: Config,
-    temperature: float = 1.0,
-) -> None:
-    """Write every figure of the run; arguments as of `write_report`."""
+def write_figures(folder: Path, report: Report) -> None:
+    """Write every figure of the run."""
+    config, data, evaluation = report.config, report.data, report.evaluation
     if not config.report.formats:
         return
-    images, worst = data.test_images, evaluation.worst_mistakes()
+    title, images, worst = report.title, data.test_images, evaluation.worst_mistakes()
     train = f"{data.label}: {len(data.train_labels):,} training images"
     seen = data.train_images
     if config.augment.name != "none":
@@ -75,11 +65,11 @@ def write_figures(
 
             seen = np.asarray(augment(config.augment, [config.seed, 0, 1], seen))
     bins, calibrated = evaluation.reliability, None
-    if temperature != 1:
-        after = evaluation.at_temperature(temperature)
+    if report.temperature != 1:
+        after = evaluation.at_temperature(report.temperature)
         calibrated = (*after.reliability[:3], after.ece)
     figures = {
-        "learning_curves": plots.learning_curves(history, curve, title, kept),
+        "learning_curves": plots.learning_curves(report.history, report.curve, title, report.kept),
         "confusion_matrix": plots.confusion_matrix(evaluation.confusion, title),
         "sample_predictions": plots.sample_predictions(
             images, evaluation.labels, evaluation.probabilities, title

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mnist_exp.config.schema import Config, DataConfig, TrackingConfig
 from mnist_exp.core import layout
 from mnist_exp.core.console import quiet_stderr
@@ -135,6 +137,13 @@ class Run:
     def evaluation(self) -> Evaluation:
         """The predictions of the test images; raises `InputError`."""
         return self._downloaded(layout.PREDICTIONS).evaluation()
+
+    def validation(self) -> tuple[np.ndarray, Evaluation]:
+        """The validation images' indices in the training file, and the predictions of them.
+
+        Raises `InputError` for a run without, or recorded before they were stored.
+        """
+        return self._downloaded(layout.VALIDATION).validation()
 
     def temperature(self) -> float:
         """The temperature that calibrates the model; 1, with a warning, if it cannot be read."""
