@@ -172,6 +172,13 @@ def test_the_temperature_is_that_of_the_validation_images(
     assert after.loss == outcome.metrics["test/loss_calibrated"]
 
 
+def test_without_validation_images_there_is_no_temperature(tmp_path: Path) -> None:
+    config = tiny("data.validation_split=0", "tracking.enabled=false")
+    result = run_experiment(config, folder=tmp_path / "run")
+    assert not (tmp_path / "run/calibration.json").exists()
+    assert TEST_METRICS - result.metrics.keys() == {"test/ece_calibrated", "test/loss_calibrated"}
+
+
 def test_every_saved_model_says_the_same(outcome: RunResult) -> None:
     import tensorflow as tf
 

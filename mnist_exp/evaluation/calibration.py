@@ -8,8 +8,8 @@ from mnist_exp.evaluation.metrics import Evaluation, log_probabilities
 
 LOWEST, HIGHEST = 1 / 20, 20.0  # temperatures
 HALVINGS = 50  # of the interval searched: to the last bits
-# Fewer wrong answers say too little about certainty. Measured, by 1,200 draws of 20 to 200 images:
-# the temperature raised the test loss by up to 1.1 nats after one, by at most 0.1 after three.
+# Fewer wrong answers say too little about certainty. In 1,200 draws of 20 to 200 images of three
+# models the fitted temperature raised the test loss by up to 1.1 nats, with three by at most 0.1.
 WRONG_ANSWERS = 3
 
 
