@@ -23,6 +23,10 @@ def compare(
             help="Group by these params (model.name,optimizer.name) instead of all but the seed.",
         ),
     ] = "",
+    baseline: Annotated[
+        str,
+        typer.Option(metavar="GROUP", help="Test each group against this one of the table only."),
+    ] = "",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -45,9 +49,10 @@ def compare(
     store = store_config(experiment, tracking_uri)
     runs = search_runs(store, where)
     params = [param.strip() for param in by.split(",") if param.strip()]
-    comparisons = comparison.compare(runs, params)
+    comparisons = comparison.compare(runs, params, baseline)
     for part in comparison_report.tables(comparisons):
-        console.print(part, markup=False)
+        # A terminal would cut long sentences anywhere; a pipe gets them whole.
+        console.print(part, markup=False, soft_wrap=not console.is_terminal)
     if output is None:
         console.print("with figures: --output report.html")
         return
@@ -59,7 +64,7 @@ def compare(
         store,
         name=title,
         folder=folder,
-        params={"where": where, "by": by, "runs": len(runs)},
+        params={"where": where, "by": by, "baseline": baseline, "runs": len(runs)},
         tags={TITLE_TAG: comparison_report.verdicts(comparisons)},
         files=[output.name, FIGURES],
     ):

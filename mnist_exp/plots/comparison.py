@@ -1,7 +1,7 @@
 """Plots of `compare`: accuracy, cost, learning curves and agreement of groups of runs."""
 
 from collections.abc import Sequence
-from textwrap import shorten
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from mnist_exp.plots.base import (
     new_figure,
 )
 
-MAX_NAME = 46  # characters of a group's name
+MAX_LINE = 46  # characters of a group's name
 MAX_CURVES = len(LINES)  # one per colour
 
 
@@ -52,7 +52,7 @@ def accuracies(
         axes.plot(values, np.full(len(values), row), "o", color=GREY, markersize=4, alpha=0.7)
         axes.plot([mean], [row], "D", color=BLUE, markersize=6)
     axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.set_yticks(rows, [_shorten(name) for name in names], parse_math=False)
+    axes.set_yticks(rows, [_fold(name) for name in names], parse_math=False)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=PALE, linewidth=0.6)
     axes.xaxis.set_major_locator(MaxNLocator(7))
@@ -100,7 +100,7 @@ def overlaid_curves(
         epochs = np.arange(1, longest + 1)
         style: dict[str, Any] = {"markersize": 3 if longest <= 30 else 0, "linewidth": 1.4}
         mean, low, high = (f(accuracy, axis=0) for f in (np.nanmean, np.nanmin, np.nanmax))
-        axes.plot(epochs, mean, "o-", color=colour, label=_shorten(name), **style)
+        axes.plot(epochs, mean, "o-", color=colour, label=_fold(name), **style)
         axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.grid(axis="y", color=PALE, linewidth=0.6)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
@@ -128,7 +128,7 @@ def agreement(names: Sequence[str], shares: Array, title: str) -> Figure:
     for (row, column), share in np.ndenumerate(shares):
         text = f"{100 * share:.1f}" if np.isfinite(share) else "-"
         axes.text(column, row, text, ha="center", va="center", fontsize=9, color=INK)
-    labels = [f"{_shorten(name)}  {k}" for k, name in enumerate(names, start=1)]
+    labels = [f"{_fold(name)}  {k}" for k, name in enumerate(names, start=1)]
     axes.set_yticks(range(len(names)), labels, parse_math=False)
     axes.set_xticks(range(len(names)), [str(k + 1) for k in range(len(names))])
     axes.xaxis.set(label_position="top", ticks_position="top")
@@ -153,7 +153,7 @@ def _plot_front(axes: Axes, names: Sequence[str], accuracy: Array, costs: Array)
     for rank, index in enumerate(order):
         position = (np.log(costs[index]) - low) / (high - low) if high > low else 0.5
         axes.annotate(
-            _shorten(names[index]), (costs[index], accuracy[index]),
+            _fold(names[index]), (costs[index], accuracy[index]),
             (0, 8 if rank % 2 == 0 else -14), textcoords="offset points",
             ha="left" if position < 0.3 else "right" if position > 0.7 else "center", fontsize=8,
             color=INK, parse_math=False, bbox={"color": "white", "alpha": 0.7, "pad": 0.5},
@@ -170,10 +170,11 @@ def _format_cost(value: float, _: int | None = None) -> str:
     return f"{value:,.0f}" if value >= 1 else f"{value:.2g}"
 
 
-def _shorten(name: str) -> str:
-    return shorten(name, MAX_NAME, placeholder=" …")
+def _fold(name: str) -> str:
+    """The whole name on as many lines as it needs: its end may be what differs."""
+    return "\n".join(wrap(name, MAX_LINE))
 
 
 def _name_width(names: Sequence[str]) -> float:
-    """Inches of the longest name, at the left."""
-    return 0.4 + 0.078 * max(len(_shorten(name)) for name in names)
+    """Inches of the longest line of a name, at the left."""
+    return 0.4 + 0.078 * max(len(line) for name in names for line in wrap(name, MAX_LINE))
