@@ -64,4 +64,4 @@ def test_the_simulation_tells_a_true_difference_from_none() -> None:
         found, _ = significance.simulate(good, bad, size, trials=40)
         assert float(false[:-2]) < 20
         assert float(found[:-2]) > 40
-        assert float(covered[:-2]) > 85
+        assert float(covered[:-2]) > 75

@@ -30,6 +30,8 @@ from mnist_exp.plots.base import (
 
 MAX_LINE = 46  # characters of a group's name
 MAX_CURVES = len(LINES)  # one per colour
+MAX_LABELS = 8  # beside their dots
+MAX_AGREEMENT = 20  # groups: 42 would take 10 s, and 27 inches
 
 
 def accuracies(
@@ -69,7 +71,10 @@ def trade_off(
     title: str,
 ) -> Figure:
     """Accuracy against training seconds and against parameters; a line joins the Pareto front."""
-    note = "What accuracy costs. The line joins the groups that none beats at the same cost."
+    limit = ", which alone are named" if len(names) > MAX_LABELS else ""
+    note = (
+        f"What accuracy costs. The line joins the groups that none beats at the same cost{limit}."
+    )
     figure = new_figure(10.6, 4.3, title, note)
     for left, costs, label in (
         (0.9, seconds, "seconds of training (log)"),
@@ -113,9 +118,11 @@ def overlaid_curves(
 
 def agreement(names: Sequence[str], shares: Array, title: str) -> Figure:
     """The share of test images (g, g) on which the runs of two groups predict the same digit."""
+    limit = f", the first {MAX_AGREEMENT} groups" if len(names) > MAX_AGREEMENT else ""
+    names, shares = names[:MAX_AGREEMENT], shares[:MAX_AGREEMENT, :MAX_AGREEMENT]
     note = (
-        "Agreement: on which share of the test images two runs say the same digit, right or wrong; "
-        "on the diagonal two seeds of one group."
+        f"Agreement{limit}: on which share of the test images two runs say the same digit, right "
+        "or wrong; on the diagonal two seeds of one group."
     )
     side = 0.62 * len(names)
     left = _name_width(names) + 0.2
@@ -150,7 +157,8 @@ def _plot_front(axes: Axes, names: Sequence[str], accuracy: Array, costs: Array)
     axes.set_xscale("log")
     axes.margins(0.18, 0.14)
     low, high = np.log(costs.min()), np.log(costs.max())
-    for rank, index in enumerate(order):
+    named = order if len(names) <= MAX_LABELS else front
+    for rank, index in enumerate(named):
         position = (np.log(costs[index]) - low) / (high - low) if high > low else 0.5
         axes.annotate(
             _fold(names[index]), (costs[index], accuracy[index]),

@@ -45,6 +45,7 @@ def test_the_report_is_written_and_recorded(
         (["--output", "r.pdf"], "--output r.pdf: expected a name ending in .html, .md, .csv"),
         (["--by", "modle"], "--by modle: no run has such a param; they have augment.name"),
         (["--baseline", "x"], "--baseline x: no group has this name; there are dense128, sigmoid"),
+        (["--sweep", "x"], "--sweep x: no sweeps of experiment mnist match; give last or the id"),
         (["--where", "x"], "--where x: MLflow does not understand it"),
         (["--experiment", "x"], "has no experiment x; choose with --experiment"),
         (["--tracking-uri", "http://127.0.0.1:9"], "this tracking store cannot be used"),
