@@ -1,6 +1,6 @@
 """Every benchmark, one after the other: printed as it comes, and written to docs/benchmarks.md.
 
-python -m benchmarks [--quick] [epochs peak accuracy start_up sweeps serving]
+python -m benchmarks [--quick] [epochs peak accuracy start_up sweeps serving significance]
 
 Of the page only the parts that ran are replaced; a quick run, with fewer rounds, leaves it alone.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import accuracy, epochs, machine, peak, serving, start_up, sweeps
+from benchmarks import accuracy, epochs, machine, peak, serving, significance, start_up, sweeps
 from mnist_exp.core.errors import InputError
 
 PARTS = {
@@ -21,6 +21,7 @@ PARTS = {
     "start_up": start_up,
     "sweeps": sweeps,
     "serving": serving,
+    "significance": significance,
 }
 PAGE = machine.ROOT / "docs" / "benchmarks.md"
 HEADER = (

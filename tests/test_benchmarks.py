@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import __main__ as suite
-from benchmarks import accuracy, figure
+from benchmarks import accuracy, figure, significance
 from mnist_exp.config.compose import CONF
 
 
@@ -51,3 +52,16 @@ def test_the_picture_shows_every_preset(tmp_path: Path) -> None:
     written = " ".join(text.get_text() for axes in picture.axes for text in axes.texts)
     assert all(name in written for name in accuracy.PRESETS)
     picture.savefig(tmp_path / "picture.png")
+
+
+def test_the_simulation_tells_a_true_difference_from_none() -> None:
+    random = np.random.default_rng(0)
+    good, bad = (random.random((30, 400)) < skill for skill in (0.95, 0.85))
+    *_, told = significance.report(good, bad, trials=40)
+    assert float(told.split(" in ")[1].split(" %")[0]) < 15
+    for size in ((1, 1), (3, 1), (5, 5)):
+        false, covered = significance.simulate(good, good, size, trials=40)
+        found, _ = significance.simulate(good, bad, size, trials=40)
+        assert float(false[:-2]) < 20
+        assert float(found[:-2]) > 40
+        assert float(covered[:-2]) > 75

@@ -1,85 +1,62 @@
 """Comparison of recorded runs: which settings are better, and is the difference significant?"""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from math import inf, isnan, nan
-from statistics import mean
+from math import inf, isnan
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mnist_exp.analysis.verdicts import TEST_ACCURACY, Pair, judge
 from mnist_exp.core.errors import InputError
-from mnist_exp.evaluation import significance
 from mnist_exp.evaluation.seed_groups import SeedGroup, group_by_settings
+from mnist_exp.runs.names import label, short_keys
 from mnist_exp.runs.run import OBJECTIVE, Run
 
-TEST_ACCURACY = "test/accuracy"
 NOT_SETTINGS = ("seed", "save_as", "name", "notes", "data.path", "data.fallback")
 NOT_SETTINGS_OF = ("tags.", "tracking.", "report.")
-ALPHA = 0.05  # the significance level
-
-
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """Two groups and the test of their difference; `a` has the higher test accuracy."""
-
-    a: SeedGroup[Run]
-    b: SeedGroup[Run]
-    difference: float  # of the test accuracy over shared seeds or images; NaN if not tested
-    p: float  # corrected by Holm over all pairs of the comparison; NaN if not tested
-    n: str  # the number of seeds or images
-    test: str  # its name, or why there was none
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether chance is an unlikely explanation of the difference."""
-        return self.p < ALPHA
-
-    @property
-    def verdict(self) -> str:
-        """The result in one sentence."""
-        if isnan(self.p):
-            return f"{self.a.name} and {self.b.name}: not tested, {self.test}"
-        chance = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.2g}"
-        evidence = f"{100 * self.difference:+.2f} points, {chance}, {self.n}"
-        if self.is_significant:
-            return f"{self.a.name} beats {self.b.name}: {evidence}"
-        return f"{self.a.name} and {self.b.name}: no difference shown ({evidence})"
+MAX_ALL_PAIRS = 6  # groups; of more each is tested against one
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Groups with the same test images, the best validation accuracy first, and every pair."""
+    """Groups with the same test images, the best validation accuracy first, and tested pairs."""
 
     data: str  # the data set's name
     groups: Sequence[SeedGroup[Run]]
     pairs: Sequence[Pair]
     notes: Sequence[str]  # caveats for the reader
+    predictions: Mapping[str, NDArray[np.uint8]]  # of the test images, by run id
 
     @cached_property
     def agreement(self) -> np.ndarray:
         """The mean share (g, g) of test images on which runs of two groups predict the same digit.
 
-        On the diagonal over the pairs of runs of one group; NaN for a single run.
+        On the diagonal over the pairs of runs of one group; NaN for a single run, or without
+        predictions.
         """
-        predictions = [
-            np.stack([run.evaluation().predictions for run in group.runs]) for group in self.groups
+        runs = [
+            [self.predictions[run.run_id] for run in group.runs if run.run_id in self.predictions]
+            for group in self.groups
         ]
-        shares = np.full((len(predictions), len(predictions)), np.nan)
-        for i, a in enumerate(predictions):
-            for j, b in enumerate(predictions[: i + 1]):
-                same = (a[:, None] == b[None]).mean(axis=2)
-                cells = same[~np.eye(len(a), dtype=bool)] if i == j else same
-                shares[i, j] = shares[j, i] = cells.mean() if cells.size else np.nan
+        shares = np.full((len(runs), len(runs)), np.nan)
+        for i, a in enumerate(runs):
+            for j, b in enumerate(runs[: i + 1]):
+                same = [(x == y).mean() for x in a for y in b if x is not y]
+                shares[i, j] = shares[j, i] = np.mean(same) if same else np.nan
         return shares
 
 
-def compare(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Comparison]:
+def compare(runs: Sequence[Run], by: Sequence[str] = (), baseline: str = "") -> list[Comparison]:
     """A comparison for each data set the runs were tested on, the one with most runs first.
 
     `runs` are sorted latest first. A group is the runs that differ in their seed only, or that
-    agree in the params `by`. Raises `InputError` for an unknown param.
+    agree in the params `by`. Every two groups are tested, or each against the one named `baseline`;
+    of more than 6 each against the best by validation. Raises `InputError` for an unknown param or
+    baseline.
     """
     known = {param for run in runs for param in run.params}
     for param in by:
@@ -92,10 +69,16 @@ def compare(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Comparison]:
         if TEST_ACCURACY in run.metrics:
             by_data.setdefault(run.tags["data.digest"], []).append(run)
     digests = sorted(by_data, key=lambda digest: -len(by_data[digest]))
-    return [_compare(by_data[digest], by) for digest in digests]
+    made = [_compare(by_data[digest], by, baseline) for digest in digests]
+    names = dict.fromkeys(group.name for comparison in made for group in comparison.groups)
+    if baseline and baseline not in names:
+        raise InputError(
+            f"--baseline {baseline}: no group has this name; there are {', '.join(names)}"
+        )
+    return made
 
 
-def _compare(runs: Sequence[Run], by: Sequence[str]) -> Comparison:
+def _compare(runs: Sequence[Run], by: Sequence[str], baseline: str) -> Comparison:
     latest: dict[tuple[object, ...], Run] = {}
     for run in runs:
         latest.setdefault((run.params["seed"], *_settings(run).items()), run)
@@ -105,12 +88,35 @@ def _compare(runs: Sequence[Run], by: Sequence[str]) -> Comparison:
     names = _names([group.settings for group in groups])
     groups = [replace(group, name=name) for group, name in zip(groups, names, strict=True)]
     groups.sort(key=_rank)
-    return Comparison(
-        data=runs[0].tags["data.name"],
-        groups=groups,
-        pairs=_holm_corrected([_pair(a, b) for a, b in combinations(groups, 2)]),
-        notes=list(_notes(groups, len(runs) - len(latest), by)),
-    )
+    predictions, correct = _predictions(latest.values())
+    notes = [*_notes(groups, len(runs) - len(latest), by)]
+    if missing := [str(run) for run in latest.values() if run.run_id not in predictions]:
+        notes.append(f"The predictions of {', '.join(missing)} cannot be read: no intervals.")
+    reference = next((group for group in groups if group.name == baseline), None)
+    if not reference and len(groups) > MAX_ALL_PAIRS and not isnan(groups[0].mean(OBJECTIVE)):
+        reference = groups[0]
+        notes.append(
+            f"Of {len(groups)} groups each is tested against {reference.name}, the best by "
+            "validation; --baseline names another."
+        )
+    pairs = [*combinations(groups, 2)]
+    if reference:
+        pairs = [pair for pair in pairs if reference in pair]
+    judged = judge(pairs, reference or groups[0], correct)
+    return Comparison(runs[0].tags["data.name"], groups, judged, notes, predictions)
+
+
+def _predictions(
+    runs: Iterable[Run],
+) -> tuple[dict[str, NDArray[np.uint8]], dict[str, NDArray[np.bool_]]]:
+    """The predictions of each run that still has them, by its id, and which of them are correct."""
+    predictions, correct = {}, {}
+    for run in runs:
+        with suppress(InputError):
+            evaluation = run.evaluation()
+            predictions[run.run_id] = evaluation.predictions.astype(np.uint8)
+            correct[run.run_id] = evaluation.correct
+    return predictions, correct
 
 
 def _settings(run: Run, by: Sequence[str] = ()) -> dict[str, str]:
@@ -124,53 +130,48 @@ def _settings(run: Run, by: Sequence[str] = ()) -> dict[str, str]:
     }
 
 
-def _rank(group: SeedGroup[Run]) -> tuple[float, float]:
-    """Sort by mean validation accuracy, the best first and groups without one last."""
-    validation, test = group.mean(OBJECTIVE), group.mean(TEST_ACCURACY)
-    return (inf if isnan(validation) else -validation, -test)
+def _rank(group: SeedGroup[Run]) -> tuple[float, str]:
+    """Sort by mean validation accuracy, the best first and groups without one last, by name."""
+    validation = group.mean(OBJECTIVE)
+    return (inf if isnan(validation) else -validation, group.name)
 
 
 def _names(groups: Sequence[Mapping[str, str]]) -> list[str]:
-    """For each group's settings the model's name, and what differs among groups of that model."""
-    names = []
+    """For each group's settings the model's name, and what tells it from others of that model."""
+    short, exact = [], []
     for settings in groups:
         model = settings.get("model.name", "")
         rivals = [other for other in groups if other.get("model.name", "") == model]
-        varied = [k for k, v in settings.items() if any(other.get(k, v) != v for other in rivals)]
-        varied = varied or [k for k in settings if any(k not in other for other in rivals)]
-        parts = [model, *(f"{k}={settings[k]}" for k in varied if k != "model.name")]
-        names.append(" ".join(filter(None, parts)) or ", ".join(map("=".join, settings.items())))
-    return names
+        keys = [key for key in _telling_keys(rivals) if key in settings]
+        told = {key.removesuffix(".name"): settings[key] for key in keys}
+        alone = "" if model else ", ".join(map("=".join, settings.items()))
+        short.append(" ".join(filter(None, [model, label(told)])) or alone)
+        pairs = zip(short_keys([*told]), told.values(), strict=True)
+        exact.append(" ".join(filter(None, [model, *map("=".join, pairs)])))
+    # Three digits of a value may not tell two apart.
+    return [s if short.count(s) == 1 else e for s, e in zip(short, exact, strict=True)]
 
 
-def _pair(a: SeedGroup[Run], b: SeedGroup[Run]) -> Pair:
-    """The pair with its uncorrected p-value: over shared seeds, else over two runs' images."""
-    a, b = sorted((a, b), key=lambda group: -group.mean(TEST_ACCURACY))
-    scores_a, scores_b = a.by_seed(TEST_ACCURACY), b.by_seed(TEST_ACCURACY)
-    shared = [seed for seed in scores_a if seed in scores_b]
-    if len(shared) > 1:
-        differences = [scores_a[seed] - scores_b[seed] for seed in shared]
-        if mean(differences) < 0:  # over the shared seeds `b` is better
-            a, b, differences = b, a, [-difference for difference in differences]
-        p = significance.paired_t(differences)
-        return Pair(a, b, mean(differences), p, f"n = {len(shared)} seeds", "paired t-test")
-    if len(a.runs) > 1 or len(b.runs) > 1:
-        few = "only one seed" if shared else "no seeds"
-        return Pair(a, b, nan, nan, "", f"they share {few}: run both with the same ones")
-    of_a, of_b = a.runs[0].evaluation(), b.runs[0].evaluation()
-    only_a = int((of_a.correct & ~of_b.correct).sum())
-    only_b = int((of_b.correct & ~of_a.correct).sum())
-    p = significance.mcnemar(only_a, only_b)
-    difference = of_a.accuracy - of_b.accuracy
-    if difference < 0:
-        a, b, difference = b, a, -difference
-    return Pair(a, b, difference, p, f"one run each on {of_a.n:,} images", "exact McNemar test")
+def _telling_keys(groups: Sequence[Mapping[str, str]]) -> list[str]:
+    """A few keys by which the groups differ: those that tell most of them apart come first.
+
+    Those that all have are tried first, and of two alike the name of a choice comes before a value,
+    which may follow from it.
+    """
+    keys = sorted(set().union(*groups), key=lambda key: (not key.endswith(".name"), key))
+    common = [key for key in keys if all(key in group for group in groups)]
+    chosen: list[str] = []
+    for pool in (common, keys):
+        while (told := _distinct(groups, chosen)) < len(groups):
+            best = max(pool, key=lambda key: _distinct(groups, [*chosen, key]))
+            if _distinct(groups, [*chosen, best]) == told:
+                break
+            chosen.append(best)
+    return chosen
 
 
-def _holm_corrected(pairs: Sequence[Pair]) -> list[Pair]:
-    tested = [pair.p for pair in pairs if not isnan(pair.p)]
-    corrected = iter(significance.holm(tested))
-    return [pair if isnan(pair.p) else replace(pair, p=next(corrected)) for pair in pairs]
+def _distinct(groups: Sequence[Mapping[str, str]], keys: Sequence[str]) -> int:
+    return len({tuple(group.get(key) for key in keys) for group in groups})
 
 
 def _notes(groups: Sequence[SeedGroup[Run]], repeats: int, by: Sequence[str]) -> Iterator[str]:
@@ -197,8 +198,3 @@ def _notes(groups: Sequence[SeedGroup[Run]], repeats: int, by: Sequence[str]) ->
         yield f"The runs were made by {len(commits)} commits of the code: {names}."
     if len(groups) == 1:
         yield "There is one group only: runs with another model or optimizer give it company."
-    elif any(group.n == 1 for group in groups):
-        yield (
-            "A group of one run speaks for that model, not for its settings: add seeds with "
-            "-m 'seed=range(0,5)'."
-        )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import NamedTuple
 
-from mnist_exp.analysis.comparison import TEST_ACCURACY
+from mnist_exp.analysis.verdicts import TEST_ACCURACY
 from mnist_exp.evaluation.seed_groups import SeedGroup
 from mnist_exp.runs.run import OBJECTIVE, Run
 

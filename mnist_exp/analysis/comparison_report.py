@@ -11,8 +11,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from mnist_exp.analysis.comparison import TEST_ACCURACY, Comparison
+from mnist_exp.analysis.comparison import Comparison
 from mnist_exp.analysis.comparison_columns import COLUMNS
+from mnist_exp.analysis.verdicts import TEST_ACCURACY
 from mnist_exp.core.layout import FIGURES
 from mnist_exp.core.tables import TextTable
 from mnist_exp.data.dataset import DISPLAY_NAMES
@@ -24,9 +25,10 @@ RANKING_NOTE = (
     "Student's interval over seeds, for a single run Wilson's over the test images."
 )
 TEST_NOTE = (
-    "Pairs with two or more seeds in common: paired t-test of the test accuracy over these seeds; "
-    "two single runs: exact McNemar test on their predictions. The p-values are corrected by Holm "
-    "over all pairs of the table; below 0.05 a difference is called one."
+    "Difference of the mean test accuracies, in brackets its own 95 % interval, which counts seeds "
+    "and test images. Welch's t-test over seeds; for one run against several the t-test of a "
+    "single case; for two single runs the exact McNemar test, which is about these runs only. The "
+    "p-values are corrected by Holm over the pairs listed; below 0.05 a difference is called one."
 )
 MAX_PAIRS = 20  # in the terminal
 

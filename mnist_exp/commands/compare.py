@@ -23,6 +23,16 @@ def compare(
             help="Group by these params (model.name,optimizer.name) instead of all but the seed.",
         ),
     ] = "",
+    baseline: Annotated[
+        str,
+        typer.Option(metavar="GROUP", help="Test each group against this one of the table only."),
+    ] = "",
+    sweep: Annotated[
+        str, typer.Option(metavar="last|ID", help="Only the jobs of this sweep or search.")
+    ] = "",
+    searches: Annotated[
+        bool, typer.Option("--searches", help="Also the trials of searches.")
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -36,18 +46,27 @@ def compare(
     from mnist_exp.core.files import make_folder, write_file
     from mnist_exp.core.layout import FIGURES
     from mnist_exp.runs.run import TITLE_TAG
-    from mnist_exp.runs.search import search_runs, store_config
+    from mnist_exp.runs.search import search_runs, store_config, sweep_query, without_trials
     from mnist_exp.tracking.open_run import track_run
 
     if output and output.suffix not in comparison_report.RENDERERS:
         known = ", ".join(comparison_report.RENDERERS)
         raise InputError(f"--output {output}: expected a name ending in {known}")
     store = store_config(experiment, tracking_uri)
-    runs = search_runs(store, where)
+    if sweep:
+        where = " and ".join(filter(None, [where, sweep_query(sweep, store)]))
+    found = search_runs(store, where)
+    runs = found if sweep or searches else without_trials(found, store)
+    trials = len(found) - len(runs)
+    if not runs:
+        raise InputError(f"all {trials} runs are trials of searches; --searches compares them")
     params = [param.strip() for param in by.split(",") if param.strip()]
-    comparisons = comparison.compare(runs, params)
+    comparisons = comparison.compare(runs, params, baseline)
     for part in comparison_report.tables(comparisons):
-        console.print(part, markup=False)
+        # A terminal would cut long sentences anywhere; a pipe gets them whole.
+        console.print(part, markup=False, soft_wrap=not console.is_terminal)
+    if trials:
+        console.print(f"{trials} trials of searches are left out; --searches includes them")
     if output is None:
         console.print("with figures: --output report.html")
         return
@@ -59,7 +78,7 @@ def compare(
         store,
         name=title,
         folder=folder,
-        params={"where": where, "by": by, "runs": len(runs)},
+        params={"where": where, "by": by, "baseline": baseline, "runs": len(runs)},
         tags={TITLE_TAG: comparison_report.verdicts(comparisons)},
         files=[output.name, FIGURES],
     ):

@@ -1,10 +1,15 @@
 """Confidence intervals of an accuracy, and significance tests of a difference between two."""
 
 from collections.abc import Sequence
-from math import sqrt
+from math import comb, nan, sqrt
 from statistics import NormalDist, mean, stdev
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 TOLERANCE = 1e-12  # accuracies that differ by less differ by rounding only
+MAX_SEEDS = 100  # that are worth a hint
 
 
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -36,9 +41,9 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float
     """
     if len(values) < 2:
         raise ValueError(f"expected two or more values, got {len(values)}")
-    from scipy.stats import t
+    from scipy.special import stdtrit  # scipy.stats takes a second to import
 
-    half = t.ppf((1 + confidence) / 2, len(values) - 1) * stdev(values) / sqrt(len(values))
+    half = stdtrit(len(values) - 1, (1 + confidence) / 2) * stdev(values) / sqrt(len(values))
     return mean(values) - float(half), mean(values) + float(half)
 
 
@@ -50,28 +55,91 @@ def mcnemar(only_a: int, only_b: int) -> float:
     """
     if only_a < 0 or only_b < 0:
         raise ValueError(f"counts must not be negative, got {only_a} and {only_b}")
-    if only_a + only_b == 0:
-        return 1.0
-    from scipy.stats import binomtest
+    from scipy.special import bdtr
 
-    return float(binomtest(only_a, only_a + only_b).pvalue)
+    return min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
-def paired_t(differences: Sequence[float]) -> float:
-    """The two-sided p-value that the mean of two or more paired differences is 0.
+def welch_t(a: Sequence[float], b: Sequence[float]) -> float:
+    """The two-sided p-value that two samples, of two or more values each, have the same mean.
 
-    Equal differences have no standard error: then the sign test gives 2 / 2^n.
-    Source: Student (1908), as in `t_interval`.
+    Source: Welch (1947), "The generalization of 'Student's' problem when several different
+    population variances are involved", Biometrika 34(1-2).
     """
-    n = len(differences)
-    if n < 2:
-        raise ValueError(f"expected two or more differences, got {n}")
-    from scipy.stats import t
+    if min(len(a), len(b)) < 2:
+        raise ValueError(f"expected two or more values of each, got {len(a)} and {len(b)}")
+    of_a, of_b = (float(np.var(x, ddof=1)) / len(x) for x in (a, b))
+    error = sqrt(of_a + of_b)
+    shares = of_a**2 / (len(a) - 1) + of_b**2 / (len(b) - 1)
+    freedom = error**4 / shares if error > TOLERANCE else nan
+    return _t_test(float(np.mean(a) - np.mean(b)), error, freedom, comb(len(a) + len(b), len(a)))
 
-    difference, error = abs(mean(differences)), stdev(differences) / sqrt(n)
+
+def single_case_t(case: float, sample: Sequence[float]) -> float:
+    """The two-sided p-value that `case` is another value of the population of two or more others.
+
+    Source: Crawford and Howell (1998), "Comparing an individual's test score against norms derived
+    from small samples", The Clinical Neuropsychologist 12(4).
+    """
+    n = len(sample)
+    if n < 2:
+        raise ValueError(f"expected a sample of two or more values, got {n}")
+    error = float(np.std(sample, ddof=1)) * sqrt((n + 1) / n)
+    return _t_test(case - float(np.mean(sample)), error, n - 1, n + 1)
+
+
+def _t_test(difference: float, error: float, freedom: float, arrangements: int) -> float:
+    """The two-sided p-value of difference / error.
+
+    Equal values have no standard error: then the permutation test gives 2 / `arrangements`.
+    """
     if error < TOLERANCE:
-        return 1.0 if difference < TOLERANCE else 2.0 ** (1 - n)
-    return float(2 * t.sf(difference / error, n - 1))
+        return 1.0 if abs(difference) < TOLERANCE else min(1.0, 2 / arrangements)
+    from scipy.special import stdtr
+
+    return float(2 * stdtr(freedom, -abs(difference) / error))
+
+
+def seeds_to_show(
+    difference: float, sds: tuple[float, float], alpha: float, power: float = 0.8
+) -> int | None:
+    """How many seeds of each Welch's test needs to show this difference with this power.
+
+    `sds` are the standard deviations over seeds, not both 0. None if more than `MAX_SEEDS`.
+    Source: Cohen (1988), "Statistical power analysis for the behavioral sciences", chapter 2.
+    """
+    from scipy.special import nctdtr, stdtrit
+
+    a, b = (sd**2 for sd in sds)
+    n = np.arange(2, MAX_SEEDS + 1)
+    freedom = (n - 1) * (a + b) ** 2 / (a**2 + b**2)
+    effect = abs(difference) / np.sqrt((a + b) / n)
+    reached = 1 - nctdtr(freedom, effect, stdtrit(freedom, 1 - alpha / 2))
+    return next((int(count) for count in n[reached >= power]), None)
+
+
+def crossed_interval(a: NDArray[Any], b: NDArray[Any]) -> tuple[float, float]:
+    """The 95 % interval (low, high) of the mean of `a` (seeds, images) less that of `b`.
+
+    It counts both the seeds and the images, which are the same in `a` and `b`: the variance of the
+    difference over resampled seeds plus that over resampled images. A single seed is taken to vary
+    like those of the other; of two single seeds only the images are counted.
+    Source: Owen (2007), "The pigeonhole bootstrap", Annals of Applied Statistics 1(2), here in
+    closed form; Student's quantile by Satterthwaite (1946), Biometrics Bulletin 2(6).
+    """
+    from scipy.special import stdtrit
+
+    of_seeds = [float(np.var(x.mean(axis=1), ddof=1)) for x in (a, b) if len(x) > 1] or [0.0]
+    first, second = of_seeds[0] / len(a), of_seeds[-1] / len(b)
+    variance = first + second + float(np.var(a.mean(axis=0) - b.mean(axis=0))) / a.shape[1]
+    if len(of_seeds) == 2:
+        shares = first**2 / (len(a) - 1) + second**2 / (len(b) - 1)
+    else:
+        shares = (first + second) ** 2 / max(1, len(a) - 1, len(b) - 1)
+    freedom = variance**2 / shares if shares else 1e9
+    half = stdtrit(freedom, 0.975) * sqrt(variance)
+    difference = float(a.mean() - b.mean())
+    return difference - float(half), difference + float(half)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

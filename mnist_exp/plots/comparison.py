@@ -1,7 +1,7 @@
 """Plots of `compare`: accuracy, cost, learning curves and agreement of groups of runs."""
 
 from collections.abc import Sequence
-from textwrap import shorten
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,10 @@ from mnist_exp.plots.base import (
     new_figure,
 )
 
-MAX_NAME = 46  # characters of a group's name
+MAX_LINE = 46  # characters of a group's name
 MAX_CURVES = len(LINES)  # one per colour
+MAX_LABELS = 8  # beside their dots
+MAX_AGREEMENT = 20  # groups: 42 would take 10 s, and 27 inches
 
 
 def accuracies(
@@ -52,7 +54,7 @@ def accuracies(
         axes.plot(values, np.full(len(values), row), "o", color=GREY, markersize=4, alpha=0.7)
         axes.plot([mean], [row], "D", color=BLUE, markersize=6)
     axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.set_yticks(rows, [_shorten(name) for name in names], parse_math=False)
+    axes.set_yticks(rows, [_fold(name) for name in names], parse_math=False)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=PALE, linewidth=0.6)
     axes.xaxis.set_major_locator(MaxNLocator(7))
@@ -69,7 +71,10 @@ def trade_off(
     title: str,
 ) -> Figure:
     """Accuracy against training seconds and against parameters; a line joins the Pareto front."""
-    note = "What accuracy costs. The line joins the groups that none beats at the same cost."
+    limit = ", which alone are named" if len(names) > MAX_LABELS else ""
+    note = (
+        f"What accuracy costs. The line joins the groups that none beats at the same cost{limit}."
+    )
     figure = new_figure(10.6, 4.3, title, note)
     for left, costs, label in (
         (0.9, seconds, "seconds of training (log)"),
@@ -100,7 +105,7 @@ def overlaid_curves(
         epochs = np.arange(1, longest + 1)
         style: dict[str, Any] = {"markersize": 3 if longest <= 30 else 0, "linewidth": 1.4}
         mean, low, high = (f(accuracy, axis=0) for f in (np.nanmean, np.nanmin, np.nanmax))
-        axes.plot(epochs, mean, "o-", color=colour, label=_shorten(name), **style)
+        axes.plot(epochs, mean, "o-", color=colour, label=_fold(name), **style)
         axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.grid(axis="y", color=PALE, linewidth=0.6)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
@@ -113,9 +118,11 @@ def overlaid_curves(
 
 def agreement(names: Sequence[str], shares: Array, title: str) -> Figure:
     """The share of test images (g, g) on which the runs of two groups predict the same digit."""
+    limit = f", the first {MAX_AGREEMENT} groups" if len(names) > MAX_AGREEMENT else ""
+    names, shares = names[:MAX_AGREEMENT], shares[:MAX_AGREEMENT, :MAX_AGREEMENT]
     note = (
-        "Agreement: on which share of the test images two runs say the same digit, right or wrong; "
-        "on the diagonal two seeds of one group."
+        f"Agreement{limit}: on which share of the test images two runs say the same digit, right "
+        "or wrong; on the diagonal two seeds of one group."
     )
     side = 0.62 * len(names)
     left = _name_width(names) + 0.2
@@ -128,7 +135,7 @@ def agreement(names: Sequence[str], shares: Array, title: str) -> Figure:
     for (row, column), share in np.ndenumerate(shares):
         text = f"{100 * share:.1f}" if np.isfinite(share) else "-"
         axes.text(column, row, text, ha="center", va="center", fontsize=9, color=INK)
-    labels = [f"{_shorten(name)}  {k}" for k, name in enumerate(names, start=1)]
+    labels = [f"{_fold(name)}  {k}" for k, name in enumerate(names, start=1)]
     axes.set_yticks(range(len(names)), labels, parse_math=False)
     axes.set_xticks(range(len(names)), [str(k + 1) for k in range(len(names))])
     axes.xaxis.set(label_position="top", ticks_position="top")
@@ -150,10 +157,11 @@ def _plot_front(axes: Axes, names: Sequence[str], accuracy: Array, costs: Array)
     axes.set_xscale("log")
     axes.margins(0.18, 0.14)
     low, high = np.log(costs.min()), np.log(costs.max())
-    for rank, index in enumerate(order):
+    named = order if len(names) <= MAX_LABELS else front
+    for rank, index in enumerate(named):
         position = (np.log(costs[index]) - low) / (high - low) if high > low else 0.5
         axes.annotate(
-            _shorten(names[index]), (costs[index], accuracy[index]),
+            _fold(names[index]), (costs[index], accuracy[index]),
             (0, 8 if rank % 2 == 0 else -14), textcoords="offset points",
             ha="left" if position < 0.3 else "right" if position > 0.7 else "center", fontsize=8,
             color=INK, parse_math=False, bbox={"color": "white", "alpha": 0.7, "pad": 0.5},
@@ -170,10 +178,11 @@ def _format_cost(value: float, _: int | None = None) -> str:
     return f"{value:,.0f}" if value >= 1 else f"{value:.2g}"
 
 
-def _shorten(name: str) -> str:
-    return shorten(name, MAX_NAME, placeholder=" …")
+def _fold(name: str) -> str:
+    """The whole name on as many lines as it needs: its end may be what differs."""
+    return "\n".join(wrap(name, MAX_LINE))
 
 
 def _name_width(names: Sequence[str]) -> float:
-    """Inches of the longest name, at the left."""
-    return 0.4 + 0.078 * max(len(_shorten(name)) for name in names)
+    """Inches of the longest line of a name, at the left."""
+    return 0.4 + 0.078 * max(len(line) for name in names for line in wrap(name, MAX_LINE))

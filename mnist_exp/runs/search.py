@@ -1,12 +1,13 @@
 """Search the recorded runs: all that match a filter, or a fingerprint, as runs or as a table."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.errors import InputError
 from mnist_exp.runs.run import FINGERPRINT_TAG, Run
 from mnist_exp.tracking import store
+from mnist_exp.tracking.mlflow_backend import PARENT_TAG
 
 if TYPE_CHECKING:
     import mlflow.entities
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 OURS = f"tags.{FINGERPRINT_TAG} LIKE '%'"  # no parents of sweeps
 FINISHED = f"attributes.status = 'FINISHED' and {OURS}"
 NEWEST = ["attributes.start_time DESC"]
+SEARCH_TAG = "search"  # of the parent of a search: its study
+SWEEPS = "params.swept LIKE '%'"  # the parents
 
 
 def store_config(experiment: str = "mnist", uri: str | None = None) -> TrackingConfig:
@@ -47,6 +50,39 @@ def search_runs(where: TrackingConfig, query: str = "", *, status: str = "FINISH
             "make some with python -m mnist_exp.run, or choose another with --experiment"
         )
     return found
+
+
+def without_trials(runs: Sequence[Run], where: TrackingConfig) -> list[Run]:
+    """The runs that are no trials of searches, which were chosen by their luck."""
+    searches = {
+        parent.run_id
+        for parent in _sweeps(where)
+        if SEARCH_TAG in parent.tags or "interval(" in parent.tags.get("overrides", "")  # older
+    }
+    return [run for run in runs if run.tags.get(PARENT_TAG) not in searches]
+
+
+def sweep_query(reference: str, where: TrackingConfig) -> str:
+    """MLflow's filter for the jobs of a sweep, which is `last` or the beginning of its id.
+
+    Raises `InputError` when it is none, or more than one.
+    """
+    sweeps = _sweeps(where)
+    last = sweeps[:1] if reference == "last" else []
+    found = last or [parent for parent in sweeps if parent.run_id.startswith(reference)]
+    if len(found) != 1:
+        newest = "".join(f"\n  {parent.run_id[:12]}  {parent.name}" for parent in sweeps[:10])
+        raise InputError(
+            f"--sweep {reference}: {len(found) or 'no'} sweeps of experiment {where.experiment} "
+            f"match; give last or the id of one, of which these are the newest:{newest or ' none'}"
+        )
+    return f"tags.`{PARENT_TAG}` = '{found[0].run_id}'"
+
+
+def _sweeps(where: TrackingConfig) -> list[Run]:
+    """The parents of the experiment's sweeps, the latest first."""
+    with store.connect_to_read(where) as client:
+        return list(search(client, where, SWEEPS, NEWEST))
 
 
 def find_runs(where: str = "", experiment: str = "mnist", uri: str | None = None) -> "DataFrame":
@@ -113,4 +149,5 @@ def to_run(run: "mlflow.entities.Run", where: TrackingConfig) -> Run:
         tags=run.data.tags,
         tracking=where,
         start_time=run.info.start_time,
+        artifact_uri=run.info.artifact_uri,
     )

@@ -84,6 +84,7 @@ class OptunaStrategy(SweepStrategy):
                 f"reach {self.url}; give the URL of a database server, or hydra.sweeper.prune=false"
             )
         self.study = self._open(f"{tracking.experiment}-{self._fingerprint(configs[0])}")
+        self.search = self.study.study_name
         for trial in self._trials(TrialState.RUNNING):
             self._end_orphan(trial)
         ended = self._trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)

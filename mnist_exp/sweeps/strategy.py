@@ -19,6 +19,7 @@ class SweepStrategy:
     scales: Mapping[str, str] = {}  # linear or log, of the swept keys whose space says so
     total = 0  # jobs, were none to fail
     probes: Sequence[Job] = ()  # jobs that must be valid before any job is started
+    search = ""  # the name of the study, of a search
     tolerated = 0  # failed jobs; with more the sweep fails and asks for no further ones
 
     def begin(self, configs: Sequence[Config], folder: Path, remote: bool) -> Sequence[JobResult]:

@@ -30,7 +30,7 @@ from mnist_exp.data.dataset import load_dataset
 from mnist_exp.runs.names import short_keys
 from mnist_exp.runs.notes import sweep_note
 from mnist_exp.runs.run import TITLE_TAG
-from mnist_exp.runs.search import finished_runs
+from mnist_exp.runs.search import SEARCH_TAG, finished_runs
 from mnist_exp.sweeps import report
 from mnist_exp.sweeps.launch import is_in_process, is_remote, launch, refuse_no_workers
 from mnist_exp.sweeps.progress import SweepProgress
@@ -68,7 +68,10 @@ def run_sweep(
             name=configs[0].name or f"{space}, {datetime.now():%Y-%m-%d %H:%M}",
             folder=folder,
             params={"swept": ", ".join(strategy.swept), "jobs": strategy.total},
-            tags={"overrides": redact(" ".join(config.hydra.overrides.task))},
+            tags={
+                "overrides": redact(" ".join(config.hydra.overrides.task)),
+                SEARCH_TAG: strategy.search,
+            },
             files=SWEEP_ARTIFACTS,
         ) as parent:
             try:

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isnan
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from mnist_exp.analysis import comparison_report
 from mnist_exp.analysis.comparison import Comparison, compare
 from mnist_exp.core.errors import InputError
 from mnist_exp.evaluation.metrics import Evaluation
+from mnist_exp.evaluation.significance import single_case_t, welch_t
 from mnist_exp.runs.run import Run
 from mnist_exp.runs.search import store_config
 
@@ -26,6 +27,8 @@ class FakeRun(Run):
     predicted: Evaluation = field(default=None)  # type: ignore[assignment]
 
     def evaluation(self) -> Evaluation:
+        if self.predicted is None:
+            raise InputError("it has no predictions.npz that could be read")
         return self.predicted
 
     def history(self) -> list[dict[str, float]]:
@@ -93,34 +96,67 @@ def test_groups_of_one_model_are_named_by_what_differs() -> None:
     )
     assert [group.name for group in found.groups] == [
         "cnn",
-        "dense128 optimizer.learning_rate=0.001",
-        "dense128 optimizer.learning_rate=0.01",
+        "dense128 lr=1e-3",
+        "dense128 lr=0.01",
     ]
 
 
-def test_shared_seeds_are_compared_by_a_paired_test() -> None:
-    found = one(
-        compare([*seeds("cnn", [10, 12, 11, 9, 13]), *seeds("dense128", [30, 33, 31, 29, 34])])
-    )
+def test_few_keys_tell_the_groups_apart_and_choices_come_first() -> None:
+    sgd = {"optimizer.name": "sgd", "optimizer.learning_rate": "0.1", "optimizer.momentum": "0.9"}
+    adam = {"optimizer.name": "adam", "optimizer.learning_rate": "0.001"}
+    runs = [
+        *seeds("cnn", [10], **sgd),
+        *seeds("cnn", [20], **adam, **{"model.dropout": "0.12341"}),
+        *seeds("cnn", [30], **adam, **{"model.dropout": "0.12342"}),
+    ]
+    assert [group.name for group in one(compare(runs)).groups] == [
+        "cnn optimizer=sgd",
+        "cnn optimizer=adam dropout=0.12341",  # in full, where three digits are alike
+        "cnn optimizer=adam dropout=0.12342",
+    ]
+
+
+def test_groups_of_seeds_are_compared_by_welchs_test() -> None:
+    found = one(compare([*seeds("cnn", [10, 12, 11]), *seeds("dense128", [30, 33, 31, 29, 34])]))
     (pair,) = found.pairs
+    assert pair.test == "Welch's t-test"
+    assert pair.p == welch_t([0.99, 0.988, 0.989], [0.97, 0.967, 0.969, 0.971, 0.966])
+    low, high = pair.interval
+    assert 0.01 < low < pair.difference < high < 0.03
+    assert pair.verdict.startswith("cnn beats dense128: +2.04 points (+1.")
+    assert pair.verdict.endswith("), p < 0.001, n = 3 and 5 seeds")
+
+
+def test_seeds_of_different_networks_are_no_pairs() -> None:
+    """Their ranges do not touch, and yet the seed that is best for one is worst for the other."""
+    (pair,) = one(compare([*seeds("a", [10, 20, 30]), *seeds("b", [60, 50, 40])])).pairs
     assert pair.is_significant
-    assert pair.verdict == "cnn beats dense128: +2.04 points, p < 0.001, n = 5 seeds"
 
 
-def test_seeds_of_only_one_group_do_not_count() -> None:
-    late = [recorded("b", seed, range(20)) for seed in (1, 2)]
-    found = one(compare([*seeds("a", [500, 20, 20]), *late]))
-    assert found.pairs[0].difference == 0  # over seeds 1 and 2
-    assert "no difference shown" in found.pairs[0].verdict
+def test_one_run_is_compared_with_a_group_as_a_single_case() -> None:
+    (pair,) = one(compare([*seeds("a", [10, 12, 11, 13]), *seeds("b", [40])])).pairs
+    assert pair.test == "t-test of a single case"
+    assert pair.p == single_case_t(0.96, [0.99, 0.988, 0.989, 0.987])
+    assert pair.verdict.endswith("), p < 0.001, n = 4 seeds against one run")
+
+
+def test_an_open_question_says_how_many_seeds_would_settle_it() -> None:
+    (pair,) = one(compare([*seeds("a", [10, 20, 30]), *seeds("b", [25, 35, 45])])).pairs
+    assert not pair.is_significant
+    assert pair.verdict.endswith("n = 3 seeds each; if real, about 9 seeds each would show it")
+    (pair,) = one(compare([*seeds("a", [10, 20, 30]), *seeds("b", [11, 20, 30])])).pairs
+    assert pair.verdict.endswith("not even 100 seeds each would show so small a difference")
+    (pair,) = one(compare([*seeds("a", [20, 20]), *seeds("b", [30, 30])])).pairs
+    assert pair.verdict.endswith("n = 2 seeds each")  # seeds that agree tell nothing of others
 
 
 def test_two_single_runs_are_compared_image_by_image() -> None:
     a, b = recorded("a", 0, range(20)), recorded("b", 7, range(10, 60))
     (pair,) = one(compare([a, b])).pairs
-    assert (pair.test, pair.n) == ("exact McNemar test", "one run each on 1,000 images")
+    assert (pair.test, pair.n) == ("exact McNemar test", "1,000 images")
     assert pair.p == pytest.approx(2 * sum(_choose(50, k) for k in range(11)) / 2**50)
-    assert pair.verdict.startswith("a beats b: +3.00 points, p < 0.001")
-    assert any("speaks for that model" in note for note in one(compare([a, b])).notes)
+    assert pair.verdict.startswith("this run of a beats this run of b: +3.00 points (+1.")
+    assert pair.verdict.endswith("1,000 images; train 3 seeds to compare the recipes")
 
 
 def _choose(n: int, k: int) -> float:
@@ -132,14 +168,57 @@ def _choose(n: int, k: int) -> float:
 def test_a_chance_difference_is_not_significant() -> None:
     (pair,) = one(compare([recorded("a", 0, range(20)), recorded("b", 0, range(12, 34))])).pairs
     assert not pair.is_significant
-    assert pair.verdict.startswith("a and b: no difference shown (+0.20 points, p = ")
+    assert pair.verdict.startswith("this run of a and this run of b: no difference shown, +0.20 ")
 
 
-def test_groups_without_a_common_seed_are_not_tested() -> None:
-    others = [recorded("b", seed, range(90)) for seed in (5, 6)]
-    (pair,) = one(compare([*seeds("a", [1, 2]), *others])).pairs
-    assert isnan(pair.p)
-    assert pair.verdict == "a and b: not tested, they share no seeds: run both with the same ones"
+def test_runs_without_predictions_are_compared_as_far_as_they_can_be() -> None:
+    lost = [replace(run, predicted=None) for run in seeds("b", [30, 33])]
+    found = one(compare([*seeds("a", [10, 12]), *lost, *seeds("c", [9])]))
+    assert any("run b-0-0 (b-seed0), run b-1-0 (b-seed1) cannot be" in n for n in found.notes)
+    verdicts = {(pair.a.name, pair.b.name): pair.verdict for pair in found.pairs}
+    assert verdicts["a", "b"].startswith("a beats b: +2.05 points, p = 0.0")
+    assert "(" in verdicts["c", "a"]
+    assert np.isnan(found.agreement).tolist() == [
+        [True, False, True],
+        [False] * 2 + [True],
+        [True] * 3,
+    ]
+    (pair,) = one(compare([lost[0], *seeds("c", [9])])).pairs
+    assert pair.verdict == "c and b: not tested, the predictions of a run are missing"
+
+
+def test_one_seed_of_several_runs_is_no_test() -> None:
+    runs = [recorded("a", 0, range(n), **{"train.epochs": str(n)}) for n in (10, 20)]
+    (pair,) = one(compare([*runs, *seeds("b", [30])], by=["model.name"])).pairs
+    assert pair.verdict == "a and b: not tested, all runs have one seed: train 3 seeds of each"
+
+
+def test_a_baseline_is_tested_against_each_other_group() -> None:
+    runs = [run for name in "abcd" for run in seeds(name, [10, 12])]
+    found = one(compare(runs, baseline="c"))
+    assert len(found.pairs) == 3
+    assert all("c" in (pair.a.name, pair.b.name) for pair in found.pairs)
+    with pytest.raises(InputError, match="--baseline e: no group has this name; there are a, b, c"):
+        compare(runs, baseline="e")
+
+
+def test_of_many_groups_each_is_tested_against_the_best_by_validation() -> None:
+    runs = [run for k, name in enumerate("abcdefg") for run in seeds(name, [20 - k, 21 - k])]
+    for run in runs:  # the test split prefers g
+        run.metrics["val/accuracy"] = 0.99 if run.name.startswith("d") else 0.98
+    found = one(compare(runs))
+    assert len(found.pairs) == 6
+    assert all("d" in (pair.a.name, pair.b.name) for pair in found.pairs)
+    assert any("Of 7 groups each is tested against d, the best by" in n for n in found.notes)
+    assert len(one(compare(runs[:-2])).pairs) == 15
+    for run in runs:
+        del run.metrics["val/accuracy"]
+    assert len(one(compare(runs)).pairs) == 21  # none of them is the best
+
+
+def test_the_first_groups_verdicts_come_first_then_the_clearest() -> None:
+    found = one(compare([*seeds("b", [10, 12]), *seeds("c", [11, 14]), *seeds("a", [90, 80])]))
+    assert [{p.a.name, p.b.name} for p in found.pairs] == [{"a", "b"}, {"b", "c"}, {"a", "c"}]
 
 
 def test_p_values_are_corrected_for_the_number_of_pairs() -> None:
@@ -215,7 +294,7 @@ def test_every_form_of_the_report(tmp_path: Path) -> None:
     assert html.count("note=&lt;script&gt;alert(1)&lt;/script&gt;") == 2  # a row and a verdict
     markdown = comparison_report.RENDERERS[".md"](found, "compared", {})
     assert "| cnn note=plain | 3 | 96.73 ± 0.25 | 97.00 |" in markdown
-    assert "n = 3 seeds (paired t-test)" in markdown
+    assert "n = 3 seeds each (Welch's t-test)" in markdown
     text = comparison_report.RENDERERS[".csv"](found, "compared", {})
     rows = list(csv.DictReader(text.splitlines()))
     assert [row["n"] for row in rows] == ["3", "3", "1"]

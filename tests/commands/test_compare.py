@@ -19,7 +19,7 @@ def test_the_table_and_the_verdict_are_printed(recorded: Recorded, command: Comm
     mean = sum(recorded[f"dense128-seed{seed}"].metrics["test/accuracy"] for seed in (0, 1)) / 2
     (row,) = [line for line in out.splitlines() if line.startswith(" dense128")]
     assert f"{100 * mean:.2f} ± " in row
-    assert "n = 2 seeds" in out
+    assert "n = 2 seeds each" in out
 
 
 def test_the_report_is_written_and_recorded(
@@ -44,6 +44,8 @@ def test_the_report_is_written_and_recorded(
     [
         (["--output", "r.pdf"], "--output r.pdf: expected a name ending in .html, .md, .csv"),
         (["--by", "modle"], "--by modle: no run has such a param; they have augment.name"),
+        (["--baseline", "x"], "--baseline x: no group has this name; there are dense128, sigmoid"),
+        (["--sweep", "x"], "--sweep x: no sweeps of experiment mnist match; give last or the id"),
         (["--where", "x"], "--where x: MLflow does not understand it"),
         (["--experiment", "x"], "has no experiment x; choose with --experiment"),
         (["--tracking-uri", "http://127.0.0.1:9"], "this tracking store cannot be used"),

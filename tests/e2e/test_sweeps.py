@@ -121,6 +121,7 @@ def test_a_killed_search_is_resumed_and_prunes(tmp_path: Path) -> None:
     ]
     best = max(rows[:5], key=lambda row: float(row["val/accuracy"]))
     assert parent.data.tags["best.run_id"] == best["run_id"]
+    assert parent.data.tags["search"].startswith("mnist-")
     figures = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").list_artifacts(
         parent.info.run_id, "figures"
     )

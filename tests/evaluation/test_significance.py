@@ -5,8 +5,18 @@ import pytest
 from scipy import stats
 from scipy.stats import binomtest
 from statsmodels.stats import contingency_tables, multitest
+from statsmodels.stats.power import TTestIndPower
 
-from mnist_exp.evaluation.significance import holm, mcnemar, paired_t, t_interval, wilson_interval
+from mnist_exp.evaluation.significance import (
+    crossed_interval,
+    holm,
+    mcnemar,
+    seeds_to_show,
+    single_case_t,
+    t_interval,
+    welch_t,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(("correct", "n"), [(9, 10), (9_783, 10_000), (1, 3), (0, 7), (50, 50)])
@@ -65,17 +75,78 @@ def test_mcnemar_of_models_that_always_agree_is_1():
     assert mcnemar(0, 0) == 1
 
 
-def test_paired_t_agrees_with_scipy():
+@pytest.mark.parametrize(("n", "m"), [(2, 2), (3, 5), (5, 3), (30, 2)])
+def test_welch_t_agrees_with_scipy(n, m):
     random = np.random.default_rng(3)
-    for n in (2, 3, 5, 30):
-        a, b = random.normal(0.98, 0.002, (2, n))
-        assert paired_t(a - b) == pytest.approx(stats.ttest_rel(a, b).pvalue, abs=1e-12)
+    a, b = random.normal(0.98, 0.002, n), random.normal(0.981, 0.004, m)
+    expected = stats.ttest_ind(a, b, equal_var=False).pvalue
+    assert welch_t(a, b) == pytest.approx(expected, abs=1e-12)
+    assert welch_t(b, a) == welch_t(a, b)
+    with pytest.raises(ValueError, match="two or more"):
+        welch_t(a, b[:1])
 
 
-def test_paired_t_of_equal_differences_is_the_sign_test():
-    assert paired_t([0.0, 0.0, 0.0]) == 1
-    assert paired_t([0.0001, 0.0001]) == 0.5  # not 0, as a standard error of 0 would give
-    assert paired_t([-0.01] * 5) == pytest.approx(2 / 32)
+def test_single_case_t_agrees_with_scipy_and_crawford_and_howell_1998():
+    random = np.random.default_rng(4)
+    for n in (2, 3, 5, 30):  # the test with pooled variance when one sample has one value
+        a, b = random.normal(0.98, 0.002, n), random.normal(0.975, 0.002)
+        expected = stats.ttest_ind([b], a).pvalue
+        assert single_case_t(b, a) == pytest.approx(expected, abs=1e-12)
+    with pytest.raises(ValueError, match="two or more"):
+        single_case_t(0.9, [0.98])
+
+
+def test_equal_values_have_the_p_of_a_permutation_test():
+    assert welch_t([0.98] * 3, [0.98] * 3) == single_case_t(0.98, [0.98] * 3) == 1
+    assert welch_t([0.98] * 3, [0.97] * 3) == 2 / 20  # not 0, as a standard error of 0 would give
+    assert single_case_t(0.97, [0.98] * 3) == 2 / 4
+
+
+@pytest.mark.parametrize(("effect", "alpha"), [(0.5, 0.05), (1.0, 0.05), (1.5, 0.01), (3.0, 0.05)])
+def test_seeds_to_show_a_difference_agree_with_statsmodels(effect, alpha):
+    expected = TTestIndPower().solve_power(effect, power=0.8, alpha=alpha)
+    found = seeds_to_show(-effect * 0.002, (0.002, 0.002), alpha)
+    assert found == np.ceil(expected)
+
+
+def test_no_number_of_seeds_shows_what_is_too_small():
+    assert seeds_to_show(1e-5, (0.002, 0.002), 0.05) is None
+
+
+def correct(random, n, images=1000, easy=0.9, skill=0.05):
+    """Whether n seeds read images right of which some are hard for every seed."""
+    read = random.random((n, images)) < random.uniform(1 - 2 * skill, 1, (n, 1))
+    return read & (np.random.default_rng(9).random(images) < easy)
+
+
+def test_the_crossed_interval_is_that_of_the_pigeonhole_bootstrap():
+    random = np.random.default_rng(5)
+    a, b = correct(random, 20), correct(random, 30, skill=0.1)
+    differences = []
+    for _ in range(1000):  # seeds and images are resampled, the images once for both
+        images = random.integers(1000, size=1000)
+        means = [x[random.integers(len(x), size=len(x))][:, images].mean() for x in (a, b)]
+        differences.append(means[0] - means[1])
+    expected = np.percentile(differences, [2.5, 97.5])
+    assert crossed_interval(a, b) == pytest.approx(tuple(expected), abs=0.004)  # of 0.05
+
+
+def test_the_crossed_interval_counts_seeds_and_images():
+    random = np.random.default_rng(6)
+    a, b = correct(random, 3), correct(random, 5)
+    skill = (
+        np.tile(a.mean(axis=1, keepdims=True), 1000),
+        np.tile(b.mean(axis=1, keepdims=True), 1000),
+    )
+    welch = stats.ttest_ind(a.mean(axis=1), b.mean(axis=1), equal_var=False).confidence_interval()
+    assert crossed_interval(*skill) == pytest.approx(tuple(welch))  # as if no image were hard
+    difference = a[:1] * 1.0 - b[:1]
+    half = 1.96 * difference.std() / np.sqrt(1000)
+    expected = (difference.mean() - half, difference.mean() + half)
+    assert crossed_interval(a[:1], b[:1]) == pytest.approx(expected, abs=1e-5)
+    pooled = stats.ttest_ind(a.mean(axis=1), b[:1].mean(axis=1)).confidence_interval()
+    assert crossed_interval(skill[0], skill[1][:1]) == pytest.approx(tuple(pooled))
+    assert crossed_interval(a[:1], a[:1]) == (0, 0)
 
 
 @pytest.mark.parametrize("p", [[0.01, 0.04, 0.03, 0.005], [0.5], [], [0.2, 0.2, 0.9, 1.0]])
@@ -90,6 +161,6 @@ def test_holm_keeps_false_positives_rare():
     false_positives = 0
     for _ in range(2000):
         groups = random.normal(0.98, 0.001, (4, 5))
-        p = [paired_t(groups[i] - groups[j]) for i in range(4) for j in range(i)]
+        p = [welch_t(groups[i], groups[j]) for i in range(4) for j in range(i)]
         false_positives += min(holm(p)) < 0.05
     assert 0.01 < false_positives / 2000 < 0.06

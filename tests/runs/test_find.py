@@ -23,7 +23,7 @@ from mnist_exp.models.io import load_model
 from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.runs.run import Run
-from mnist_exp.runs.search import search_runs, store_config
+from mnist_exp.runs.search import search_runs, store_config, sweep_query, without_trials
 
 Recorded = dict[str, RunResult]
 
@@ -75,6 +75,40 @@ def test_what_is_not_there_or_not_clear_is_said(recorded: Recorded) -> None:
         search_runs(store, "accuracy is high")
     with pytest.raises(InputError, match=r"no FINISHED runs that fit params.seed = '9'"):
         search_runs(store, "params.seed = '9'")
+
+
+def test_the_jobs_of_a_sweep_are_found_and_trials_told_apart(
+    made_once: tuple[str, Recorded],
+) -> None:
+    store = made_once[0]
+    client = mlflow.MlflowClient(store)
+    experiment = client.create_experiment("with sweeps")
+
+    def record(fingerprint: str = "", swept: str = "", **tags: str) -> str:
+        tags |= {"fingerprint": fingerprint} if fingerprint else {}
+        run = client.create_run(experiment, tags={k.replace("__", "."): v for k, v in tags.items()})
+        if swept:
+            client.log_param(run.info.run_id, "swept", swept)
+        client.set_terminated(run.info.run_id)
+        return run.info.run_id
+
+    where = store_config("with sweeps", store)
+    with pytest.raises(InputError, match="--sweep last: no sweeps of experiment with sweeps"):
+        sweep_query("last", where)
+    alone = record("a")
+    search = record(swept="optimizer.learning_rate", search="a-study")
+    old = record(swept="optimizer.learning_rate", overrides="lr=tag(log,interval(1e-4,1e-2))")
+    trials = [record("t", mlflow__parentRunId=parent) for parent in (search, old)]
+    grid = record(swept="seed", overrides="seed=1,2")
+    jobs = {record(seed, mlflow__parentRunId=grid) for seed in "12"}
+    assert {run.run_id for run in without_trials(search_runs(where), where)} == {alone, *jobs}
+    for reference, expected in (("last", jobs), (grid[:8], jobs), (search, {trials[0]})):
+        found = search_runs(where, sweep_query(reference, where))
+        assert {run.run_id for run in found} == expected
+    with pytest.raises(
+        InputError, match=f"(?s)--sweep {alone}: no sweeps .* newest:\n  {grid[:12]}"
+    ):
+        sweep_query(alone, where)
 
 
 def test_several_runs_of_one_name_are_listed(
