@@ -162,7 +162,7 @@ def _plot_front(axes: Axes, names: Sequence[str], accuracy: Array, costs: Array)
         position = (np.log(costs[index]) - low) / (high - low) if high > low else 0.5
         axes.annotate(
             _fold(names[index]), (costs[index], accuracy[index]),
-            (0, 8 if rank % 2 == 0 else -14), textcoords="offset points",
+            (0, 8 if rank % 2 == 0 or named is front else -14), textcoords="offset points",
             ha="left" if position < 0.3 else "right" if position > 0.7 else "center", fontsize=8,
             color=INK, parse_math=False, bbox={"color": "white", "alpha": 0.7, "pad": 0.5},
         )  # fmt: skip

@@ -240,3 +240,20 @@ def test_pyplot_is_not_imported():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.split() == ["False", "False"]
+
+
+def test_names_of_groups_are_folded_not_cut():
+    names = [f"cnn {'optimizer.learning_rate=0.001 ' * 3}dropout={k}" for k in range(2)]
+    drawn = plots.accuracies(names, [0.9, 0.8], [(0.8, 1.0)] * 2, [[0.9], [0.8]], TITLE)
+    written = [" ".join(text.split()) for text in texts(drawn)]
+    assert all(name in written for name in names)
+
+
+def test_figures_of_many_groups_stay_readable():
+    names = [f"group {k}" for k in range(25)]
+    agreement = full_text(plots.agreement(names, np.full((25, 25), 0.9), TITLE))
+    assert "the first 20 groups" in agreement
+    assert "group 20" not in agreement
+    cost, accuracy = np.arange(1.0, 26), np.linspace(0.9, 0.8, 25)  # only the first is worth it
+    trade_off = plots.trade_off(names, accuracy, cost, cost, TITLE)
+    assert [text for text in texts(trade_off) if "group " in text] == ["group 0"] * 2
