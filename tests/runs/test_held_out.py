@@ -42,6 +42,7 @@ def test_a_lucky_validation_set_wins_nothing(tmp_path: Path, store: str) -> None
         promote(runs[1], "held_out", "champion")
 
 
+@pytest.mark.slow
 def test_without_common_predictions_nothing_is_compared(tmp_path: Path, store: str) -> None:
     """The last 20 of 200 images and the last 10 of 100."""
     where = [f"tracking.uri={store}", "tracking.experiment=apart"]
