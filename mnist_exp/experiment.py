@@ -113,6 +113,8 @@ def run_in(
             raise
         folder.write_result(result)
         Checkpoints(folder.path).remove()
+    if tracker.page:
+        logger.info(f"in MLflow: {tracker.page}")
     if result.run_id != tracker.run_id:  # its store could only be used at the end
         result = replace(result, run_id=tracker.run_id)
         folder.write_result(result)
@@ -186,6 +188,7 @@ def _fit(loop: "EpochLoop", config: Config, context: RunContext) -> "History":
     """Train; each epoch is shown in the terminal and recorded in the folder and in MLflow."""
     from keras.callbacks import LambdaCallback
 
+    from mnist_exp.tracking.system_metrics import sampled_system_metrics
     from mnist_exp.training.callbacks import EpochBar
     from mnist_exp.training.fit import fit
     from mnist_exp.training.step_curve import StepCurve
@@ -215,7 +218,7 @@ def _fit(loop: "EpochLoop", config: Config, context: RunContext) -> "History":
         on_train_batch_end=lambda batch, logs: context.check_interrupt(),
     )
     tracker.start()
-    with EpochBar(len(loop.labels)) as bar:
+    with EpochBar(len(loop.labels)) as bar, sampled_system_metrics(tracker):
         try:
             return fit(
                 loop,

@@ -164,8 +164,6 @@ def _sweep_job(values: DictConfig, folder: Path, overrides: list[str]) -> "RunRe
 
 def _log_folder(result: "RunResult") -> None:
     logger.info(f"figures, tables and model: {short_path(result.folder)}")
-    if result.run_id:
-        logger.info(f"MLflow run {result.run_id[:8]}; compare all runs with: mlflow ui")
 
 
 def command() -> None:

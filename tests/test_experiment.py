@@ -194,6 +194,15 @@ def test_every_saved_model_says_the_same(outcome: RunResult) -> None:
     assert served.serve(images).numpy() == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
+def test_system_metrics_are_sampled_when_asked_for(tmp_path: Path, store: str) -> None:
+    config = tiny(f"tracking.uri={store}", "tracking.system_metrics=true", "train.epochs=300")
+    outcome = run_experiment(config, folder=tmp_path / "run")
+    metrics = mlflow.MlflowClient(store).get_run(outcome.run_id).data.metrics
+    assert 0 < metrics["system/system_memory_usage_percentage"] < 100
+    assert not any(name.startswith("system/") for name in outcome.metrics)
+
+
 def test_the_record_says_what_the_folder_says(outcome: RunResult, store: str) -> None:
     client = mlflow.MlflowClient(store)
     run = client.get_run(outcome.run_id)

@@ -109,6 +109,7 @@ class TrackingConfig(ConfigGroup):
     uri: str | None
     experiment: Annotated[str, Field(min_length=1)]
     skip_finished: bool
+    system_metrics: bool = False
 
 
 class ReportConfig(ConfigGroup):

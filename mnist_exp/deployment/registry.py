@@ -7,10 +7,16 @@ from typing import Any
 from mnist_exp.core.console import quiet_stderr
 from mnist_exp.core.errors import InputError
 from mnist_exp.runs.find import resolve_run
-from mnist_exp.runs.run import Run
+from mnist_exp.runs.run import OBJECTIVE, Run
 from mnist_exp.tracking import store
 
 MODEL_FILE = "data/model.keras"  # among a version's artifacts
+SCORES = (OBJECTIVE, "test/accuracy")
+DESCRIPTION = (
+    "Reads handwritten digits: pixels (n, 28, 28) of 0-255 in, scores (n, 10) out. "
+    "`python -m mnist_exp promote` adds versions and moves the alias; "
+    "`python -m mnist_exp serve --run models:/<name>@<alias>` uses one."
+)
 
 
 def get_alias_holder(run: Run, name: str, alias: str) -> Run | str | None:
@@ -43,9 +49,15 @@ def register(run: Run, name: str) -> str:
         try:
             client.get_registered_model(name)
         except MlflowException:
-            client.create_registered_model(name)
-        source = f"runs:/{run.run_id}/model"
-        return str(client.create_model_version(name, source, run.run_id).version)
+            client.create_registered_model(name, description=DESCRIPTION)
+        version = client.create_model_version(
+            name,
+            f"runs:/{run.run_id}/model",
+            run.run_id,
+            tags={key: f"{run.metrics[key]:.4f}" for key in SCORES if key in run.metrics},
+            description=f"{run.title}\n\nOf [{run.name}](#/runs/{run.run_id}).",
+        )
+        return str(version.version)
 
 
 def load_version(run: Run, name: str, version: str) -> Any:

@@ -3,6 +3,7 @@
 import getpass
 import os
 import platform
+import sys
 import time
 import traceback
 import uuid
@@ -16,6 +17,7 @@ from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.errors import PrunedError
 from mnist_exp.core.layout import TRACEBACK
 from mnist_exp.core.locks import run_lock
+from mnist_exp.core.provenance import PACKAGE
 from mnist_exp.core.signals import defer_interrupts
 from mnist_exp.tracking import store
 from mnist_exp.tracking.events import Opening
@@ -97,7 +99,7 @@ def _opening(config: TrackingConfig, name: str, folder: Path, tags: Mapping[str,
 def _run_tags(folder: Path, tags: Mapping[str, str]) -> dict[str, str]:
     own = {
         "mlflow.user": _user(),
-        "mlflow.source.name": "python -m mnist_exp.run",
+        "mlflow.source.name": _source(),
         "mlflow.source.type": "LOCAL",
         JOURNAL_TAG: uuid.uuid4().hex,
         HOST_TAG: platform.node(),
@@ -106,6 +108,16 @@ def _run_tags(folder: Path, tags: Mapping[str, str]) -> dict[str, str]:
     if parent := os.environ.get(PARENT_VARIABLE):
         own[PARENT_TAG] = parent
     return own | {key: value for key, value in tags.items() if value}
+
+
+def _source() -> str:
+    """The command of this process without its options; that of the sweep in a job of one."""
+    script = Path(sys.argv[0])
+    if is_sweep_job() or script.parts[-2:] == (PACKAGE, "run.py"):
+        return "python -m mnist_exp.run"
+    if script.parts[-2:] == (PACKAGE, "__main__.py"):
+        return " ".join(["python -m", PACKAGE, *sys.argv[1:2]])
+    return script.name
 
 
 def _user() -> str:

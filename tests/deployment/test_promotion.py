@@ -41,6 +41,11 @@ def test_the_alias_stays_with_the_better_run_unless_forced(
     assert code == 2
     assert "less than the" in err
     assert versions("ranked") == 1
+    run, client = resolve_run(better, store_config()), mlflow.MlflowClient()
+    version = client.get_model_version("ranked", "1")
+    assert version.description == f"{run.title}\n\nOf [{better}](#/runs/{run.run_id})."
+    assert version.tags["val/accuracy"] == f"{run.metrics['val/accuracy']:.4f}"
+    assert "pixels (n, 28, 28)" in client.get_registered_model("ranked").description
     code, out, _ = command("promote", "--run", worse, "--name", "ranked", "--force")
     assert code == 0
     assert f"before: run {resolve_run(better, store_config()).run_id[:8]} ({better})" in out

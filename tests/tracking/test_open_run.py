@@ -293,6 +293,27 @@ def test_a_closed_port_is_answered_in_a_sentence_without_the_password(tmp_path: 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "source"),
+    [
+        (["/x/mnist_exp/run.py", "model=cnn"], "python -m mnist_exp.run"),
+        (
+            ["/x/mnist_exp/__main__.py", "reproduce", "--run", "best"],
+            "python -m mnist_exp reproduce",
+        ),
+        (["/x/mnist_exp/__main__.py"], "python -m mnist_exp"),
+        (["/home/me/study.py", "7"], "study.py"),
+    ],
+)
+def test_a_run_names_the_command_that_made_it(
+    arguments: list[str], source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", arguments)
+    assert tracking._source() == source
+    monkeypatch.setenv(PARENT_VARIABLE, "of a sweep, whose workers have other scripts")
+    assert tracking._source() == "python -m mnist_exp.run"
+
+
 def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody() -> str:
         raise KeyError("getpwuid(): uid not found: 4711")
