@@ -62,7 +62,7 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), baseline: str = "") -> 
     for param in by:
         if param not in known:
             raise InputError(
-                f"--by {param}: no run has such a param; they have {', '.join(sorted(known))}"
+                f"{param}: no run has such a param; they have {', '.join(sorted(known))}"
             )
     by_data: dict[str, list[Run]] = {}
     for run in runs:

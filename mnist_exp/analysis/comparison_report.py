@@ -31,6 +31,8 @@ TEST_NOTE = (
     "p-values are corrected by Holm over the pairs listed; below 0.05 a difference is called one."
 )
 MAX_PAIRS = 20  # in the terminal
+# From comparisons, their title and the figures as PNGs to the text of the report.
+Renderer = Callable[[Sequence[Comparison], str, Mapping[str, bytes]], str]
 
 
 def tables(comparisons: Sequence[Comparison]) -> Iterator[TextTable | str]:
@@ -50,15 +52,14 @@ def verdicts(comparisons: Sequence[Comparison]) -> str:
     return "\n".join(pair.verdict for comparison in comparisons for pair in comparison.pairs)
 
 
-def write(path: Path, comparisons: Sequence[Comparison], title: str) -> None:
-    """Write the report in the format of the suffix, and every figure into `figures` beside it."""
+def write(path: Path, comparisons: Sequence[Comparison], title: str, render: Renderer) -> None:
+    """Write the report as `render` makes it, and every figure into `figures` beside it."""
     pngs = figures(comparisons, title)
     folder = path.parent / FIGURES
     folder.mkdir()
     for name, png in pngs.items():
         (folder / f"{name}.png").write_bytes(png)
-    text = RENDERERS[path.suffix](comparisons, title, pngs)
-    path.write_text(text, encoding="utf-8", newline="")
+    path.write_text(render(comparisons, title, pngs), encoding="utf-8", newline="")
 
 
 def figures(comparisons: Sequence[Comparison], title: str) -> dict[str, bytes]:
@@ -157,7 +158,7 @@ def _csv(comparisons: Sequence[Comparison], title: str, pngs: Mapping[str, bytes
     return text.getvalue()
 
 
-RENDERERS: Mapping[str, Callable[[Sequence[Comparison], str, Mapping[str, bytes]], str]] = {
+RENDERERS: dict[str, Renderer] = {
     ".html": _html,
     ".md": _markdown,
     ".csv": _csv,

@@ -1,6 +1,7 @@
 """compare: which settings are better over their seeds, and is the difference significant?"""
 
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -36,23 +37,42 @@ def compare(
     output: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Write the report, .html with figures, .md or .csv, and record it."
+            metavar="FILE",
+            help="Write the report and record it: .html with figures, .md, .csv or .tex.",
         ),
+    ] = None,
+    rows: Annotated[
+        str, typer.Option(metavar="PARAM", help="Of a .tex table: what its rows are.")
+    ] = "model.name",
+    columns: Annotated[
+        str, typer.Option(metavar="PARAM", help="Of a .tex table: what its columns are.")
+    ] = "data.name",
+    diff: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="RUN RUN", help="Only say what differs between these two runs."),
     ] = None,
     tracking_uri: StoreOption = None,
 ) -> None:
     """Say which settings are better, over their seeds, and whether the difference is real."""
     from mnist_exp.analysis import comparison, comparison_report
+    from mnist_exp.analysis.latex import latex_table
+    from mnist_exp.analysis.run_diff import run_diff
     from mnist_exp.core.files import make_folder, write_file
     from mnist_exp.core.layout import FIGURES
+    from mnist_exp.runs.find import resolve_run
     from mnist_exp.runs.run import TITLE_TAG
     from mnist_exp.runs.search import search_runs, store_config, sweep_query, without_trials
     from mnist_exp.tracking.open_run import track_run
 
-    if output and output.suffix not in comparison_report.RENDERERS:
-        known = ", ".join(comparison_report.RENDERERS)
-        raise InputError(f"--output {output}: expected a name ending in {known}")
+    table = partial(latex_table, rows=rows, columns=columns)
+    renderers: dict[str, comparison_report.Renderer] = comparison_report.RENDERERS | {".tex": table}
+    if output and output.suffix not in renderers:
+        raise InputError(f"--output {output}: expected a name ending in {', '.join(renderers)}")
     store = store_config(experiment, tracking_uri)
+    if diff:
+        for part in run_diff(*(resolve_run(reference, store) for reference in diff)):
+            console.print(part, markup=False)
+        return
     if sweep:
         where = " and ".join(filter(None, [where, sweep_query(sweep, store)]))
     found = search_runs(store, where)
@@ -61,6 +81,8 @@ def compare(
     if not runs:
         raise InputError(f"all {trials} runs are trials of searches; --searches compares them")
     params = [param.strip() for param in by.split(",") if param.strip()]
+    if output and output.suffix == ".tex":
+        params = [rows, columns]
     comparisons = comparison.compare(runs, params, baseline)
     for part in comparison_report.tables(comparisons):
         # A terminal would cut long sentences anywhere; a pipe gets them whole.
@@ -72,7 +94,7 @@ def compare(
         return
     title = f"{experiment}, compared"
     folder = make_folder(Path(datetime.now().strftime(COMPARISONS)), "--output")
-    comparison_report.write(folder / output.name, comparisons, title)
+    comparison_report.write(folder / output.name, comparisons, title, renderers[output.suffix])
     write_file(output, (folder / output.name).read_bytes(), "--output")
     with track_run(
         store,

@@ -133,7 +133,7 @@ def next_step(results: Sequence[JobResult], tracking: TrackingConfig, parent_id:
     if _has_seeds(by_settings) and parent_id:
         command = "python -m mnist_exp compare"
         if len(by_settings) > 1 and not any(result.reused for result in results):
-            command += f" --where \"tags.mlflow.parentRunId LIKE '{parent_id[:8]}%'\""
+            command += f" --sweep {parent_id[:8]}"
         if tracking.experiment != "mnist":
             command += f" --experiment {shlex.quote(tracking.experiment)}"
         if tracking.uri:

@@ -254,7 +254,7 @@ def test_grouping_by_a_param_pools_what_differs_otherwise() -> None:
     ]
     assert list(found.groups[0].by_seed("test/accuracy").values()) == pytest.approx([0.985, 0.983])
     assert any("also differ in train.epochs" in note for note in found.notes)
-    with pytest.raises(InputError, match="--by modle: no run has such a param"):
+    with pytest.raises(InputError, match="modle: no run has such a param"):
         compare(mixed, by=["modle"])
 
 
@@ -284,7 +284,9 @@ def test_every_form_of_the_report(tmp_path: Path) -> None:
             *seeds("cnn", [90], data="mnist5k"),
         ]
     )
-    comparison_report.write(tmp_path / "r.html", found, "compared")
+    comparison_report.write(
+        tmp_path / "r.html", found, "compared", comparison_report.RENDERERS[".html"]
+    )
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
         *(f"mnist_{kind}" for kind in ("accuracies", "trade_off", "learning_curves", "agreement")),
         *(f"mnist5k_{kind}" for kind in ("accuracies", "trade_off", "learning_curves")),

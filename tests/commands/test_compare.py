@@ -39,11 +39,31 @@ def test_the_report_is_written_and_recorded(
     assert command("compare")[1].count("2 groups") == 1  # the report is no run to compare
 
 
+def test_two_runs_are_set_side_by_side(recorded: Recorded, command: Command) -> None:
+    code, out, _ = command("compare", "--diff", "dense128-seed0", "dense128-seed1")
+    assert code == 0
+    causes, results = out.split("Results")
+    assert [line.split()[0] for line in causes.splitlines()[4:] if line.strip()] == ["seed"]
+    accuracy = f"{recorded['dense128-seed1'].metrics['test/accuracy']:.6g}"
+    assert any(row.split()[-1] == accuracy for row in results.splitlines() if "accuracy " in row)
+
+
+def test_a_latex_table_has_the_rows_and_columns_asked_for(
+    recorded: Recorded, command: Command, workplace: Path
+) -> None:
+    code, _, err = command("compare", "--output", "t.tex", "--columns", "train.epochs")
+    assert (code, err) == (0, "")
+    text = (workplace / "t.tex").read_text()
+    assert "model.name & 1 \\\\" in text
+    assert "sigmoid100 & " in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["--output", "r.pdf"], "--output r.pdf: expected a name ending in .html, .md, .csv"),
-        (["--by", "modle"], "--by modle: no run has such a param; they have augment.name"),
+        (["--by", "modle"], "modle: no run has such a param; they have augment.name"),
+        (["--output", "t.tex", "--rows", "modle"], "modle: no run has such a param; they have"),
         (["--baseline", "x"], "--baseline x: no group has this name; there are dense128, sigmoid"),
         (["--sweep", "x"], "--sweep x: no sweeps of experiment mnist match; give last or the id"),
         (["--where", "x"], "--where x: MLflow does not understand it"),

@@ -120,8 +120,7 @@ COMPARE = "is the difference real? python -m mnist_exp compare"
 
 def test_seeds_of_several_settings_are_to_be_compared() -> None:
     results = [result(0, 0.50), result(1, 0.60, seed=1), result(2, 0.3)]
-    where = " --where \"tags.mlflow.parentRunId LIKE 'abcdefgh%'\""
-    assert report.next_step(results, STORE, "abcdefghi") == COMPARE + where
+    assert report.next_step(results, STORE, "abcdefghi") == COMPARE + " --sweep abcdefgh"
     beside = "beside other runs: python -m mnist_exp compare"
     assert report.next_step(results[:2], STORE, "abcdefghi") == beside
     earlier = [*results, replace(result(3, 0.4), reused=True)]  # below another parent
