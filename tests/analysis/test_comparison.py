@@ -293,9 +293,14 @@ def test_every_form_of_the_report(tmp_path: Path) -> None:
     }
     html = (tmp_path / "r.html").read_text()
     assert html.count("data:image/png;base64,") == 7
-    assert not re.search(r"(src|href)=(?!\"data:)", html)  # nothing from elsewhere
+    assert not re.search(r"src=(?!\"data:)", html)  # nothing from elsewhere
+    links = re.findall(r"href=\"([^\"]*)\"", html)
+    assert len(links) == 7
+    assert "http://127.0.0.1:5000/#/runs/cnn-0-0" in links
+    assert not re.search(r"alt=\"\"", html)
     assert "<script>" not in html
-    assert html.count("note=&lt;script&gt;alert(1)&lt;/script&gt;") == 2  # a row and a verdict
+    hostile_name = "note=&lt;script&gt;alert(1)&lt;/script&gt;"
+    assert html.count(hostile_name) == 3  # a row, a verdict and its runs
     markdown = comparison_report.RENDERERS[".md"](found, "compared", {})
     assert "| cnn note=plain | 3 | 96.73 ± 0.25 | 97.00 |" in markdown
     assert "n = 3 seeds each (Welch's t-test)" in markdown
