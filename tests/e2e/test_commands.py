@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import mlflow
@@ -140,11 +141,10 @@ def test_sigterm_ends_everything_as_killed(tmp_path: Path, arguments: list[str])
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("epoch "):
-            process.send_signal(signal.SIGTERM)
-            break
+    while not list((tmp_path / "outputs").rglob("history.csv")):  # an epoch is done
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 143, error
     assert error == "terminated; what was finished is kept\n"
