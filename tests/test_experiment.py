@@ -107,7 +107,7 @@ def test_the_curves_show_which_epoch_was_kept(few_digits: Dataset, tmp_path: Pat
     write_figures(tmp_path / "figures", report)
     drawn = (tmp_path / "figures/learning_curves.png").read_bytes()
     for kept, is_equal in ((history.best_epoch, True), (None, False)):
-        figure = plots.learning_curves(epochs, steps, "title", kept)
+        figure = plots.learning_curves(epochs, "title", kept, steps)
         figure.savefig(tmp_path / "expected.png")
         assert ((tmp_path / "expected.png").read_bytes() == drawn) == is_equal
 
@@ -119,7 +119,7 @@ def test_the_training_digits_are_drawn_as_the_first_epoch_saw_them(
 
     def spy(images: np.ndarray, labels: np.ndarray, title: str) -> object:
         drawn.append((images, title))
-        return plots.learning_curves([], [], title)
+        return plots.learning_curves([], title)
 
     monkeypatch.setattr(plots, "digit_sheet", spy)  # patched: pixels in a PNG are no test
     said = evaluation.from_scores(few_digits.test_labels, np.full((1000, 10), 0.1), "softmax")

@@ -12,14 +12,14 @@ from mnist_exp.plots.base import BLUE, GREY, INK, PALE, VERMILLION, Array, axes_
 
 def learning_curves(
     history: Sequence[Mapping[str, float]],
-    steps: Sequence[Mapping[str, float]],
     title: str,
     kept: int | None = None,
+    steps: Sequence[Mapping[str, float]] = (),
 ) -> Figure:
     """Loss and accuracy per epoch, training against validation, with the kept epoch marked.
 
-    `steps` are points of the training within epochs. `kept` is the epoch, from 1, whose weights
-    early stopping restored; without it the last's stay.
+    `kept` is the epoch, from 1, whose weights early stopping restored; without it the last's stay.
+    `steps` are points of the training within epochs.
     """
     note = "Training figures are means over an epoch, while the weights still move"
     validated = any("val/accuracy" in epoch for epoch in history)
@@ -68,7 +68,8 @@ def _plot_steps(axes: Axes, steps: Sequence[Mapping[str, float]], kind: str) -> 
         curves = [line.get_ydata() for line in axes.get_lines()[:-1]]
         shown = np.concatenate([*curves, values[epochs > 0.5]])
         low, high = np.nanmin(shown), np.nanmax(shown)
-        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        if low < high:
+            axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
 
 
 def _series(history: Sequence[Mapping[str, float]], key: str) -> Array:

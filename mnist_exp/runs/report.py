@@ -69,7 +69,7 @@ def write_figures(folder: Path, report: Report) -> None:
         after = evaluation.at_temperature(report.temperature)
         calibrated = (*after.reliability[:3], after.ece)
     figures = {
-        "learning_curves": plots.learning_curves(report.history, report.curve, title, report.kept),
+        "learning_curves": plots.learning_curves(report.history, title, report.kept, report.curve),
         "confusion_matrix": plots.confusion_matrix(evaluation.confusion, title),
         "sample_predictions": plots.sample_predictions(
             images, evaluation.labels, evaluation.probabilities, title

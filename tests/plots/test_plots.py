@@ -33,7 +33,7 @@ def test_the_title_names_model_data_accuracy_and_n():
 
 
 def test_learning_curves_compare_training_with_validation():
-    figure = plots.learning_curves(history(15), [], TITLE)
+    figure = plots.learning_curves(history(15), TITLE)
     words = full_text(figure)
     assert TITLE in words
     assert "training" in words
@@ -52,22 +52,22 @@ def test_learning_curves_compare_training_with_validation():
 
 def test_learning_curves_mark_the_epoch_restored_by_early_stopping():
     assert "weights kept for its loss: epoch 4, validation 95.00 %" in full_text(
-        plots.learning_curves(history(6), [], TITLE, kept=4)
+        plots.learning_curves(history(6), TITLE, kept=4)
     )
 
 
 def test_learning_curves_without_validation():
-    figure = plots.learning_curves(history(4, validated=False), [], TITLE)
+    figure = plots.learning_curves(history(4, validated=False), TITLE)
     assert "validation" not in full_text(figure)
     assert [len(axes.get_lines()) for axes in figure.axes] == [1, 1]
 
 
 def test_learning_curves_of_one_epoch_and_of_none():
-    one = plots.learning_curves(history(1), [], TITLE)
+    one = plots.learning_curves(history(1), TITLE)
     assert "epoch 1" in full_text(one)
     ticks = [tick for tick in one.axes[0].get_xticks() if 0.5 <= tick <= 1.5]
     assert ticks == [1]
-    assert isinstance(plots.learning_curves([], [], TITLE), Figure)
+    assert isinstance(plots.learning_curves([], TITLE), Figure)
 
 
 def test_learning_curves_show_the_training_within_epochs():
@@ -78,7 +78,7 @@ def test_learning_curves_show_the_training_within_epochs():
             | ({"step/train_accuracy": 1 - 2 / i} if i > 3 else {})
             for i in range(1, 50 * epochs + 1)
         ]
-        figure = plots.learning_curves(history(epochs), steps, TITLE)
+        figure = plots.learning_curves(history(epochs), TITLE, steps=steps)
         assert "training, means of 8 steps" in full_text(figure)
         accuracy = figure.axes[1]
         assert accuracy.get_lines()[2].get_xydata()[0] == pytest.approx((1 / 50, 0.1))
@@ -86,10 +86,21 @@ def test_learning_curves_show_the_training_within_epochs():
         assert accuracy.get_xlim()[0] == 0
 
 
+def test_learning_curves_of_constant_values():
+    """As of an accuracy of 100 % from the start."""
+    steps = [
+        {"step": i, "epoch": i / 2, "step/train_loss": 0.5, "step/train_accuracy": 1.0}
+        for i in (1, 2, 3, 4)
+    ]
+    epochs = [{"train/loss": 0.5, "train/accuracy": 1.0}] * 2
+    low, high = plots.learning_curves(epochs, TITLE, steps=steps).axes[1].get_ylim()
+    assert low < high == 1
+
+
 def test_learning_curves_accept_a_nan_loss():
     diverged = [*history(2), {"train/loss": float("nan"), "val/accuracy": float("nan")}]
-    assert "epoch 2" in full_text(plots.learning_curves(diverged, [], TITLE, kept=2))
-    assert "kept" not in full_text(plots.learning_curves(diverged, [], TITLE))
+    assert "epoch 2" in full_text(plots.learning_curves(diverged, TITLE, kept=2))
+    assert "kept" not in full_text(plots.learning_curves(diverged, TITLE))
 
 
 def test_confusion_matrix_shows_counts_and_shades_only_errors():
