@@ -21,7 +21,14 @@ from mnist_exp.training.optimizers import with_optimizer_state
 VARIANTS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # The default run trains a cnn_wide in another test, in float32 and bfloat16.
+        pytest.param(name, marks=pytest.mark.slow) if name == "cnn_wide" else name
+        for name in VARIANTS
+    ],
+)
 def test_every_variant_takes_a_training_step(name: str, few_digits: Dataset) -> None:
     config = tiny(f"model={name}")
     keras.utils.set_random_seed(config.seed)

@@ -156,6 +156,7 @@ def test_a_second_command_continues_as_the_first_would_have(tmp_path: Path) -> N
     assert len(run(begin(tmp_path / "parts", n_trials=15))) == 1
 
 
+@pytest.mark.slow
 def test_tpe_finds_better_than_chance(tmp_path: Path) -> None:
     """The median score after the random start is higher."""
     scores = []
@@ -169,6 +170,7 @@ def test_tpe_finds_better_than_chance(tmp_path: Path) -> None:
     assert search.scales == {"optimizer.learning_rate": "log", "model.dropout": "linear"}
 
 
+@pytest.mark.slow
 def test_another_space_config_or_seed_is_another_study(tmp_path: Path) -> None:
     searches = [
         begin(tmp_path),

@@ -237,6 +237,7 @@ def test_normalization_has_the_statistics_of_the_averaged_weights(few_digits: Da
     assert history.epochs[-1]["val/accuracy"] == pytest.approx(accuracy)
 
 
+@pytest.mark.slow
 def test_averaging_does_not_change_training(few_digits: Dataset) -> None:
     overrides = [*NORMALIZED, "train.epochs=2", "model.dropout=0.1"]
     _, without = fit(tiny(*overrides), few_digits)
