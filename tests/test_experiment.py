@@ -301,7 +301,9 @@ def test_a_diverged_run_is_failed_and_keeps_its_log(store: str, tmp_path: Path) 
     assert "DivergedError" in (tmp_path / "run" / "traceback.txt").read_text()
 
 
-@pytest.mark.parametrize(("name", "number"), [("dropout", signal.SIGINT), ("cnn", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("name", "number"), [("dropout", signal.SIGINT), ("dense128", signal.SIGTERM)]
+)
 def test_an_interrupted_run_keeps_what_it_has(
     store: str, tmp_path: Path, name: str, number: int
 ) -> None:

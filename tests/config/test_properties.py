@@ -90,7 +90,7 @@ def test_any_text_as_the_value_of_any_key(key: str, text: str) -> None:
     check(config_or_error(lambda: compose([f"{key}={text}"])), key)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(text=st.lists(PRINTABLE, min_size=1, max_size=3))
 def test_any_text_as_an_override(text: list[str]) -> None:
     config_or_error(lambda: compose(text))
