@@ -14,7 +14,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mnist_exp.analysis.comparison import Comparison
 from mnist_exp.analysis.comparison_columns import COLUMNS
 from mnist_exp.analysis.verdicts import TEST_ACCURACY
-from mnist_exp.core.console import REDACTED
 from mnist_exp.core.layout import FIGURES
 from mnist_exp.core.tables import TextTable
 from mnist_exp.data.dataset import DISPLAY_NAMES
@@ -33,7 +32,6 @@ TEST_NOTE = (
     "p-values are corrected by Holm over the pairs listed; below 0.05 a difference is called one."
 )
 MAX_PAIRS = 20  # in the terminal
-LOCAL = "http://127.0.0.1:5000"  # where `mlflow ui` is by default
 ALTS = {
     "accuracies": "Test accuracy of each group with its 95 % interval, a dot for each run; the "
     "table has the numbers.",
@@ -136,19 +134,10 @@ def _html(comparisons: Sequence[Comparison], title: str, pngs: Mapping[str, byte
         ranking_note=RANKING_NOTE,
         test_note=TEST_NOTE,
         alts=ALTS,
-        server=_server(comparisons),
-        local=LOCAL,
+        server=store.server(comparisons[0].groups[0].runs[0].tracking),
+        local=store.LOCAL,
         images={name: base64.b64encode(png).decode() for name, png in pngs.items()},
     )
-
-
-def _server(comparisons: Sequence[Comparison]) -> str:
-    """The address of the tracking server of these runs, without credentials."""
-    tracking = comparisons[0].groups[0].runs[0].tracking
-    uri = store.uri(tracking)
-    if not uri.startswith("http"):
-        return LOCAL
-    return store.display_uri(tracking).replace(REDACTED, "").rstrip("/")
 
 
 def _markdown(comparisons: Sequence[Comparison], title: str, pngs: Mapping[str, bytes]) -> str:

@@ -1,15 +1,21 @@
 """compare: which settings are better over their seeds, and is the difference significant?"""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mnist_exp.commands.options import ExperimentOption, FilterOption, StoreOption
 from mnist_exp.core.console import console
 from mnist_exp.core.errors import InputError
+
+if TYPE_CHECKING:
+    from mnist_exp.analysis.comparison import Comparison
+    from mnist_exp.analysis.comparison_report import Renderer
+    from mnist_exp.config.schema import TrackingConfig
 
 COMPARISONS = "outputs/comparisons/%Y-%m-%d_%H-%M-%S"
 
@@ -57,12 +63,8 @@ def compare(
     from mnist_exp.analysis import comparison, comparison_report
     from mnist_exp.analysis.latex import latex_table
     from mnist_exp.analysis.run_diff import run_diff
-    from mnist_exp.core.files import make_folder, write_file
-    from mnist_exp.core.layout import FIGURES
     from mnist_exp.runs.find import resolve_run
-    from mnist_exp.runs.run import TITLE_TAG
     from mnist_exp.runs.search import search_runs, store_config, sweep_query, without_trials
-    from mnist_exp.tracking.open_run import track_run
 
     table = partial(latex_table, rows=rows, columns=columns)
     renderers: dict[str, comparison_report.Renderer] = comparison_report.RENDERERS | {".tex": table}
@@ -92,17 +94,37 @@ def compare(
     if output is None:
         console.print("with figures: --output report.html")
         return
+    _record(output, comparisons, experiment, store, renderers[output.suffix], {
+        "where": where, "by": ",".join(params), "baseline": baseline, "runs": len(runs),
+    })  # fmt: skip
+    console.print(f"written to {output} and recorded in MLflow", markup=False)
+
+
+def _record(
+    output: Path,
+    comparisons: "Sequence[Comparison]",
+    experiment: str,
+    store: "TrackingConfig",
+    render: "Renderer",
+    params: Mapping[str, Any],
+) -> None:
+    """Write the report to `output` and record it as a run of the experiment."""
+    from mnist_exp.analysis import comparison_report
+    from mnist_exp.core.files import make_folder, write_file
+    from mnist_exp.core.layout import FIGURES
+    from mnist_exp.runs.run import TITLE_TAG
+    from mnist_exp.tracking.open_run import track_run
+
     title = f"{experiment}, compared"
     folder = make_folder(Path(datetime.now().strftime(COMPARISONS)), "--output")
-    comparison_report.write(folder / output.name, comparisons, title, renderers[output.suffix])
+    comparison_report.write(folder / output.name, comparisons, title, render)
     write_file(output, (folder / output.name).read_bytes(), "--output")
     with track_run(
         store,
         name=title,
         folder=folder,
-        params={"where": where, "by": by, "baseline": baseline, "runs": len(runs)},
+        params=params,
         tags={TITLE_TAG: comparison_report.verdicts(comparisons)},
         files=[output.name, FIGURES],
     ):
         pass  # the folder is complete and is uploaded at the end
-    console.print(f"written to {output} and recorded in MLflow", markup=False)

@@ -73,10 +73,7 @@ class MlflowBackend:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int, at: float) -> None:
         """Log metrics of `step`, `at` so many seconds since 1970."""
-        from mlflow.entities import Metric
-
-        values = [Metric(key, value, int(1000 * at), step) for key, value in metrics.items()]
-        self.client.log_batch(self.run_id, metrics=values)
+        self.log_curve({key: [value] for key, value in metrics.items()}, [step], at)
 
     def log_curve(
         self, metrics: Mapping[str, Sequence[float]], steps: Sequence[int], at: float

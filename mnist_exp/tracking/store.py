@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "MLFLOW_TRACKING_URI"
 SQLITE = "sqlite:///"
+LOCAL = "http://127.0.0.1:5000"  # where `mlflow ui` is by default
 CONNECT_SECONDS, ANSWER_SECONDS = 3, 10
 PORTS = {"http": 80, "https": 443}
 MLFLOW_ENVIRONMENT = {
@@ -115,12 +116,19 @@ def uri(config: TrackingConfig) -> str:
 
 def page(config: TrackingConfig, experiment_id: str, run_id: str) -> str:
     """Where the run is seen: its page on the tracking server, or how to start one."""
-    path, where = f"/#/experiments/{experiment_id}/runs/{run_id}", display_uri(config)
+    where = display_uri(config)
+    address = f"{server(config)}/#/experiments/{experiment_id}/runs/{run_id}"
     if where.startswith("http"):
-        return where.replace(REDACTED, "").rstrip("/") + path
+        return address
     is_default = where == absolute(f"{SQLITE}mlflow.db")  # which MLflow opens by itself
     option = "" if is_default else f" --backend-store-uri {where}"
-    return f"mlflow ui{option}, then http://127.0.0.1:5000{path}"
+    return f"mlflow ui{option}, then {address}"
+
+
+def server(config: TrackingConfig) -> str:
+    """The address of the tracking server, without credentials, else that of `mlflow ui`."""
+    where = display_uri(config)
+    return where.replace(REDACTED, "").rstrip("/") if where.startswith("http") else LOCAL
 
 
 def display_uri(config: TrackingConfig) -> str:
