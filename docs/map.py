@@ -22,7 +22,12 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mnist_exp"
 PICTURE = ROOT / "docs" / "images" / "architecture.svg"
 BASE = {"config", "core"}  # imported nearly everywhere: their arrows are counted, not drawn
-LIMITS = {"floors": 10, "arrows without config and core": 70, "rooms that the config enters": 10}
+LIMITS = {
+    "floors": 10,
+    "arrows without config and core": 70,
+    "rooms that the config enters": 10,
+    "lines of the longest file": 260,
+}
 TOOLS = ("hydra", "typer", "fastapi", "jinja2", "mlflow", "optuna", "tensorflow", "keras",
          "matplotlib", "PIL", "scipy", "pydantic", "filelock")  # fmt: skip
 
@@ -42,7 +47,8 @@ def main(arguments: list[str]) -> int:
     inner = sum(len(imported - BASE) for room, imported in rooms.items() if room not in BASE)
     entered = sorted(({"experiment"} | _below(rooms, "experiment")) & _takers(any_part=True))
     print(*_counts(rooms, floors, inner, entered), sep="\n")
-    measured = zip(LIMITS, (max(floors.values()), inner, len(entered)), strict=True)
+    longest = max(_lengths().values())
+    measured = zip(LIMITS, (max(floors.values()), inner, len(entered), longest), strict=True)
     failures = [f"{what}: {n}, at most {LIMITS[what]}" for what, n in measured if n > LIMITS[what]]
     drawing = _draw(rooms, floors, tools)
     if "--check" not in arguments:
@@ -113,9 +119,9 @@ def _names(annotation: ast.expr) -> set[str]:
 
 
 def _counts(rooms: Rooms, floors: dict[str, int], inner: int, entered: list[str]) -> Iterator[str]:
-    paths = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")])
+    lengths = _lengths()
+    paths = sorted(lengths)
     texts = {path: path.read_text(encoding="utf-8") for path in paths}
-    lengths = {path: len(text.splitlines()) for path, text in texts.items()}
     filled = sum(bool(line.strip()) for text in texts.values() for line in text.splitlines())
     code = sum(map(_code_lines, texts.values()))
     stubs = sum(path.name == "__init__.py" and lengths[path] <= 1 for path in paths)
@@ -137,6 +143,12 @@ def _counts(rooms: Rooms, floors: dict[str, int], inner: int, entered: list[str]
     yield f"        {' '.join(takers)}"
     for room in sorted(rooms, key=lambda room: (-floors[room], room)):
         yield f"{room:10}  imports {' '.join(sorted(rooms[room])) or 'no other room'}"
+
+
+def _lengths() -> dict[Path, int]:
+    """The lines of each file."""
+    paths = [*PACKAGE.rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")]
+    return {path: len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
 
 
 def _code_lines(text: str) -> int:

@@ -16,8 +16,8 @@ from mnist_exp.config.compose import compose
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core import hardware
 from mnist_exp.core.errors import InputError
+from mnist_exp.core.files import is_orphaned
 from mnist_exp.core.layout import CONFIG, JOURNAL
-from mnist_exp.core.locks import is_orphaned
 from mnist_exp.data.dataset import local_source
 from mnist_exp.tracking import store
 from mnist_exp.tracking.journal import Journal

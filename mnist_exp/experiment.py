@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnist_exp.config.compose import fingerprint_values, flatten, redacted_values
 from mnist_exp.config.schema import Config
-from mnist_exp.config.serialize import fingerprint_values, flatten, redacted_values
 from mnist_exp.core import hardware, layout, provenance
 from mnist_exp.core.console import quiet_stderr, redact
 from mnist_exp.core.errors import DivergedError, PrunedError
@@ -16,9 +16,8 @@ from mnist_exp.core.files import storage_errors
 from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
 from mnist_exp.data.dataset import Dataset, load_dataset
 from mnist_exp.runs.folder import RunFolder, RunResult
-from mnist_exp.runs.names import model_label, run_name
-from mnist_exp.runs.notes import run_note
-from mnist_exp.runs.run import DATA_LABEL_TAG, FINGERPRINT_TAG, TITLE_TAG
+from mnist_exp.runs.names import model_label, run_name, run_note
+from mnist_exp.runs.run import TITLE_TAG, run_tags
 from mnist_exp.runs.search import finished_runs
 from mnist_exp.tracking import store
 from mnist_exp.tracking.open_run import is_sweep_job, track_run
@@ -121,23 +120,6 @@ def run_in(
     return result
 
 
-def run_tags(
-    data: Dataset, code: provenance.Commit, overrides: Sequence[str], fingerprint: str
-) -> dict[str, str]:
-    """The tags of a run: data, code and versions, beside its config."""
-    return {
-        "data.name": data.name,
-        DATA_LABEL_TAG: data.label,
-        "data.digest": data.digest,
-        "data.source": data.source,
-        "overrides": " ".join(overrides),
-        "git.dirty": str(code.is_dirty).lower() if code.sha else "",
-        "mlflow.source.git.commit": code.sha,
-        **{f"version.{name}": number for name, number in provenance.versions().items()},
-        FINGERPRINT_TAG: fingerprint,
-    }
-
-
 def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunResult:
     with quiet_stderr():  # TensorFlow greets every import with a page of hints
         from mnist_exp import plots
@@ -188,7 +170,7 @@ def _fit(loop: "EpochLoop", config: Config, context: RunContext) -> "History":
     """Train; each epoch is shown in the terminal and recorded in the folder and in MLflow."""
     from keras.callbacks import LambdaCallback
 
-    from mnist_exp.tracking.system_metrics import sampled_system_metrics
+    from mnist_exp.tracking.tracker import sampled_system_metrics
     from mnist_exp.training.callbacks import EpochBar
     from mnist_exp.training.fit import fit
     from mnist_exp.training.step_curve import StepCurve

@@ -6,17 +6,17 @@ from pathlib import Path
 
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from mnist_exp.config.compose import fingerprint_values, flatten, redacted_values
 from mnist_exp.config.schema import Config
-from mnist_exp.config.serialize import fingerprint_values, flatten, redacted_values
 from mnist_exp.core import layout, provenance
 from mnist_exp.core.console import REDACTED
 from mnist_exp.core.errors import InputError
-from mnist_exp.core.locks import is_orphaned
+from mnist_exp.core.files import is_orphaned
 from mnist_exp.core.signals import sigterm_interrupts
 from mnist_exp.data.dataset import Dataset, load_dataset
-from mnist_exp.experiment import run_in, run_tags
+from mnist_exp.experiment import run_in
 from mnist_exp.runs.folder import RunFolder, RunResult
-from mnist_exp.runs.run import FINGERPRINT_TAG
+from mnist_exp.runs.run import FINGERPRINT_TAG, run_tags
 from mnist_exp.tracking import store
 from mnist_exp.tracking.events import Opening
 from mnist_exp.tracking.journal import Journal

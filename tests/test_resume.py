@@ -16,8 +16,8 @@ from support import figures, tiny
 
 from mnist_exp.config.schema import Config
 from mnist_exp.core.errors import InputError
+from mnist_exp.core.files import run_lock
 from mnist_exp.core.layout import JOURNAL
-from mnist_exp.core.locks import run_lock
 from mnist_exp.experiment import run_experiment
 from mnist_exp.resume import resume_experiment
 from mnist_exp.runs.find import find_resumable

@@ -12,12 +12,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mnist_exp.analysis.comparison import Comparison
-from mnist_exp.analysis.comparison_columns import COLUMNS
+from mnist_exp.analysis.comparison_tables import COLUMNS
 from mnist_exp.analysis.verdicts import TEST_ACCURACY
+from mnist_exp.core.console import TextTable
 from mnist_exp.core.layout import FIGURES
-from mnist_exp.core.tables import TextTable
 from mnist_exp.data.dataset import DISPLAY_NAMES
-from mnist_exp.evaluation.seed_groups import SeedGroup
+from mnist_exp.evaluation.significance import SeedGroup
 from mnist_exp.runs.run import OBJECTIVE, Run
 from mnist_exp.tracking import store
 

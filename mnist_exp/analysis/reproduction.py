@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mnist_exp.config.serialize import fingerprint_values, with_values
+from mnist_exp.config.compose import fingerprint_values, with_values
 from mnist_exp.core import provenance
 from mnist_exp.core.console import quiet_stderr
 from mnist_exp.core.errors import InputError

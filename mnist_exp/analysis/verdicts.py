@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_exp.evaluation import significance
-from mnist_exp.evaluation.seed_groups import SeedGroup
+from mnist_exp.evaluation.significance import SeedGroup
 from mnist_exp.runs.run import Run
 
 TEST_ACCURACY = "test/accuracy"

@@ -61,8 +61,8 @@ def compare(
 ) -> None:
     """Say which settings are better, over their seeds, and whether the difference is real."""
     from mnist_exp.analysis import comparison, comparison_report
-    from mnist_exp.analysis.latex import latex_table
-    from mnist_exp.analysis.run_diff import run_diff
+    from mnist_exp.analysis.comparison import run_diff
+    from mnist_exp.analysis.comparison_tables import latex_table
     from mnist_exp.runs.find import resolve_run
     from mnist_exp.runs.search import search_runs, store_config, sweep_query, without_trials
 

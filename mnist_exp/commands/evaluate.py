@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
-from mnist_exp.core.console import console
+from mnist_exp.core.console import TextTable, console
 from mnist_exp.core.errors import InputError
-from mnist_exp.core.tables import TextTable
 
 if TYPE_CHECKING:
     from mnist_exp.data.dataset import Dataset

@@ -15,9 +15,8 @@ import typer
 from rich.progress import track
 
 from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
-from mnist_exp.core.console import console, errors
+from mnist_exp.core.console import TextTable, console, errors
 from mnist_exp.core.errors import InputError
-from mnist_exp.core.tables import TextTable
 
 if TYPE_CHECKING:
     from mnist_exp.inference.predictor import Prediction

@@ -19,11 +19,11 @@ def promote(
     tracking_uri: StoreOption = None,
 ) -> None:
     """Register a run's model and point an alias at it, unless the present holder is better."""
-    from mnist_exp.deployment import promotion
+    from mnist_exp.deployment.registry import promote as promote_run
     from mnist_exp.runs.find import find_run
 
     found = find_run(run, experiment, tracking_uri)
-    promoted = promotion.promote(found, name, alias, force=force)
+    promoted = promote_run(found, name, alias, force=force)
     version = f"models:/{name}@{alias} is version {promoted.version}"
     console.print(f"{version}, {found}: {found.title}", markup=False)
     console.print(

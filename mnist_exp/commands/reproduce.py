@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
-from mnist_exp.core.console import console
-from mnist_exp.core.tables import TextTable
+from mnist_exp.core.console import TextTable, console
 
 
 def reproduce(

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnist_exp.commands.options import ExperimentOption, FilterOption, StoreOption
-from mnist_exp.core.console import console
-from mnist_exp.core.tables import TextTable
+from mnist_exp.core.console import TextTable, console
 
 if TYPE_CHECKING:
     from mnist_exp.runs.run import Run

@@ -1,4 +1,4 @@
-"""Parse once: a composed YAML config in, a frozen, validated `Config` out."""
+"""Configs composed by Hydra, parsed, and written as YAML."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +18,7 @@ from mnist_exp.config.messages import (
     validation_error_message,
 )  # fmt: skip
 from mnist_exp.config.schema import Config, keys
+from mnist_exp.core.console import redact
 from mnist_exp.core.errors import InputError
 
 PACKAGE = Path(__file__).parents[1]
@@ -123,3 +124,47 @@ def without_hydra(composed: Any) -> DictConfig:
     ours = OmegaConf.create({k: v for k, v in composed.items_ex(resolve=False) if k != "hydra"})
     OmegaConf.set_struct(ours, True)
     return ours
+
+
+def fingerprint_values(config: Config) -> dict[str, Any]:
+    """The values a result depends on: all but paths, names, tracking, figures and checkpoints."""
+    values = config.model_dump(mode="json", exclude={"tracking", "report", "name", "notes", "tags"})
+    del values["data"]["path"], values["data"]["fallback"], values["train"]["checkpoint_every"]
+    return values
+
+
+def redacted_values(config: Config) -> dict[str, Any]:
+    """The config as nested values; a password in the tracking URI is redacted."""
+    values = config.model_dump(mode="json")
+    if uri := values["tracking"]["uri"]:
+        values["tracking"]["uri"] = redact(uri)
+    return values
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The nested mapping flattened to dotted keys, as on the command line."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def to_yaml(config: Config) -> str:
+    """The config as YAML; a password is redacted."""
+    return OmegaConf.to_yaml(OmegaConf.create(redacted_values(config)))
+
+
+def from_yaml(text: str) -> Config:
+    """The config that `to_yaml` wrote. Raises `InputError` as `parse`."""
+    return parse(OmegaConf.create(text))
+
+
+def with_values(text: str, values: Mapping[str, Any]) -> str:
+    """The YAML with other values at these dotted keys; an older version may have written it."""
+    config = OmegaConf.create(text)
+    for key, value in values.items():
+        OmegaConf.update(config, key, value)
+    return OmegaConf.to_yaml(config)

@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist_exp.core.errors import InputError
-from mnist_exp.core.files import write_atomic
-from mnist_exp.core.locks import exclusive
+from mnist_exp.core.files import exclusive, write_atomic
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,6 @@ from matplotlib.figure import Figure
 
 from mnist_exp.plots.base import save
 from mnist_exp.plots.comparison import accuracies, agreement, overlaid_curves, trade_off
-from mnist_exp.plots.curves import learning_curves
 from mnist_exp.plots.digits import (
     corruption_sheet,
     digit_sheet,
@@ -12,7 +11,7 @@ from mnist_exp.plots.digits import (
     sample_predictions,
     worst_mistakes,
 )
-from mnist_exp.plots.scores import confusion_matrix, reliability, score_title
+from mnist_exp.plots.runs import confusion_matrix, learning_curves, reliability, score_title
 from mnist_exp.plots.search import importances, optimisation_history, parallel_coordinates
 from mnist_exp.plots.sweeps import by_value
 from mnist_exp.plots.trials import CATEGORY, Dimension, Trial

@@ -9,7 +9,6 @@ import numpy as np
 
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.errors import InputError
-from mnist_exp.runs.held_out import shared_accuracies, split
 from mnist_exp.runs.run import OBJECTIVE, Run
 from mnist_exp.runs.search import FINISHED, NEWEST, search, store_config, to_run
 from mnist_exp.tracking import store
@@ -17,6 +16,7 @@ from mnist_exp.tracking.mlflow_backend import FOLDER_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+from functools import reduce
 
 logger = logging.getLogger(__name__)
 
@@ -202,3 +202,27 @@ def _registered_names(client: "MlflowClient") -> str:
     if names:
         return f"there are {', '.join(names[:MAX_LISTED])}"
     return "register one with python -m mnist_exp promote"
+
+
+SPLIT = ("data.limit", "data.validation_split", "data.validation")  # what validation depends on
+
+
+def split(run: Run) -> tuple[str, ...]:
+    """What the run's validation images depend on, beside its data set."""
+    return tuple(run.params.get(param, "null") for param in SPLIT)
+
+
+def shared_accuracies(runs: Sequence[Run]) -> tuple[list[float], int]:
+    """The accuracy of each run on the validation images that all have, and the number of these.
+
+    The runs are of one data set. Without an image, or a run's predictions, there is no accuracy.
+    """
+    try:
+        validations = [run.validation() for run in runs]
+    except InputError:
+        return [], 0
+    shared = reduce(np.intersect1d, [indices for indices, _ in validations])
+    if not len(shared):
+        return [], 0
+    correct = [evaluation.correct[np.isin(indices, shared)] for indices, evaluation in validations]
+    return [float(each.mean()) for each in correct], len(shared)

@@ -11,8 +11,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from mnist_exp.config.compose import from_yaml, to_yaml
 from mnist_exp.config.schema import Config
-from mnist_exp.config.serialize import from_yaml, to_yaml
 from mnist_exp.core import layout
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import log_file, make_folder, write_atomic

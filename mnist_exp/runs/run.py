@@ -3,7 +3,7 @@
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -16,6 +16,7 @@ from mnist_exp.config.schema import Config, DataConfig, TrackingConfig
 from mnist_exp.core import layout
 from mnist_exp.core.console import quiet_stderr
 from mnist_exp.core.errors import InputError
+from mnist_exp.core.provenance import Commit, versions
 from mnist_exp.data.dataset import DISPLAY_NAMES, Dataset, load_dataset
 from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.runs.folder import RunFolder, RunResult
@@ -183,3 +184,20 @@ class Run:
 def _downloads() -> "tempfile.TemporaryDirectory[str]":
     """Removed when the process ends."""
     return tempfile.TemporaryDirectory(prefix="mnist_exp-")
+
+
+def run_tags(
+    data: Dataset, code: Commit, overrides: Sequence[str], fingerprint: str
+) -> dict[str, str]:
+    """The tags of a run: data, code and versions, beside its config."""
+    return {
+        "data.name": data.name,
+        DATA_LABEL_TAG: data.label,
+        "data.digest": data.digest,
+        "data.source": data.source,
+        "overrides": " ".join(overrides),
+        "git.dirty": str(code.is_dirty).lower() if code.sha else "",
+        "mlflow.source.git.commit": code.sha,
+        **{f"version.{name}": number for name, number in versions().items()},
+        FINGERPRINT_TAG: fingerprint,
+    }

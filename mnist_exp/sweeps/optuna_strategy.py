@@ -12,12 +12,12 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from mnist_exp.config.compose import fingerprint_values, flatten
 from mnist_exp.config.schema import Config, SearchSettings
-from mnist_exp.config.serialize import fingerprint_values, flatten
 from mnist_exp.core import provenance
 from mnist_exp.core.console import redact
 from mnist_exp.core.errors import InputError
-from mnist_exp.core.locks import is_orphaned
+from mnist_exp.core.files import is_orphaned
 from mnist_exp.data.dataset import load_dataset
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.sweeps.pruning import pruner, storage

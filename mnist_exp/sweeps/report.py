@@ -10,10 +10,9 @@ from statistics import mean, pstdev
 from typing import TYPE_CHECKING
 
 from mnist_exp.config.schema import TrackingConfig
-from mnist_exp.core.console import redact
+from mnist_exp.core.console import TextTable, redact
 from mnist_exp.core.layout import SWEEP_GROUPS, SWEEP_JOBS
-from mnist_exp.core.tables import TextTable
-from mnist_exp.evaluation.seed_groups import SeedGroup
+from mnist_exp.evaluation.significance import SeedGroup
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.runs.names import short_keys, short_value
 from mnist_exp.runs.run import OBJECTIVE

@@ -1,5 +1,6 @@
 """The results of a sweep's jobs, one by one and over their seeds."""
 
+import logging
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,11 +8,13 @@ from math import inf
 from pathlib import Path
 
 from mnist_exp.core.console import redact
-from mnist_exp.core.errors import PrunedError
+from mnist_exp.core.errors import PrunedError, SweepError
 from mnist_exp.core.layout import RESULT, TRACEBACK
-from mnist_exp.evaluation.seed_groups import SeedGroup, group_by_settings
+from mnist_exp.evaluation.significance import SeedGroup, group_by_settings
 from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.runs.run import OBJECTIVE
+
+logger = logging.getLogger(__name__)
 
 Job = tuple[str, ...]  # its overrides
 
@@ -101,3 +104,17 @@ def data_label(results: Sequence[JobResult]) -> str:
     """The label of the data set that was tested; both labels when a sweep mixed two."""
     names = sorted({result.run_result.data for result in results if result.run_result})
     return " and ".join(names)
+
+
+def raise_if_too_many_failed(results: Sequence[JobResult], total: int, tolerated: int) -> None:
+    """Raise `SweepError` naming the failed jobs; a warning does where so many are tolerated."""
+    failed = [result for result in results if result.state in ("failed", "unfinished")]
+    if not failed:
+        return
+    lines = "\n".join(f"  {result.error}\n    {result.command}" for result in failed)
+    missing = total - len(results)
+    not_started = f", {missing} more were not started" if missing > 0 else ""
+    message = f"{len(failed)} of {len(results)} jobs failed{not_started}:\n{lines}"
+    if len(failed) > tolerated or not any(result.run_result for result in results):
+        raise SweepError(message)
+    logger.warning(message)

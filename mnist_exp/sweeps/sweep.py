@@ -17,24 +17,28 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_exp.config.compose import from_hydra, parse, translate_hydra_errors, without_hydra
+from mnist_exp.config.compose import (
+    fingerprint_values,
+    from_hydra,
+    parse,
+    translate_hydra_errors,
+    without_hydra,
+)
 from mnist_exp.config.schema import Config
-from mnist_exp.config.serialize import fingerprint_values
 from mnist_exp.core import provenance
 from mnist_exp.core.console import console, redact
-from mnist_exp.core.errors import InputError, SweepError
+from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import make_folder, removed_if_refused
 from mnist_exp.core.layout import FIGURES, SWEEP_ARTIFACTS
 from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
 from mnist_exp.data.dataset import load_dataset
-from mnist_exp.runs.names import short_keys
-from mnist_exp.runs.notes import sweep_note
+from mnist_exp.runs.names import short_keys, sweep_note
 from mnist_exp.runs.run import TITLE_TAG
 from mnist_exp.runs.search import SEARCH_TAG, finished_runs
 from mnist_exp.sweeps import report
 from mnist_exp.sweeps.launch import is_in_process, is_remote, launch, refuse_no_workers
 from mnist_exp.sweeps.progress import SweepProgress
-from mnist_exp.sweeps.results import Job, JobResult, best, data_label
+from mnist_exp.sweeps.results import Job, JobResult, best, data_label, raise_if_too_many_failed
 from mnist_exp.sweeps.strategy import SweepStrategy
 from mnist_exp.tracking import store
 from mnist_exp.tracking.open_run import track_run
@@ -87,7 +91,7 @@ def run_sweep(
                 with defer_interrupts():
                     ordered = [results[number] for number in sorted(results)]
                     _summarise(ordered, strategy, folder, parent, space, configs[0])
-            _raise_if_too_many_failed(ordered, strategy)
+            raise_if_too_many_failed(ordered, strategy.total, strategy.tolerated)
     return ordered
 
 
@@ -205,19 +209,6 @@ def _reuse_finished(batch: Mapping[int, JobResult], composer: JobComposer) -> di
         for n, fingerprint in fingerprints.items()
         if fingerprint in earlier and batch[n].state == "unfinished"
     }
-
-
-def _raise_if_too_many_failed(results: Sequence[JobResult], strategy: SweepStrategy) -> None:
-    failed = [result for result in results if result.state in ("failed", "unfinished")]
-    if not failed:
-        return
-    lines = "\n".join(f"  {result.error}\n    {result.command}" for result in failed)
-    missing = strategy.total - len(results)
-    not_started = f", {missing} more were not started" if missing > 0 else ""
-    message = f"{len(failed)} of {len(results)} jobs failed{not_started}:\n{lines}"
-    if len(failed) > strategy.tolerated or not any(result.run_result for result in results):
-        raise SweepError(message)
-    logger.warning(message)
 
 
 def _summarise(

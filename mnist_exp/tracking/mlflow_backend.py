@@ -34,6 +34,7 @@ EXPERIMENT_TAGS = {
         "are better, `python -m mnist_exp serve --run best` opens the best."
     ),
 }
+CONTEXTS = {"train": "training", "test": "testing"}  # of data sets, as MLflow calls them
 METRICS_PER_REQUEST = 1000  # MLflow takes no more
 SERVING = ("mlflow", "tensorflow", "keras", "numpy")  # what a served model needs
 
@@ -98,23 +99,17 @@ class MlflowBackend:
 
     def log_dataset(self, name: str, digest: str, source: str, images: Mapping[str, int]) -> None:
         """Log the splits of the data set as the run's inputs; `images` counts those of each."""
-        from mlflow.entities import Dataset as MlflowDataset
-        from mlflow.entities import DatasetInput, InputTag
+        from mlflow.entities import Dataset, DatasetInput, InputTag
         from mlflow.exceptions import MlflowException
 
         inputs = []
         for key, count in images.items():
             split = key.removesuffix("_images")
-            dataset = MlflowDataset(
-                name=name,
-                digest=f"{digest[:8]}-{split}{count}",  # MLflow has one entry for a name and digest
-                source_type="local",
-                source=json.dumps({"uri": source}),
-                profile=json.dumps({key: count}),
-            )
-            context = {"train": "training", "test": "testing"}.get(split, split)
-            if count:
-                inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
+            own = f"{digest[:8]}-{split}{count}"  # MLflow has one entry for a name and digest
+            where, profile = json.dumps({"uri": source}), json.dumps({key: count})
+            dataset = Dataset(name, own, "local", where, profile=profile)
+            context = InputTag("mlflow.data.context", CONTEXTS.get(split, split))
+            inputs += [DatasetInput(dataset, [context])] if count else []
         try:
             self.client.log_inputs(self.run_id, inputs)
         except MlflowException:  # another run was first to name this data set: now it is there

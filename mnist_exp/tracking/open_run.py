@@ -15,8 +15,8 @@ from typing import Any
 
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.errors import PrunedError
+from mnist_exp.core.files import run_lock
 from mnist_exp.core.layout import TRACEBACK
-from mnist_exp.core.locks import run_lock
 from mnist_exp.core.provenance import PACKAGE
 from mnist_exp.core.signals import defer_interrupts
 from mnist_exp.tracking import store

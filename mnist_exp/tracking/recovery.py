@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.console import REDACTED
 from mnist_exp.core.errors import InputError
+from mnist_exp.core.files import is_orphaned, run_lock
 from mnist_exp.core.layout import CHECKPOINTS, JOURNAL
-from mnist_exp.core.locks import is_orphaned, run_lock
 from mnist_exp.tracking import store
 from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.mlflow_backend import (

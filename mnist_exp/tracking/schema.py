@@ -1,11 +1,12 @@
-"""The schema of a SQLite store: known to the installed MLflow, or older, or newer."""
+"""The schema of a SQLite store: created whole, copied before a migration, refused when newer."""
 
 import importlib.util
 import logging
 import os
 import re
 import sqlite3
-from contextlib import closing
+import uuid
+from contextlib import closing, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +30,25 @@ def check_schema(file: Path) -> bool:
             "install --upgrade mlflow), or name another store with MLFLOW_TRACKING_URI"
         )
     return bool(revision) and revision not in newest
+
+
+def create_whole(file: Path) -> None:
+    """Create the database, if there is none, under another name, and rename it.
+
+    MLflow takes a second: a process killed meanwhile would leave half a schema that no MLflow
+    could use or complete.
+    """
+    if file.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    for left in file.parent.glob(f"{file.name}.*.part"):
+        left.unlink()
+    part = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")  # MLflow remembers names
+    SqlAlchemyStore(f"sqlite:///{part}", "./mlruns").engine.dispose()
+    with suppress(FileExistsError):  # an mlflow ui created it meanwhile
+        os.link(part, file)
+    part.unlink()
 
 
 def copy_before_migration(file: Path) -> None:

@@ -5,9 +5,8 @@ import os
 import re
 import sqlite3
 import sys
-import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from textwrap import shorten
@@ -18,8 +17,8 @@ from urllib.request import getproxies
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.console import REDACTED, redact
 from mnist_exp.core.errors import InputError
-from mnist_exp.core.locks import exclusive
-from mnist_exp.tracking.schema import check_schema, copy_before_migration
+from mnist_exp.core.files import exclusive
+from mnist_exp.tracking.schema import check_schema, copy_before_migration, create_whole
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -72,7 +71,7 @@ def connect(config: TrackingConfig, *, to_write: bool = True) -> Iterator["Mlflo
         with schema_lock(where):
             if where.startswith(SQLITE):
                 file = _sqlite_file(where)
-                _make_whole(file)
+                create_whole(file)
                 copy_before_migration(file)
             yield MlflowClient(where)
     except _errors() as error:
@@ -205,25 +204,6 @@ def _try_database(file: Path, to_write: bool) -> None:
         except sqlite3.OperationalError as error:
             if "locked" not in str(error):  # then it is in use
                 raise
-
-
-def _make_whole(file: Path) -> None:
-    """Create the database, if there is none, under another name, and rename it.
-
-    MLflow takes a second: a process killed meanwhile would leave half a schema that no MLflow
-    could use or complete.
-    """
-    if file.exists():
-        return
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    for left in file.parent.glob(f"{file.name}.*.part"):
-        left.unlink()
-    part = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")  # MLflow remembers names
-    SqlAlchemyStore(f"{SQLITE}{part}", "./mlruns").engine.dispose()
-    with suppress(FileExistsError):  # an mlflow ui created it meanwhile
-        os.link(part, file)
-    part.unlink()
 
 
 def _sqlite_file(where: str) -> Path:

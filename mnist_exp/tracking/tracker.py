@@ -1,7 +1,8 @@
 """A run's tracker: what is logged goes into the journal first, and from there to MLflow."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.signals import defer_interrupts
+from mnist_exp.tracking import store
 from mnist_exp.tracking.events import (
     Close,
     CloseChildren,
@@ -129,3 +131,31 @@ class RunTracker:
     def _log(self, event: Event) -> None:
         self._append(event)
         self.queue.wake()
+
+
+SECONDS = 1.0  # between two samples
+
+
+@contextmanager
+def sampled_system_metrics(tracker: RunTracker) -> Iterator[None]:
+    """Context manager: with `tracking.system_metrics` MLflow samples `system/...` metrics.
+
+    They go to the store directly, not through the journal: what it cannot take is lost.
+    """
+    config = tracker.config
+    if not (config.system_metrics and config.enabled and tracker.run_id):
+        yield
+        return
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(
+        tracker.run_id,
+        sampling_interval=SECONDS,
+        resume_logging=True,
+        tracking_uri=store.uri(config),
+    )
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()

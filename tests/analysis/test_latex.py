@@ -6,7 +6,7 @@ import pytest
 from analysis.test_comparison import recorded
 
 from mnist_exp.analysis.comparison import compare
-from mnist_exp.analysis.latex import latex_table
+from mnist_exp.analysis.comparison_tables import latex_table
 from mnist_exp.core.errors import InputError
 
 BY = ["model.name", "train.epochs"]

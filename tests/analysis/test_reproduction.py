@@ -9,7 +9,7 @@ import mlflow
 import pytest
 from support import Command
 
-from mnist_exp.config.serialize import from_yaml
+from mnist_exp.config.compose import from_yaml
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.provenance import Commit, commit, rebuild
 from mnist_exp.experiment import run_experiment

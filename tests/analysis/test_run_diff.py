@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from mnist_exp.analysis.run_diff import run_diff
-from mnist_exp.core.tables import TextTable
+from mnist_exp.analysis.comparison import run_diff
+from mnist_exp.core.console import TextTable
 from mnist_exp.runs.run import Run
 from mnist_exp.runs.search import store_config
 

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 from hydra.errors import MissingConfigException
 
-from mnist_exp.config.compose import CONF, compose, parse
+from mnist_exp.config.compose import CONF, compose, flatten, parse, redacted_values, to_yaml
 from mnist_exp.config.messages import hydra_error_message
 from mnist_exp.config.schema import keys
-from mnist_exp.config.serialize import flatten, redacted_values, to_yaml
 from mnist_exp.core.errors import InputError
 
 GROUPS = [

@@ -12,10 +12,9 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from mnist_exp.config.compose import compose, parse
+from mnist_exp.config.compose import compose, flatten, parse, to_yaml
 from mnist_exp.config.model import Activation
 from mnist_exp.config.schema import Config, keys
-from mnist_exp.config.serialize import flatten, to_yaml
 from mnist_exp.core.errors import DivergedError, InputError
 from mnist_exp.experiment import run_experiment
 

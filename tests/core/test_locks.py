@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from mnist_exp.core.errors import InputError
+from mnist_exp.core.files import exclusive, is_orphaned, run_lock
 from mnist_exp.core.layout import LOCK
-from mnist_exp.core.locks import exclusive, is_orphaned, run_lock
 
 fcntl = pytest.importorskip("fcntl")
 
@@ -34,7 +34,7 @@ def run(code: str, *arguments: object) -> "subprocess.Popen[str]":
 COUNT = """
 import sys
 from pathlib import Path
-from mnist_exp.core.locks import exclusive
+from mnist_exp.core.files import exclusive
 folder = Path(sys.argv[1])
 for _ in range(50):
     with exclusive(folder / "lock"):
@@ -78,7 +78,7 @@ def test_a_lock_on_a_file_removed_meanwhile_is_no_lock(tmp_path: Path, is_replac
 HOLD = """
 import sys, time
 from pathlib import Path
-from mnist_exp.core.locks import run_lock
+from mnist_exp.core.files import run_lock
 with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from mnist_exp.core.tables import TextTable
+from mnist_exp.core.console import TextTable
 
 ROWS = [
     ["a long name of words", "0.5", "97.50", "12.3", "all sixty thousand"],

@@ -12,7 +12,7 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from support import Command
 
 from mnist_exp.core.errors import InputError
-from mnist_exp.deployment import promotion, registry
+from mnist_exp.deployment.registry import MODEL_FILE, promote
 from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.runs.run import MODEL_ARTIFACT
@@ -56,7 +56,7 @@ def test_runs_that_cannot_be_compared_are_refused(
     ranked: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     better, worse = (resolve_run(name, store_config()) for name in ranked)
-    promotion.promote(worse, "mixed", "champion")
+    promote(worse, "mixed", "champion")
     for attribute, key, value, reason in [
         ("tags", "data.digest", "0", "one is on the bundled"),
         ("metrics", "val/accuracy", None, "was trained without validation"),
@@ -65,8 +65,8 @@ def test_runs_that_cannot_be_compared_are_refused(
             values: Any = getattr(better, attribute)
             patch.setitem(values, key, value) if value else patch.delitem(values, key)
             with pytest.raises(InputError, match=f"cannot be compared with .*{reason}.*--force"):
-                promotion.promote(better, "mixed", "champion")
-    assert promotion.promote(better, "mixed", "champion").version == "2"
+                promote(better, "mixed", "champion")
+    assert promote(better, "mixed", "champion").version == "2"
 
 
 def test_a_version_with_other_predictions_is_deleted(ranked: tuple[str, str]) -> None:
@@ -75,11 +75,11 @@ def test_a_version_with_other_predictions_is_deleted(ranked: tuple[str, str]) ->
     client = mlflow.MlflowClient()
     (logged,) = client.get_run(better.run_id).outputs.model_outputs
     place = client.get_logged_model(logged.model_id).artifact_location
-    model = Path(unquote(urlsplit(place).path)) / registry.MODEL_FILE
+    model = Path(unquote(urlsplit(place).path)) / MODEL_FILE
     whole = model.read_bytes()
     model.write_bytes(worse.file(MODEL_ARTIFACT).read_bytes())
     with pytest.raises(InputError, match="does not predict what that of run"):
-        promotion.promote(better, "damaged", "champion")
+        promote(better, "damaged", "champion")
     model.write_bytes(whole)
     assert versions("damaged") == 0
     names = {model.name for model in mlflow.MlflowClient().search_registered_models()}
@@ -110,7 +110,7 @@ def test_a_failing_store_is_not_mistaken_for_a_free_alias(
         mlflow.MlflowClient, "get_model_version_by_alias", Mock(side_effect=failure)
     )
     with pytest.raises(InputError, match="the server is overloaded"):
-        promotion.promote(better, "overloaded", "champion")
+        promote(better, "overloaded", "champion")
     assert versions("overloaded") == 0
 
 

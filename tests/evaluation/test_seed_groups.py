@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mnist_exp.evaluation.seed_groups import SeedGroup, group_by_settings
+from mnist_exp.evaluation.significance import SeedGroup, group_by_settings
 
 ACCURACY = "test/accuracy"
 

@@ -9,10 +9,9 @@ from support import tiny
 
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import load_dataset
-from mnist_exp.deployment.promotion import promote
+from mnist_exp.deployment.registry import promote
 from mnist_exp.experiment import run_experiment
-from mnist_exp.runs.find import resolve_run
-from mnist_exp.runs.held_out import shared_accuracies
+from mnist_exp.runs.find import resolve_run, shared_accuracies
 from mnist_exp.runs.search import store_config
 
 
