@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mnist_exp.commands.clean import clean
 from mnist_exp.commands.compare import compare
 from mnist_exp.commands.doctor import doctor
 from mnist_exp.commands.evaluate import evaluate
@@ -22,11 +23,11 @@ from mnist_exp.core.errors import InputError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 COMMANDS = (
-    runs, compare, evaluate, visualize, export, reproduce, promote, predict, serve, sync, doctor,
+    runs, compare, evaluate, visualize, export, reproduce, promote, predict, serve, sync, clean,
+    doctor,
 )  # fmt: skip
 
 

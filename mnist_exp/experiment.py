@@ -155,13 +155,13 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
     kept, curve = history.best_epoch, folder.curve()
     report = Report(title, config, data, epochs, curve, test, kept, scores.temperature)
     write_report(folder, report, summary(model), metrics)
+    tracker.log_model(model_file, data.test_images[:2])  # first: MLflow links metrics to it
     last = epochs[-1]
     # MLflow draws a metric as a bar when it has step 0 alone, else as a curve: of one dot.
     tracker.log_metrics({k: v for k, v in metrics.items() if k not in last}, step=0)
     if restored := {k: v for k, v in metrics.items() if k in last and last[k] != v}:
         tracker.log_metrics(restored, step=len(epochs))
     tracker.log_tags({TITLE_TAG: run_note(title, config.notes, overrides, tracker.run_id)})
-    tracker.log_model(model_file, data.test_images[:2])
     logger.info(title)
     return RunResult(title, folder.path, tracker.run_id, metrics, data.label)
 

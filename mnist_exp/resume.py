@@ -19,6 +19,7 @@ from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.runs.run import FINGERPRINT_TAG, run_tags
 from mnist_exp.tracking import store
 from mnist_exp.tracking.events import Opening
+from mnist_exp.tracking.fluent import ENVIRONMENT
 from mnist_exp.tracking.journal import Journal
 
 logger = logging.getLogger(__name__)
@@ -87,10 +88,10 @@ def _with_password(config: Config, path: Path) -> Config:
     recorded_uri = config.tracking.uri
     if not recorded_uri or REDACTED not in recorded_uri:
         return config
-    if store.ENVIRONMENT not in os.environ:
+    if ENVIRONMENT not in os.environ:
         raise InputError(
             f"resume={path}: the password of {recorded_uri} is not recorded; set "
-            f"{store.ENVIRONMENT} to the whole URI"
+            f"{ENVIRONMENT} to the whole URI"
         )
     return config.model_copy(update={"tracking": config.tracking.model_copy(update={"uri": None})})
 

@@ -102,6 +102,12 @@ def compose(overrides: Sequence[str] = ()) -> Config:
         return from_hydra(composed)
 
 
+def variant_values(name: str) -> dict[str, Any]:
+    """The values in the model variant's own file, conf/model/<name>.yaml; empty without one."""
+    file = CONF / "model" / f"{name}.yaml"
+    return dict(OmegaConf.load(file)) if file.is_file() else {}
+
+
 @contextmanager
 def translate_hydra_errors() -> Iterator[None]:
     """Context manager: an error that Hydra raises itself becomes an `InputError`."""

@@ -60,6 +60,15 @@ def write_file(file: Path, content: bytes, option: str) -> None:
         raise InputError(f"{option} {file}: {error.strerror}; give another path") from error
 
 
+def replace_by_link(path: Path, original: Path) -> None:
+    """Replace the file at `path` by a hard link to `original`, where the system can."""
+    part = path.with_name(f"{path.name}.part")
+    with suppress(OSError):  # another machine or file system, or one without links
+        if path.exists():
+            os.link(original, part)
+            part.replace(path)
+
+
 def short_path(path: Path) -> Path:
     """The path as seen from the current folder, where it lies below."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

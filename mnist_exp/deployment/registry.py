@@ -13,8 +13,9 @@ from mnist_exp.inference.predictor import Predictor
 from mnist_exp.runs.find import resolve_run, shared_accuracies, split
 from mnist_exp.runs.run import OBJECTIVE, Run
 from mnist_exp.tracking import store
+from mnist_exp.tracking.fluent import global_tracking_uri
+from mnist_exp.tracking.logged_model import MODEL_FILE, find_model
 
-MODEL_FILE = "data/model.keras"  # among a version's artifacts
 SCORES = (OBJECTIVE, "test/accuracy")
 DESCRIPTION = (
     "Reads handwritten digits: pixels (n, 28, 28) of 0-255 in, scores (n, 10) out. "
@@ -49,14 +50,16 @@ def register(run: Run, name: str) -> str:
     """Register the run's model under the name; the number of the new version."""
     from mlflow.exceptions import MlflowException
 
-    with store.connect_to_read(run.tracking) as client:
+    uri = store.uri(run.tracking)
+    with store.connect_to_read(run.tracking) as client, global_tracking_uri(uri):
         try:
             client.get_registered_model(name)
         except MlflowException:
             client.create_registered_model(name, description=DESCRIPTION)
+        model_id = find_model(client, run.run_id).model_id
         version = client.create_model_version(
             name,
-            f"runs:/{run.run_id}/model",
+            f"models:/{model_id}",
             run.run_id,
             tags={key: f"{run.metrics[key]:.4f}" for key in SCORES if key in run.metrics},
             description=f"{run.title}\n\nOf [{run.name}](#/runs/{run.run_id}).",
@@ -73,7 +76,7 @@ def load_version(run: Run, name: str, version: str) -> Any:
     uri = store.uri(run.tracking)
     with (
         store.connect_to_read(run.tracking) as client,
-        store.global_tracking_uri(uri),
+        global_tracking_uri(uri),
         tempfile.TemporaryDirectory() as place,
     ):
         artifacts = client.get_model_version_download_uri(name, version)

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import logging
 from pathlib import Path
-from threading import Lock
 from typing import Annotated, Any
 
 import numpy as np
@@ -21,16 +20,14 @@ from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.deployment.middleware import JSON, protect
 from mnist_exp.evaluation.metrics import Evaluation
-from mnist_exp.inference.predictor import Predictor, predictions
+from mnist_exp.inference.predictor import Predictor, PredictorCache, predictions
 from mnist_exp.pictures.preprocess import PreprocessedPicture, preprocess
-from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.run import Run
 from mnist_exp.runs.search import search_runs
 
 DOCS = "/docs"
 WEB = Path(__file__).parent / "web"
 UPLOAD_SECONDS = 30.0
-CACHE_SIZE = 8  # models, and test sets, in memory
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Row = Annotated[list[Byte], Field(min_length=28, max_length=28)]
@@ -61,6 +58,7 @@ class Model(BaseModel):
     run: str
     name: str
     title: str
+    accuracy: float | None  # of the test images
 
 
 class Example(BaseModel):
@@ -106,42 +104,6 @@ REFUSED: Responses = {400: {"model": Refusal}}
 TOO_SLOW_OR_LARGE: Responses = {408: {"model": Refusal}, 413: {"model": Refusal}}
 
 
-class PredictorCache:
-    """The experiment's models and test sets, loaded on first use."""
-
-    def __init__(self, first: Run, size: int = CACHE_SIZE) -> None:
-        self.first, self.size = first, size
-        self._predictors = {first.run_id: Predictor(first)}
-        self._test_sets: dict[str, tuple[Dataset, Evaluation]] = {}
-        self._loading = Lock()
-
-    def get(self, reference: str) -> Predictor:
-        """The run's predictor, by default the first run's; raises `InputError`."""
-        predictor = self._predictors.get(reference or self.first.run_id)
-        if predictor is None:
-            run = resolve_run(reference, self.first.tracking)
-            predictor = self._predictors.get(run.run_id) or self._load(run)
-        return predictor
-
-    def _load(self, run: Run) -> Predictor:
-        with self._loading:  # cached ones answer meanwhile
-            predictor = self._predictors.get(run.run_id) or Predictor(run)
-            if len(self._predictors) == self.size and run.run_id not in self._predictors:
-                del self._predictors[list(self._predictors)[1]]  # the first run's is kept
-            self._predictors[run.run_id] = predictor
-            return predictor
-
-    def test_set(self, reference: str) -> tuple[Dataset, Evaluation]:
-        """The run's test set and its calibrated evaluation; raises `InputError`."""
-        run = (predictor := self.get(reference)).run
-        with self._loading:
-            if run.run_id not in self._test_sets:
-                if len(self._test_sets) == self.size:
-                    self._test_sets.clear()
-                self._test_sets[run.run_id] = run.dataset(), predictor.test_evaluation()
-            return self._test_sets[run.run_id]
-
-
 def create_app(first: Run, *, upload_seconds: float = UPLOAD_SECONDS) -> FastAPI:
     """The application: the run answers unless a request names another; slow uploads are refused."""
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the response gives the reason
@@ -169,8 +131,11 @@ def create_app(first: Run, *, upload_seconds: float = UPLOAD_SECONDS) -> FastAPI
     @site.get("/models", responses=REFUSED)
     def list_models() -> list[Model]:
         """The experiment's finished runs, the default one first."""
-        others = [run for run in search_runs(first.tracking) if run.run_id != first.run_id]
-        return [Model(run=r.run_id, name=r.name, title=r.title) for r in [first, *others]]
+        runs = [first, *(r for r in search_runs(first.tracking) if r.run_id != first.run_id)]
+        return [
+            Model(run=r.run_id, name=r.name, title=r.title, accuracy=r.metrics.get("test/accuracy"))
+            for r in runs
+        ]
 
     @site.post("/predict", openapi_extra=BODIES, responses=REFUSED | TOO_SLOW_OR_LARGE)
     async def predict(request: Request, run: str = "") -> PredictionResponse:

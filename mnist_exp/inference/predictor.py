@@ -3,15 +3,20 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnist_exp.core.console import quiet_stderr
+from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation.metrics import Evaluation, calibrated, from_scores, probabilities
 from mnist_exp.pictures.preprocess import PreprocessedPicture
+from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.run import Run
+
+CACHE_SIZE = 8  # models, and test sets, in memory
 
 
 @dataclass(frozen=True)
@@ -72,3 +77,39 @@ class Predictor:
     def test_evaluation(self) -> Evaluation:
         """The run's recorded evaluation, calibrated."""
         return self.run.evaluation().at_temperature(self.temperature)
+
+
+class PredictorCache:
+    """The experiment's models and test sets, loaded on first use."""
+
+    def __init__(self, first: Run, size: int = CACHE_SIZE) -> None:
+        self.first, self.size = first, size
+        self._predictors = {first.run_id: Predictor(first)}
+        self._test_sets: dict[str, tuple[Dataset, Evaluation]] = {}
+        self._loading = Lock()
+
+    def get(self, reference: str) -> Predictor:
+        """The run's predictor, by default the first run's; raises `InputError`."""
+        predictor = self._predictors.get(reference or self.first.run_id)
+        if predictor is None:
+            run = resolve_run(reference, self.first.tracking)
+            predictor = self._predictors.get(run.run_id) or self._load(run)
+        return predictor
+
+    def _load(self, run: Run) -> Predictor:
+        with self._loading:  # cached ones answer meanwhile
+            predictor = self._predictors.get(run.run_id) or Predictor(run)
+            if len(self._predictors) == self.size and run.run_id not in self._predictors:
+                del self._predictors[list(self._predictors)[1]]  # the first run's is kept
+            self._predictors[run.run_id] = predictor
+            return predictor
+
+    def test_set(self, reference: str) -> tuple[Dataset, Evaluation]:
+        """The run's test set and its calibrated evaluation; raises `InputError`."""
+        run = (predictor := self.get(reference)).run
+        with self._loading:
+            if run.run_id not in self._test_sets:
+                if len(self._test_sets) == self.size:
+                    self._test_sets.clear()
+                self._test_sets[run.run_id] = run.dataset(), predictor.test_evaluation()
+            return self._test_sets[run.run_id]

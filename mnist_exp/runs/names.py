@@ -1,10 +1,13 @@
 """What a run is called in MLflow and in tables, and the Markdown that MLflow shows with it."""
 
+import json
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
+from typing import Any
 
+from mnist_exp.config.compose import variant_values
 from mnist_exp.config.schema import Config
 from mnist_exp.core.console import TextTable
 
@@ -39,9 +42,13 @@ def run_name(config: Config, overrides: Iterable[str]) -> str:
 
 
 def model_label(config: Config, overrides: Iterable[str]) -> str:
-    """'dense128 units=[256]': the variant and the values that were typed in place of its own."""
-    own = {k: v for k, v in _choices(overrides).items() if k.startswith("model.")}
-    return " ".join(filter(None, [config.model.name, label(own)]))
+    """'dense128 units=[256]': the variant and what differs from its file; else what was typed."""
+    own = variant_values(config.model.name)
+    values = config.model.model_dump(mode="json")
+    differing = {f"model.{k}": _typed(v) for k, v in values.items() if k in own and v != own[k]}
+    if not own:
+        differing = {k: v for k, v in _choices(overrides).items() if k.startswith("model.")}
+    return " ".join(filter(None, [config.model.name, label(differing)]))
 
 
 def label(choices: Mapping[str, str]) -> str:
@@ -71,6 +78,11 @@ def short_value(text: str) -> str:
         mantissa, _, exponent = f"{number:.2e}".partition("e")
         return f"{float(mantissa):g}e{int(exponent)}"
     return f"{number:.3g}"
+
+
+def _typed(value: Any) -> str:
+    """The value as it would be typed."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def _choices(overrides: Iterable[str]) -> dict[str, str]:

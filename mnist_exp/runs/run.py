@@ -21,6 +21,8 @@ from mnist_exp.data.dataset import DISPLAY_NAMES, Dataset, load_dataset
 from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.tracking import store
+from mnist_exp.tracking.fluent import global_tracking_uri
+from mnist_exp.tracking.logged_model import MODEL_FILE, download_model
 from mnist_exp.tracking.mlflow_backend import FOLDER_TAG
 
 logger = logging.getLogger(__name__)
@@ -29,7 +31,6 @@ DATA_LABEL_TAG = "data.label"
 FINGERPRINT_TAG, TITLE_TAG = "fingerprint", "mlflow.note.content"
 ECE_CALIBRATED = "test/ece_calibrated"  # of the runs that have a temperature
 OBJECTIVE = "val/accuracy"  # what models are chosen by
-MODEL_ARTIFACT = "model/data/model.keras"  # where MLflow keeps a Keras model
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,10 @@ class Run:
         return f"run {self.run_id[:8]} ({self.name})"
 
     def file(self, name: str) -> Path:
-        """The artifact, or a copy until this process ends; raises `InputError` for none."""
+        """The artifact, or a copy until this process ends; raises `InputError` for none.
+
+        `MODEL_FILE` is that of the run's logged model.
+        """
         local = Path(self.artifact_uri.removeprefix("file://"), name)
         if local.is_absolute() and local.exists():  # MLflow takes 40 ms for a copy
             return local
@@ -81,11 +85,13 @@ class Run:
         from mlflow.exceptions import MlflowException
 
         uri = store.uri(self.tracking)
-        with store.connect_to_read(self.tracking) as client, store.global_tracking_uri(uri):
+        with store.connect_to_read(self.tracking) as client, global_tracking_uri(uri):
             try:
+                if name == MODEL_FILE:
+                    return download_model(client, self.run_id, place)
                 return Path(client.download_artifacts(self.run_id, name, str(place)))
             except (MlflowException, OSError) as error:
-                what = "model" if name == MODEL_ARTIFACT else name
+                what = "model" if name == MODEL_FILE else name
                 raise InputError(
                     f"{self} is {self.status} and has no {what} that could be read; "
                     "choose another with --run"
@@ -169,7 +175,7 @@ class Run:
         with quiet_stderr():  # TensorFlow greets every import with a page of hints
             from mnist_exp.models.io import load_model
 
-        return load_model(self.file(MODEL_ARTIFACT), str(self))
+        return load_model(self.file(MODEL_FILE), str(self))
 
     def result(self) -> RunResult:
         """The result, as `run_experiment` returned it."""

@@ -115,9 +115,14 @@ def finished_runs(config: TrackingConfig, fingerprints: Iterable[str]) -> dict[s
 
 
 def search(
-    client: "MlflowClient", where: TrackingConfig, query: str, order: list[str] | None = None
+    client: "MlflowClient",
+    where: TrackingConfig,
+    query: str,
+    order: list[str] | None = None,
+    *,
+    deleted: bool = False,
 ) -> Iterator[Run]:
-    """The experiment's runs that fit MLflow's filter, page by page.
+    """The experiment's runs, or the deleted ones, that fit MLflow's filter, page by page.
 
     Raises `InputError` when there is no experiment.
     """
@@ -129,10 +134,13 @@ def search(
             "--experiment what it has: "
             f"{', '.join(names) or 'nothing yet, python -m mnist_exp.run makes one'}"
         )
+    from mlflow.entities import ViewType
+
+    view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
     token: str | None = None
     while token is None or token:
         page = client.search_runs(
-            [experiment.experiment_id], query, order_by=order, page_token=token
+            [experiment.experiment_id], query, view, order_by=order, page_token=token
         )
         yield from (to_run(run, where) for run in page)
         token = page.token or ""

@@ -2,17 +2,15 @@
 
 import json
 import logging
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.tracking import store
 from mnist_exp.tracking.events import Opening
+from mnist_exp.tracking.fluent import fluent_settings
+from mnist_exp.tracking.logged_model import CONTEXTS, has_model, links_of_metrics, log_keras_model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,9 +32,7 @@ EXPERIMENT_TAGS = {
         "are better, `python -m mnist_exp serve --run best` opens the best."
     ),
 }
-CONTEXTS = {"train": "training", "test": "testing"}  # of data sets, as MLflow calls them
 METRICS_PER_REQUEST = 1000  # MLflow takes no more
-SERVING = ("mlflow", "tensorflow", "keras", "numpy")  # what a served model needs
 
 
 class MlflowBackend:
@@ -73,17 +69,30 @@ class MlflowBackend:
         self.client.log_batch(self.run_id, params=values)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int, at: float) -> None:
-        """Log metrics of `step`, `at` so many seconds since 1970."""
-        self.log_curve({key: [value] for key, value in metrics.items()}, [step], at)
+        """Log metrics of `step`, `at` so many seconds since 1970.
+
+        Once the run has a model MLflow lists them with it, and with the data set they are of.
+        """
+        links = links_of_metrics(self.client, self.run_id)
+        self._log({key: [value] for key, value in metrics.items()}, [step], at, links)
 
     def log_curve(
         self, metrics: Mapping[str, Sequence[float]], steps: Sequence[int], at: float
     ) -> None:
         """Log the values of metrics at these steps, `at` so many seconds since 1970."""
+        self._log(metrics, steps, at, {})
+
+    def _log(
+        self,
+        metrics: Mapping[str, Sequence[float]],
+        steps: Sequence[int],
+        at: float,
+        links: Mapping[str, Mapping[str, str]],
+    ) -> None:
         from mlflow.entities import Metric
 
         values = [
-            Metric(key, value, int(1000 * at), step)
+            Metric(key, value, int(1000 * at), step, **links.get(key.partition("/")[0], {}))
             for key, series in metrics.items()
             for step, value in zip(steps, series, strict=True)
         ]
@@ -108,7 +117,7 @@ class MlflowBackend:
             own = f"{digest[:8]}-{split}{count}"  # MLflow has one entry for a name and digest
             where, profile = json.dumps({"uri": source}), json.dumps({key: count})
             dataset = Dataset(name, own, "local", where, profile=profile)
-            context = InputTag("mlflow.data.context", CONTEXTS.get(split, split))
+            context = InputTag("mlflow.data.context", CONTEXTS[split])
             inputs += [DatasetInput(dataset, [context])] if count else []
         try:
             self.client.log_inputs(self.run_id, inputs)
@@ -116,45 +125,10 @@ class MlflowBackend:
             self.client.log_inputs(self.run_id, inputs)
 
     def log_model(self, name: str, example: Sequence[Any]) -> None:
-        """Log the Keras model of this name, its inputs uint8 pixels of 0-255."""
-        import keras
-        import mlflow
-        from mlflow.models import ModelSignature
-        from mlflow.types import Schema, TensorSpec
-
-        from mnist_exp.core.provenance import versions
-
-        if self._has_model():
-            return
-        installed = versions()
-        with _fluent(self.uri, self.experiment_id):
-            model = keras.models.load_model(self.folder / name, compile=False, safe_mode=True)
-            inputs, outputs = (-1, *model.input_shape[1:]), (-1, *model.output_shape[1:])
-            mlflow.tensorflow.log_model(
-                model,
-                name="model",
-                run_id=self.run_id,
-                signature=ModelSignature(
-                    Schema([TensorSpec(np.dtype(np.uint8), inputs)]),
-                    Schema([TensorSpec(np.dtype(np.float32), outputs)]),
-                ),
-                input_example=np.array(example, np.uint8),
-                pip_requirements=[f"{name}=={installed[name]}" for name in SERVING],
-            )
-
-    def _has_model(self) -> bool:
-        """Whether the run has a complete model; incomplete ones are deleted.
-
-        MLflow links a model to its run before it has the files.
-        """
-        from mlflow.exceptions import MlflowException
-
-        for output in self.client.get_run(self.run_id).outputs.model_outputs:
-            with suppress(MlflowException):  # deleted before; the link stays
-                if self.client.get_logged_model(output.model_id).status == "READY":
-                    return True
-                self.client.delete_logged_model(output.model_id)
-        return False
+        """Log the Keras model in the file of this name; its inputs are uint8 pixels of 0-255."""
+        if not has_model(self.client, self.run_id):
+            with fluent_settings(self.uri, self.experiment_id):
+                log_keras_model(self.client, self.run_id, self.folder / name, example)
 
     def log_files(self, names: Sequence[str]) -> None:
         """Upload the files and folders of these names, as far as they are there."""
@@ -228,31 +202,6 @@ def running_runs(
     """The RUNNING runs that have this tag."""
     query = f"attributes.status = 'RUNNING' and tags.`{tag}` = '{value}'"
     return list(client.search_runs(list(experiment_ids), query))
-
-
-@contextmanager
-def _fluent(uri: str, experiment_id: str) -> Iterator[None]:
-    """Context manager: MLflow's process-wide settings point at this run, and it prints nothing."""
-    import keras
-
-    chatty = keras.config.is_interactive_logging_enabled()
-    experiment_before = os.environ.get("MLFLOW_EXPERIMENT_ID")
-    os.environ["MLFLOW_EXPERIMENT_ID"] = experiment_id  # where the model is listed
-    # MLflow loads the model and tries the example: no progress bar, no hint about its tracing.
-    keras.config.disable_interactive_logging()
-    hints = logging.getLogger("tensorflow")
-    hints_before = hints.level
-    hints.setLevel(logging.ERROR)
-    try:
-        with store.global_tracking_uri(uri):
-            yield
-    finally:
-        hints.setLevel(hints_before)
-        if chatty:
-            keras.config.enable_interactive_logging()
-        del os.environ["MLFLOW_EXPERIMENT_ID"]
-        if experiment_before is not None:
-            os.environ["MLFLOW_EXPERIMENT_ID"] = experiment_before
 
 
 def _text(value: Any) -> str:

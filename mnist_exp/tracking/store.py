@@ -18,12 +18,12 @@ from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.console import REDACTED, redact
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import exclusive
+from mnist_exp.tracking.fluent import ENVIRONMENT
 from mnist_exp.tracking.schema import check_schema, copy_before_migration, create_whole
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-ENVIRONMENT = "MLFLOW_TRACKING_URI"
 SQLITE = "sqlite:///"
 LOCAL = "http://127.0.0.1:5000"  # where `mlflow ui` is by default
 CONNECT_SECONDS, ANSWER_SECONDS = 3, 10
@@ -76,22 +76,6 @@ def connect(config: TrackingConfig, *, to_write: bool = True) -> Iterator["Mlflo
             yield MlflowClient(where)
     except _errors() as error:
         raise _unusable(where, error, to_write) from error
-
-
-@contextmanager
-def global_tracking_uri(where: str) -> Iterator[None]:
-    """Context manager: MLflow's process-wide tracking URI, which its model look-ups use."""
-    import mlflow
-
-    environment = os.environ.get(ENVIRONMENT)
-    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
-    mlflow.set_tracking_uri(where)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(None if before == environment else before)
-        if environment is not None:  # set_tracking_uri changes it, too
-            os.environ[ENVIRONMENT] = environment
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from support import Command
 
 from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.folder import RunResult
-from mnist_exp.runs.run import MODEL_ARTIFACT
 from mnist_exp.runs.search import find_runs, store_config
+from mnist_exp.tracking.logged_model import MODEL_FILE
 
 Recorded = dict[str, RunResult]
 NAME = "dense128-seed0"
@@ -32,9 +32,9 @@ def test_evaluate_exits_with_1_when_scores_are_not_those_recorded(
     recorded: Recorded, command: Command
 ) -> None:
     run, other = (resolve_run(name, store_config()) for name in (NAME, "dense128-seed1"))
-    model = run.file(MODEL_ARTIFACT)
+    model = run.file(MODEL_FILE)
     whole = model.read_bytes()
-    model.write_bytes(other.file(MODEL_ARTIFACT).read_bytes())
+    model.write_bytes(other.file(MODEL_FILE).read_bytes())
     code, out, _ = command("evaluate", "--run", NAME)
     model.write_bytes(whole)
     assert code == 1

@@ -12,11 +12,11 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from support import Command
 
 from mnist_exp.core.errors import InputError
-from mnist_exp.deployment.registry import MODEL_FILE, promote
+from mnist_exp.deployment.registry import promote
 from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.folder import RunResult
-from mnist_exp.runs.run import MODEL_ARTIFACT
 from mnist_exp.runs.search import store_config
+from mnist_exp.tracking.logged_model import MODEL_FILE
 
 Recorded = dict[str, RunResult]
 
@@ -77,7 +77,7 @@ def test_a_version_with_other_predictions_is_deleted(ranked: tuple[str, str]) ->
     place = client.get_logged_model(logged.model_id).artifact_location
     model = Path(unquote(urlsplit(place).path)) / MODEL_FILE
     whole = model.read_bytes()
-    model.write_bytes(worse.file(MODEL_ARTIFACT).read_bytes())
+    model.write_bytes(worse.file(MODEL_FILE).read_bytes())
     with pytest.raises(InputError, match="does not predict what that of run"):
         promote(better, "damaged", "champion")
     model.write_bytes(whole)

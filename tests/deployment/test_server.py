@@ -62,6 +62,8 @@ def test_a_request_may_name_another_run(site: str, recorded: Recorded, digits: D
     models = requests.get(f"{site}/models", timeout=30).json()
     assert models[0]["name"] == "dense128-seed0"
     assert {model["name"] for model in models} == set(recorded)
+    best = resolve_run(models[0]["run"], store_config())
+    assert models[0]["accuracy"] == best.metrics["test/accuracy"]
     other = next(model["run"] for model in models if model["name"] == "sigmoid100-seed1")
     body = {"pixels": digits.test_images[3].tolist()}
     answer = requests.post(f"{site}/predict?run={other}", json=body, timeout=30).json()
@@ -71,7 +73,7 @@ def test_a_request_may_name_another_run(site: str, recorded: Recorded, digits: D
 
 
 def test_the_cache_forgets_the_oldest_but_never_the_first(run: Run, recorded: Recorded) -> None:
-    from mnist_exp.deployment.server import PredictorCache
+    from mnist_exp.inference.predictor import PredictorCache
 
     cache = PredictorCache(run, size=2)
     kept = cache.get("")

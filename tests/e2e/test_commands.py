@@ -69,7 +69,7 @@ def test_one_command_trains_scores_and_records(tmp_path: Path) -> None:
     assert recorded.data.tags["data.name"] == "mnist5k"
     assert recorded.data.metrics["test/accuracy"] > 0.85
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    served = mlflow.pyfunc.load_model(f"runs:/{recorded.info.run_id}/model")
+    served = mlflow.pyfunc.load_model(f"runs:/{recorded.info.run_id}/dense128")
     mlflow.set_tracking_uri(None)
     assert served.predict(np.zeros((3, 28, 28), np.uint8)).shape == (3, 10)
     (folder,) = (tmp_path / "outputs").glob("*/*")
@@ -168,7 +168,7 @@ def test_mlflow_serves_a_run_that_answers_as_predict_does(tmp_path: Path) -> Non
     said = json.loads(use(tmp_path, "predict", "--json", str(tmp_path)).stdout)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    model = f"runs:/{recorded.info.run_id}/model"
+    model = f"runs:/{recorded.info.run_id}/dense128"
     serve = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "-p", str(port)]
     active = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}  # uvicorn
     with subprocess.Popen(

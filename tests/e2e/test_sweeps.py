@@ -255,7 +255,7 @@ def test_a_tracking_server_receives_everything(tmp_path: Path, server: str) -> N
     history = client.get_metric_history(job.info.run_id, "val/accuracy")
     assert [metric.step for metric in history] == [1, 2]
     mlflow.set_tracking_uri(server)
-    served = mlflow.pyfunc.load_model(f"runs:/{job.info.run_id}/model")
+    served = mlflow.pyfunc.load_model(f"runs:/{job.info.run_id}/dense128")
     mlflow.set_tracking_uri(None)
     assert served.predict(np.zeros((2, 28, 28), np.uint8)).shape == (2, 10)
 

@@ -47,7 +47,7 @@ def test_a_registered_model_leads_to_its_run(
 ) -> None:
     run_id = recorded["dense128-seed0"].run_id
     client.create_registered_model("m")
-    version = client.create_model_version("m", f"runs:/{run_id}/model", run_id)
+    version = client.create_model_version("m", f"runs:/{run_id}/dense128", run_id)
     client.set_registered_model_alias("m", "champion", version.version)
     assert resolve_run("models:/m@champion", store_config()).run_id == run_id
     assert resolve_run("models:/m/1", store_config()).run_id == run_id

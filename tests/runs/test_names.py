@@ -47,7 +47,11 @@ def test_a_name_of_the_user_s_own_counts() -> None:
     assert len(run_name(tiny(), [f"model.name={'a' * 300}"])) == 250
 
 
-def test_the_title_names_the_model_s_own_values() -> None:
-    typed = ["model=dense128", "model.units=[256]", "train=quick", "model.dropout=0.25"]
-    assert model_label(tiny(), typed) == "dense128 units=[256] dropout=0.25"
-    assert model_label(tiny(), ["train=quick"]) == "dense128"
+def test_the_title_names_what_differs_from_the_variant_s_file() -> None:
+    other = tiny("model.units=[256]", "model.dropout=0.25")
+    assert model_label(other, ["train=quick"]) == "dense128 units=[256] dropout=0.25"
+    preset = tiny("experiment=cnn_5_epochs")
+    assert model_label(preset, []) == "cnn filters=[32,[64,64],[128,128]]"
+    assert model_label(tiny("model.units=[128,128]"), ["model.units=[128,128]"]) == "dense128"
+    without_file = tiny("model.name=mine")
+    assert model_label(without_file, ["model.units=[256]"]) == "mine units=[256]"

@@ -132,11 +132,14 @@ def test_a_logged_model_takes_raw_pixels(
     images = digits.test_images[:20]
     save_model(to_stock_keras(model), tmp_path / "model.keras")
     with opened() as record:
+        record.log_dataset("mnist", "0123456789", "here", {"test_images": 10})
+        record.log_metrics({"val/accuracy": 0.5}, 1)
         record.log_model("model.keras", images[:2])
+        record.log_metrics({"test/accuracy": 0.75}, 0)
     assert not mlflow.is_tracking_uri_set()  # what log_model needs is put back
     mlflow.set_tracking_uri(store)
-    loaded = mlflow.pyfunc.load_model(f"runs:/{record.run_id}/model")
-    requirements = mlflow.pyfunc.get_model_dependencies(f"runs:/{record.run_id}/model")
+    loaded = mlflow.pyfunc.load_model(f"runs:/{record.run_id}/dropout")
+    requirements = mlflow.pyfunc.get_model_dependencies(f"runs:/{record.run_id}/dropout")
     assert "tensorflow==" in Path(requirements).read_text()
     assert loaded.metadata.signature.inputs.inputs[0].type == np.uint8
     assert loaded.input_example.dtype == np.uint8
@@ -144,7 +147,13 @@ def test_a_logged_model_takes_raw_pixels(
     mlflow.set_tracking_uri(None)
     assert loaded.predict(images) == pytest.approx(expected, abs=1e-6)
     experiment = client.get_run(record.run_id).info.experiment_id
-    assert [m.name for m in client.search_logged_models([experiment])] == ["model"]
+    (logged,) = client.search_logged_models([experiment])
+    assert logged.name == "dropout"
+    listed = {m.key: (m.value, m.step, m.dataset_digest) for m in logged.metrics}
+    assert listed["val/accuracy"] == (0.5, 1, None)
+    assert listed["test/accuracy"] == (0.75, 0, "01234567-test10")
+    assert len(client.get_metric_history(record.run_id, "val/accuracy")) == 1
+    assert (tmp_path / "model.keras").stat().st_nlink == 2  # stored once
 
 
 def test_tracking_can_be_off(tmp_path: Path) -> None:

@@ -206,9 +206,10 @@ async function start() {
     filter[name].append(new Option("any", ""), ...Array.from({ length: 10 }, (_, digit) => new Option(digit, digit)));
   }
   clear();
-  for (const { run, name, title } of (await request("models")) ?? []) {
+  for (const { run, name, title, accuracy } of (await request("models")) ?? []) {
     titles.set(run, title);
-    at("model").append(new Option(`${name} · ${run.slice(0, 8)}`, run));
+    const score = accuracy === null ? [] : [`${(100 * accuracy).toFixed(2)} %`];
+    at("model").append(new Option([...score, name, run.slice(0, 8)].join(" · "), run));
   }
   at("title").textContent = titles.get(at("model").value) ?? "";
 }

@@ -1,0 +1,109 @@
+"""The logged model of a run: what MLflow's Models tab shows, and what is loaded and served."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnist_exp.core.files import replace_by_link
+from mnist_exp.core.provenance import versions
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+
+CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}  # MLflow's words
+MEASURED_ON = {"val": "validation", "test": "testing"}  # by the beginning of a metric's name
+NOT_IN_NAMES = r"""[/:.%"']"""  # what MLflow refuses in the name of a logged model
+KERAS = ".keras"
+MODEL_FILE = f"data/model{KERAS}"  # among the artifacts
+SERVING = ("mlflow", "tensorflow", "keras", "numpy")  # what a served model needs
+
+
+def log_keras_model(
+    client: "MlflowClient", run_id: str, file: Path, example: Sequence[Any]
+) -> None:
+    """Log the model in this file by its own name; `example` (n, ...) uint8 inputs of it."""
+    import keras
+    import mlflow
+    from mlflow.entities import Metric
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    installed = versions()
+    model = keras.models.load_model(file, compile=False, safe_mode=True)
+    inputs, outputs = (-1, *model.input_shape[1:]), (-1, *model.output_shape[1:])
+    logged = mlflow.tensorflow.log_model(
+        model,
+        name=re.sub(NOT_IN_NAMES, "-", model.name),
+        run_id=run_id,
+        signature=ModelSignature(
+            Schema([TensorSpec(np.dtype(np.uint8), inputs)]),
+            Schema([TensorSpec(np.dtype(np.float32), outputs)]),
+        ),
+        input_example=np.array(example, np.uint8),
+        pip_requirements=[f"{package}=={installed[package]}" for package in SERVING],
+    )
+    links = links_of_metrics(client, run_id)
+    for name in ("val/loss", "val/accuracy"):  # again, which counts once, for MLflow to list them
+        for last in client.get_metric_history(run_id, name)[-1:]:
+            again = Metric(name, last.value, last.timestamp, last.step, **links["val"])
+            client.log_batch(run_id, metrics=[again])
+    location = client.get_logged_model(logged.model_id).artifact_location
+    if file.suffix == KERAS:  # stored once; the run's own file has its optimizer, too
+        replace_by_link(Path(location.removeprefix("file://"), MODEL_FILE), file)
+
+
+def logged_models(client: "MlflowClient", run_id: str) -> "Iterator[LoggedModel]":
+    """The logged models of the run, whole or not, that were not deleted."""
+    from mlflow.exceptions import MlflowException
+
+    for output in client.get_run(run_id).outputs.model_outputs:
+        with suppress(MlflowException):  # the link of a deleted one stays
+            yield client.get_logged_model(output.model_id)
+
+
+def find_model(client: "MlflowClient", run_id: str) -> "LoggedModel":
+    """The run's logged model; raises `MlflowException` when it has none."""
+    from mlflow.exceptions import MlflowException
+
+    for model in logged_models(client, run_id):
+        return model
+    raise MlflowException(f"run {run_id} has no logged model")
+
+
+def download_model(client: "MlflowClient", run_id: str, folder: Path) -> Path:
+    """A copy in the folder of the Keras file of the run's model; raises as `find_model`."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    location = find_model(client, run_id).artifact_location
+    return Path(get_artifact_repository(location).download_artifacts(MODEL_FILE, str(folder)))
+
+
+def has_model(client: "MlflowClient", run_id: str) -> bool:
+    """Whether the run has a complete model; incomplete ones are deleted.
+
+    MLflow links a model to its run before it has the files.
+    """
+    for model in logged_models(client, run_id):
+        if model.status == "READY":
+            return True
+        client.delete_logged_model(model.model_id)
+    return False
+
+
+def links_of_metrics(client: "MlflowClient", run_id: str) -> dict[str, dict[str, str]]:
+    """The model and the data set that the run's metrics are of, by the beginning of their names."""
+    model = next(logged_models(client, run_id), None)
+    if model is None:
+        return {}
+    links = {name: {"model_id": model.model_id} for name in ("train", "val", "test", "model")}
+    for each in client.get_run(run_id).inputs.dataset_inputs:
+        for name, context in MEASURED_ON.items():
+            if context in [tag.value for tag in each.tags]:
+                data = each.dataset
+                links[name] |= {"dataset_name": data.name, "dataset_digest": data.digest}
+    return links
