@@ -10,7 +10,7 @@ WHEEL := $(abspath $(VENV)-wheel)
 
 PARALLEL := --numprocesses 2 --dist worksteal
 
-.PHONY: run test test-all coverage lint map hooks wheel bench bench-quick ui
+.PHONY: run test test-all coverage lint map pictures hooks wheel bench bench-quick ui
 
 run: $(VENV)/.run  ## train, evaluate and track one experiment
 	$(BIN)/python -m mnist_exp.run $(ARGS)
@@ -37,6 +37,9 @@ lint: $(VENV)/.dev  ## ruff, mypy and the import contracts
 
 map: $(VENV)/.dev  ## draw docs/images/architecture.svg and print the counts
 	$(BIN)/python docs/map.py
+
+pictures: $(VENV)/.dev  ## make the README's pictures anew: MNIST, Chromium and a quarter of an hour
+	$(BIN)/python docs/pictures.py
 
 hooks: $(VENV)/.dev  ## install the pre-commit hooks and run them on every file
 	$(BIN)/pre-commit install

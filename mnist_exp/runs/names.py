@@ -80,6 +80,11 @@ def short_value(text: str) -> str:
     return f"{number:.3g}"
 
 
+def artifact_address(run_id: str, path: str) -> str:
+    """The address of a run's artifact, as seen from a page of MLflow."""
+    return f"get-artifact?path={path}&run_uuid={run_id}"
+
+
 def _typed(value: Any) -> str:
     """The value as it would be typed."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
@@ -112,8 +117,17 @@ def run_note(title: str, notes: str | None, overrides: Sequence[str], run_id: st
     return "\n\n".join(filter(None, parts))
 
 
-def sweep_note(title: str, notes: str | None, ranking: TextTable, run_ids: Sequence[str]) -> str:
-    """The title, the user's notes and the ranking; the beginning of a run's id links to it."""
+def sweep_note(
+    title: str,
+    notes: str | None,
+    ranking: TextTable,
+    run_ids: Sequence[str],
+    pictures: Sequence[str],
+) -> str:
+    """The title, the user's notes, the ranking, and the pictures at these addresses.
+
+    The beginning of a run's id links to the run.
+    """
     links = {run_id[:8]: f"[{run_id[:8]}](#/runs/{run_id})" for run_id in run_ids}
 
     def cell(text: str) -> str:
@@ -122,4 +136,5 @@ def sweep_note(title: str, notes: str | None, ranking: TextTable, run_ids: Seque
 
     lines = [ranking.headings, ["---"] * len(ranking.headings), *ranking.rows]
     table = "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)
-    return "\n\n".join(filter(None, [title, notes, f"**{ranking.title}**", table]))
+    images = (f"![a figure of the sweep]({address})" for address in pictures)
+    return "\n\n".join(filter(None, [title, notes, f"**{ranking.title}**", table, *images]))

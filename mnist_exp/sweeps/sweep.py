@@ -32,7 +32,7 @@ from mnist_exp.core.files import make_folder, removed_if_refused
 from mnist_exp.core.layout import FIGURES, SWEEP_ARTIFACTS
 from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
 from mnist_exp.data.dataset import load_dataset
-from mnist_exp.runs.names import short_keys, sweep_note
+from mnist_exp.runs.names import artifact_address, short_keys, sweep_note
 from mnist_exp.runs.run import TITLE_TAG
 from mnist_exp.runs.search import SEARCH_TAG, finished_runs
 from mnist_exp.sweeps import report
@@ -244,8 +244,10 @@ def _summarise(
         logger.info(f"next: {step}")
     states = Counter(result.state for result in results)
     ranking = report.ranking(results, strategy.swept, strategy.noun)
+    names = sorted(path.name for path in (folder / FIGURES).glob("*.png"))
+    pictures = [artifact_address(parent.run_id, f"{FIGURES}/{name}") for name in names]
     run_ids = [result.run_result.run_id for result in results if result.run_result]
-    parent.log_tags({TITLE_TAG: sweep_note(title, config.notes, ranking, run_ids)})
+    parent.log_tags({TITLE_TAG: sweep_note(title, config.notes, ranking, run_ids, pictures)})
     parent.log_metrics({f"sweep/{state}": count for state, count in states.items()}, step=0)
     if top and top.run_result:
         parent.log_tags({"best.run_id": top.run_result.run_id, "best.command": top.command})

@@ -114,10 +114,8 @@ def test_a_sweep_goes_on_after_a_failed_job_and_says_so(tmp_path: Path) -> None:
     by_name = {recorded.info.run_name: recorded for recorded in runs(tmp_path)}
     assert {"dense128 lr=0.1", "dense128 lr=1e30"} < by_name.keys()
     (parent,) = (run for name, run in by_name.items() if name.startswith("sweep of lr, 20"))
-    assert (
-        f"(#/runs/{by_name['dense128 lr=0.1'].info.run_id})"
-        in parent.data.tags["mlflow.note.content"]
-    )
+    note = parent.data.tags["mlflow.note.content"]
+    assert f"(#/runs/{by_name['dense128 lr=0.1'].info.run_id})" in note
     children = [
         recorded for recorded in runs(tmp_path) if recorded.info.run_id != parent.info.run_id
     ]

@@ -125,7 +125,11 @@ def test_a_killed_search_is_resumed_and_prunes(tmp_path: Path) -> None:
     figures = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").list_artifacts(
         parent.info.run_id, "figures"
     )
-    assert "figures/optimisation_history.png" in [figure.path for figure in figures]
+    paths = [figure.path for figure in figures]
+    assert "figures/optimisation_history.png" in paths
+    note = parent.data.tags["mlflow.note.content"]
+    shown = re.findall(r"\(get-artifact\?path=(\S+)&run_uuid=(\w+)\)", note)
+    assert sorted(shown) == sorted((path, parent.info.run_id) for path in paths)
 
 
 @pytest.mark.slow

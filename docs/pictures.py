@@ -1,0 +1,130 @@
+"""The README's pictures: `make pictures` trains, opens MLflow in Chromium, writes docs/images.
+
+It needs all of MNIST (`MNIST_PATH`) and a quarter of an hour, mostly for ten epochs of `model=cnn`.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO, StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import mlflow
+from PIL import Image
+from rich.console import Console
+from rich.text import Text
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+IMAGES = Path(__file__).parent / "images"
+SWEEP = ("-m", "model=sigmoid100,dense128,dropout", "seed=range(0,3)", "train=quick")
+WIDTH, SIZE = 110, (1500, 950)  # characters of the terminal, pixels of the browser
+COLOURS = 64  # of a screenshot, which then takes a third of the space
+LOADED, SETTLED = 90, 6  # seconds: a page has its text, and its charts are drawn
+
+
+def main() -> None:
+    """Train, and write every picture."""
+    if not os.environ.get("MNIST_PATH"):
+        sys.exit("MNIST_PATH: expected the full MNIST, an .npz or a folder; set it")
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        _train(folder, "model=cnn", "hydra.run.dir=cnn")
+        for figure in ("learning_curves", "worst_mistakes"):
+            shutil.copy(folder / "cnn" / "figures" / f"{figure}.png", IMAGES)
+        _train(folder, "experiment=fast99")
+        printed = _train(folder, *SWEEP)
+        _write_terminal(f"python -m mnist_exp.run {' '.join(SWEEP)}", printed)
+        with _mlflow(folder) as address, _browser() as browser:
+            for name, (page, text) in _pages(folder).items():
+                _photograph(browser, f"{address}/#/experiments/1/{page}", text, name)
+
+
+def _train(folder: Path, *overrides: str) -> str:
+    """What the command prints."""
+    command = [sys.executable, "-m", "mnist_exp.run", *overrides]
+    environment = os.environ | {"COLUMNS": str(WIDTH)}
+    print(" ".join(command[1:]), flush=True)
+    return subprocess.check_output(command, cwd=folder, env=environment, text=True)
+
+
+def _write_terminal(command: str, printed: str) -> None:
+    console = Console(record=True, width=WIDTH, file=StringIO())
+    console.print(Text(f"$ {command}\n{printed.strip()}"))
+    drawing = console.export_svg(title="a sweep")
+    drawing = re.sub(r"@font-face \{.*?\}", "", drawing, flags=re.DOTALL)  # of other sites
+    (IMAGES / "sweep.svg").write_text(drawing, encoding="utf-8")
+
+
+def _pages(folder: Path) -> dict[str, tuple[str, str]]:
+    """The address below the experiment of each page, and a text that it has once it is loaded."""
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    runs = client.search_runs(["1"], order_by=["attributes.start_time"])
+    cnn = runs[0].info
+    parent = next(run.info for run in runs if "swept" in run.data.params)
+    return {
+        "mlflow_runs": ("runs", cnn.run_name),
+        "mlflow_charts": ("runs?compareRunsMode=CHART", "test/accuracy"),
+        "mlflow_run": (f"runs/{cnn.run_id}", "Metrics"),
+        "mlflow_metrics": (f"runs/{cnn.run_id}/model-metrics", "step/train_loss"),
+        "mlflow_parent": (f"runs/{parent.run_id}", "best"),
+        "mlflow_models": ("models", "cnn_fast"),
+    }
+
+
+@contextmanager
+def _mlflow(folder: Path) -> Iterator[str]:
+    """Context manager: the address of MLflow's own pages of the store in this folder."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "ui", "--workers", "1", "--port", str(port)]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as server:
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
+@contextmanager
+def _browser() -> Iterator[Chrome]:
+    options = ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    browser = Chrome(options, Service(shutil.which("chromedriver")))
+    browser.set_window_size(*SIZE)
+    try:
+        yield browser
+    finally:
+        browser.quit()
+
+
+def _photograph(browser: Chrome, address: str, text: str, name: str) -> None:
+    """Write what the page shows once it has the text."""
+
+    def is_loaded(browser: Chrome) -> bool:
+        found = text in browser.find_element(By.TAG_NAME, "body").text
+        if not found and "ERR_CONNECTION_REFUSED" in browser.page_source:
+            browser.get(address)  # the server is not there yet
+        return found
+
+    browser.get("about:blank")  # else another fragment loads nothing
+    browser.get(address)
+    WebDriverWait(browser, LOADED).until(is_loaded)
+    time.sleep(SETTLED)
+    with Image.open(BytesIO(browser.get_screenshot_as_png())) as shot:
+        shot.convert("RGB").quantize(COLOURS).save(IMAGES / f"{name}.png", optimize=True)
+    print(f"{name}.png", flush=True)
+
+
+if __name__ == "__main__":
+    main()
