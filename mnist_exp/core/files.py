@@ -61,12 +61,17 @@ def write_file(file: Path, content: bytes, option: str) -> None:
 
 
 def replace_by_link(path: Path, original: Path) -> None:
-    """Replace the file at `path` by a hard link to `original`, where the system can."""
+    """Replace the file at `path` by a hard link to `original`, where the system can.
+
+    It is read-only then: who overwrites the one would change the other.
+    """
     part = path.with_name(f"{path.name}.part")
     with suppress(OSError):  # another machine or file system, or one without links
         if path.exists():
             os.link(original, part)
             part.replace(path)
+            if os.name == "posix":  # Windows could not delete it any more
+                path.chmod(0o444)
 
 
 def short_path(path: Path) -> Path:

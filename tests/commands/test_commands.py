@@ -34,6 +34,7 @@ def test_evaluate_exits_with_1_when_scores_are_not_those_recorded(
     run, other = (resolve_run(name, store_config()) for name in (NAME, "dense128-seed1"))
     model = run.file(MODEL_FILE)
     whole = model.read_bytes()
+    model.chmod(0o600)
     model.write_bytes(other.file(MODEL_FILE).read_bytes())
     code, out, _ = command("evaluate", "--run", NAME)
     model.write_bytes(whole)

@@ -77,6 +77,7 @@ def test_a_version_with_other_predictions_is_deleted(ranked: tuple[str, str]) ->
     place = client.get_logged_model(logged.model_id).artifact_location
     model = Path(unquote(urlsplit(place).path)) / MODEL_FILE
     whole = model.read_bytes()
+    model.chmod(0o600)
     model.write_bytes(worse.file(MODEL_FILE).read_bytes())
     with pytest.raises(InputError, match="does not predict what that of run"):
         promote(better, "damaged", "champion")

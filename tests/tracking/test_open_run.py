@@ -153,7 +153,8 @@ def test_a_logged_model_takes_raw_pixels(
     assert listed["val/accuracy"] == (0.5, 1, None)
     assert listed["test/accuracy"] == (0.75, 0, "01234567-test10")
     assert len(client.get_metric_history(record.run_id, "val/accuracy")) == 1
-    assert (tmp_path / "model.keras").stat().st_nlink == 2  # stored once
+    file = (tmp_path / "model.keras").stat()
+    assert (file.st_nlink, file.st_mode & 0o777) == (2, 0o444)  # stored once, for good
 
 
 def test_tracking_can_be_off(tmp_path: Path) -> None:
