@@ -1,6 +1,7 @@
 """The README's pictures: `make pictures` trains, opens MLflow in Chromium, writes docs/images.
 
 It needs all of MNIST (`MNIST_PATH`) and a quarter of an hour, mostly for ten epochs of `model=cnn`.
+Given a folder, it keeps the runs there, and the next call takes them from it.
 """
 
 import os
@@ -10,11 +11,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO, StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.request import urlopen
 
 import mlflow
 from PIL import Image
@@ -23,12 +25,25 @@ from rich.text import Text
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import text_to_be_present_in_element
 from selenium.webdriver.support.ui import WebDriverWait
 
 IMAGES = Path(__file__).parent / "images"
 SWEEP = ("-m", "model=sigmoid100,dense128,dropout", "seed=range(0,3)", "train=quick")
 WIDTH, SIZE = 110, (1500, 950)  # characters of the terminal, pixels of the browser
 COLOURS = 64  # of a screenshot, which then takes a third of the space
+SHOWN = "(test|val)/accuracy$|errors|train_loss"  # the charts, a regular expression
+SETTINGS = {  # of MLflow's pages, as they keep them in the browser
+    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
+    "mlflow.assistant.panelOpen_v1": "false",
+    "MLflowLocalStorage-1.1-ExperimentView-1-expandRows": "true",
+}
+REPLACE = """
+const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (texts.nextNode()) {
+  texts.currentNode.textContent = texts.currentNode.textContent.replace(...arguments);
+}
+"""
 LOADED, SETTLED = 90, 6  # seconds: a page has its text, and its charts are drawn
 
 
@@ -37,24 +52,34 @@ def main() -> None:
     if not os.environ.get("MNIST_PATH"):
         sys.exit("MNIST_PATH: expected the full MNIST, an .npz or a folder; set it")
     with TemporaryDirectory() as place:
-        folder = Path(place)
-        _train(folder, "model=cnn", "hydra.run.dir=cnn")
+        folder = Path(*sys.argv[1:2] or [place]).absolute()
+        folder.mkdir(exist_ok=True)
+        _train(folder, "cnn", "model=cnn", "hydra.run.dir=cnn")
         for figure in ("learning_curves", "worst_mistakes"):
             shutil.copy(folder / "cnn" / "figures" / f"{figure}.png", IMAGES)
-        _train(folder, "experiment=fast99")
-        printed = _train(folder, *SWEEP)
+        _train(folder, "fast99", "experiment=fast99")
+        printed = _train(folder, "sweep", *SWEEP)
         _write_terminal(f"python -m mnist_exp.run {' '.join(SWEEP)}", printed)
         with _mlflow(folder) as address, _browser() as browser:
+            browser.get(f"{address}/health")  # of the same origin
+            for key, value in SETTINGS.items():
+                browser.execute_script("localStorage.setItem(...arguments)", key, value)
+            paths = {str(folder): "/home/me/digits", os.environ["MNIST_PATH"]: "/home/me/mnist.npz"}
             for name, (page, text) in _pages(folder).items():
-                _photograph(browser, f"{address}/#/experiments/1/{page}", text, name)
+                view = "&" if "?" in page else "?"
+                page = f"{address}/#/experiments/1/{page}{view}workflowType=machine_learning"
+                _photograph(browser, page, text, IMAGES / f"{name}.png", paths)
 
 
-def _train(folder: Path, *overrides: str) -> str:
-    """What the command prints."""
-    command = [sys.executable, "-m", "mnist_exp.run", *overrides]
-    environment = os.environ | {"COLUMNS": str(WIDTH)}
-    print(" ".join(command[1:]), flush=True)
-    return subprocess.check_output(command, cwd=folder, env=environment, text=True)
+def _train(folder: Path, name: str, *overrides: str) -> str:
+    """What the command prints, now or when this folder was made."""
+    file = folder / f"{name}.txt"
+    if not file.exists():
+        command = [sys.executable, "-m", "mnist_exp.run", *overrides]
+        environment = os.environ | {"COLUMNS": str(WIDTH)}
+        print(" ".join(command[1:]), flush=True)
+        file.write_text(subprocess.check_output(command, cwd=folder, env=environment, text=True))
+    return file.read_text()
 
 
 def _write_terminal(command: str, printed: str) -> None:
@@ -73,7 +98,7 @@ def _pages(folder: Path) -> dict[str, tuple[str, str]]:
     parent = next(run.info for run in runs if "swept" in run.data.params)
     return {
         "mlflow_runs": ("runs", cnn.run_name),
-        "mlflow_charts": ("runs?compareRunsMode=CHART", "test/accuracy"),
+        "mlflow_charts": ("runs?compareRunsMode=CHART", cnn.run_name),
         "mlflow_run": (f"runs/{cnn.run_id}", "Metrics"),
         "mlflow_metrics": (f"runs/{cnn.run_id}/model-metrics", "step/train_loss"),
         "mlflow_parent": (f"runs/{parent.run_id}", "best"),
@@ -87,11 +112,22 @@ def _mlflow(folder: Path) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "ui", "--workers", "1", "--port", str(port)]
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as server:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=folder, **quiet) as server:
         try:
-            yield f"http://127.0.0.1:{port}"
+            address = f"http://127.0.0.1:{port}"
+            while not _answers(f"{address}/health"):
+                time.sleep(1)
+            yield address
         finally:
             server.terminate()
+
+
+def _answers(address: str) -> bool:
+    try:
+        return urlopen(address, timeout=5).status == 200
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -108,22 +144,25 @@ def _browser() -> Iterator[Chrome]:
         browser.quit()
 
 
-def _photograph(browser: Chrome, address: str, text: str, name: str) -> None:
-    """Write what the page shows once it has the text."""
-
-    def is_loaded(browser: Chrome) -> bool:
-        found = text in browser.find_element(By.TAG_NAME, "body").text
-        if not found and "ERR_CONNECTION_REFUSED" in browser.page_source:
-            browser.get(address)  # the server is not there yet
-        return found
-
+def _photograph(
+    browser: Chrome, address: str, text: str, file: Path, paths: Mapping[str, str]
+) -> None:
+    """Write what the page shows once it has the text, with other paths than this machine's."""
     browser.get("about:blank")  # else another fragment loads nothing
     browser.get(address)
-    WebDriverWait(browser, LOADED).until(is_loaded)
+    body = (By.TAG_NAME, "body")
+    WebDriverWait(browser, LOADED).until(text_to_be_present_in_element(body, text))
     time.sleep(SETTLED)
+    for more in browser.find_elements(By.XPATH, "//*[text()='Show more']"):
+        more.click()  # of a description
+    for field in browser.find_elements(By.CSS_SELECTOR, "input[placeholder*='metric charts']"):
+        field.send_keys(SHOWN)
+    time.sleep(SETTLED)
+    for path, other in paths.items():
+        browser.execute_script(REPLACE, path, other)
     with Image.open(BytesIO(browser.get_screenshot_as_png())) as shot:
-        shot.convert("RGB").quantize(COLOURS).save(IMAGES / f"{name}.png", optimize=True)
-    print(f"{name}.png", flush=True)
+        shot.convert("RGB").quantize(COLOURS).save(file, optimize=True)
+    print(file.name, flush=True)
 
 
 if __name__ == "__main__":

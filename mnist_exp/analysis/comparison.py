@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from math import inf, isnan
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnist_exp.analysis.verdicts import TEST_ACCURACY, Pair, judge
-from mnist_exp.core.console import TextTable
+from mnist_exp.config.messages import nearest
 from mnist_exp.core.errors import InputError
 from mnist_exp.evaluation.significance import SeedGroup, group_by_settings
 from mnist_exp.runs.names import label, short_keys
@@ -21,6 +20,7 @@ from mnist_exp.runs.run import OBJECTIVE, Run
 NOT_SETTINGS = ("seed", "save_as", "name", "notes", "data.path", "data.fallback")
 NOT_SETTINGS_OF = ("tags.", "tracking.", "report.")
 MAX_ALL_PAIRS = 6  # groups; of more each is tested against one
+MAX_NAMED = 4  # keys that differ are all named where there are no more
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +60,12 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), baseline: str = "") -> 
     of more than 6 each against the best by validation. Raises `InputError` for an unknown param or
     baseline.
     """
-    known = {param for run in runs for param in run.params}
+    known = sorted({param for run in runs for param in run.params})
     for param in by:
         if param not in known:
             raise InputError(
-                f"{param}: no run has such a param; they have {', '.join(sorted(known))}"
+                f"{param}: no run has such a param{nearest(param, known)}; "
+                f"they have {', '.join(known)}"
             )
     by_data: dict[str, list[Run]] = {}
     for run in runs:
@@ -139,19 +140,44 @@ def _rank(group: SeedGroup[Run]) -> tuple[float, str]:
 
 
 def _names(groups: Sequence[Mapping[str, str]]) -> list[str]:
-    """For each group's settings the model's name, and what tells it from others of that model."""
+    """For each group's settings the model's name, and what tells it from the others.
+
+    These are values by which groups of one model are told apart, of all groups then; those of a few
+    other keys that differ; and a limit of the training images, where not all have it.
+    """
+    keys = {key for group in groups for key in group}
+    differing = {key for key in keys if len({group.get(key) for group in groups}) > 1}
+    others = {k for k in differing if not k.startswith("model.") and not _follows(k, groups)}
+    named = others if len(others) <= MAX_NAMED else others & {"data.limit"}
+    telling = {}
+    for model in {settings.get("model.name", "") for settings in groups}:
+        rivals = [other for other in groups if other.get("model.name", "") == model]
+        telling[model] = _telling_keys(rivals)
+        named |= {key for key in telling[model] if not key.startswith("model.")}
     short, exact = [], []
     for settings in groups:
         model = settings.get("model.name", "")
-        rivals = [other for other in groups if other.get("model.name", "") == model]
-        keys = [key for key in _telling_keys(rivals) if key in settings]
-        told = {key.removesuffix(".name"): settings[key] for key in keys}
+        shown = sorted({*telling[model], *named} & settings.keys(), key=_place)
+        told = {key.removesuffix(".name"): settings[key] for key in shown if key != "model.name"}
         alone = "" if model else ", ".join(map("=".join, settings.items()))
         short.append(" ".join(filter(None, [model, label(told)])) or alone)
         pairs = zip(short_keys([*told]), told.values(), strict=True)
         exact.append(" ".join(filter(None, [model, *map("=".join, pairs)])))
     # Three digits of a value may not tell two apart.
     return [s if short.count(s) == 1 else e for s, e in zip(short, exact, strict=True)]
+
+
+def _follows(key: str, groups: Sequence[Mapping[str, str]]) -> bool:
+    """Whether the key's value follows from the choice of its group, as an optimizer's beta does."""
+    choice = f"{key.partition('.')[0]}.name"
+    choices = {group.get(choice) for group in groups}
+    both = {(group.get(choice), group.get(key)) for group in groups}
+    return key != choice and len(both) == len(choices) > 1
+
+
+def _place(key: str) -> tuple[bool, bool, str]:
+    """Sort keys alike in every comparison: the model's own, choices by name, values."""
+    return not key.startswith("model."), not key.endswith(".name"), key
 
 
 def _telling_keys(groups: Sequence[Mapping[str, str]]) -> list[str]:
@@ -193,40 +219,13 @@ def _notes(groups: Sequence[SeedGroup[Run]], repeats: int, by: Sequence[str]) ->
             )
     machines = {(run.tags.get("cpu"), run.tags.get("gpu"), run.tags.get("threads")) for run in runs}
     if len(machines) > 1:
-        yield f"The runs are from {len(machines)} kinds of machine: their seconds do not compare."
+        yield (
+            f"The runs are from {len(machines)} kinds of machine, or numbers of threads: their "
+            "seconds do not compare."
+        )
     commits = {run.tags.get("mlflow.source.git.commit", "")[:7] for run in runs} - {""}
     if len(commits) > 1:
         names = ", ".join(sorted(commits))
         yield f"The runs were made by {len(commits)} commits of the code: {names}."
     if len(groups) == 1:
         yield "There is one group only: runs with another model or optimizer give it company."
-
-
-CAUSES = ("data.", "auto.", "version.", "git.", "mlflow.source.git.commit", "cpu", "gpu", "threads")
-NO_CAUSES = ("name", "notes", "tags.", "tracking.", "report.", "save_as")
-RESULTS = ("val/", "test/", "model/", "train/seconds", "train/kept_epoch")
-
-
-def run_diff(a: Run, b: Run) -> list[TextTable | str]:
-    """A table of the params and tags that differ, and one of the metrics that do."""
-    settings = [
-        {key: value for key, value in run.tags.items() if key.startswith(CAUSES)} | dict(run.params)
-        for run in (a, b)
-    ]
-    causes = [row for row in _differing(*settings) if not row[0].startswith(NO_CAUSES)]
-    metrics = [{k: v for k, v in run.metrics.items() if k.startswith(RESULTS)} for run in (a, b)]
-    results = [
-        [name, *(value if value == "-" else f"{value:.6g}" for value in values)]
-        for name, *values in _differing(*metrics)
-    ]
-    heads = [f"{run.run_id[:8]} {run.name}" for run in (a, b)]
-    return [
-        TextTable(["what", *heads], causes, "What differs") if causes else "No setting differs.",
-        TextTable(["metric", *heads], results, "Results") if results else "The results are equal.",
-    ]
-
-
-def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[list[Any]]:
-    """A row (key, of a, of b) for each key whose values differ; '-' for a missing one."""
-    rows = [[key, a.get(key, "-"), b.get(key, "-")] for key in sorted({*a, *b})]
-    return [row for row in rows if row[1] != row[2]]

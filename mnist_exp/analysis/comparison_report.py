@@ -22,9 +22,11 @@ from mnist_exp.runs.run import OBJECTIVE, Run
 from mnist_exp.tracking import store
 
 RANKING_NOTE = (
-    "Ranked by validation accuracy. Test accuracy: mean ± sd over n seeds; its 95 % range is "
-    "Student's interval over seeds, for a single run Wilson's over the test images."
+    "Ranked by validation accuracy, groups without one last. Test accuracy: mean ± sd over n "
+    "seeds; its 95 % range is Student's interval over seeds, for a single run Wilson's over the "
+    "test images."
 )
+CORRECTION_NOTE = "Each p is corrected for the number of pairs (Holm), the intervals are not."
 TEST_NOTE = (
     "Difference of the mean test accuracies, in brackets its own 95 % interval, which counts seeds "
     "and test images. Welch's t-test over seeds; for one run against several the t-test of a "
@@ -51,7 +53,13 @@ def tables(comparisons: Sequence[Comparison]) -> Iterator[TextTable | str]:
         headings = [column.heading for column in COLUMNS]
         optional = headings[3:]  # all but settings, n, test %
         yield TextTable(headings, [*_rows(comparison)], _heading(comparison), optional)
-        yield "\n".join([RANKING_NOTE, *comparison.notes, ""])
+        corrected = [CORRECTION_NOTE] if len(comparison.pairs) > 1 else []
+        yield "\n".join([RANKING_NOTE, *corrected, *comparison.notes, ""])
+        if len(comparison.pairs) > 1:
+            shown = sum(pair.is_significant for pair in comparison.pairs)
+            total = len(comparison.pairs)
+            verb = "are" if shown > 1 else "is"
+            yield f"{shown or 'None'} of {total} differences {verb} shown to be more than chance:"
         yield "\n".join(pair.verdict for pair in comparison.pairs[:MAX_PAIRS])
         if more := comparison.pairs[MAX_PAIRS:]:
             yield f"... and {len(more)} more pairs: --output report.html has all"
@@ -180,7 +188,9 @@ RENDERERS: dict[str, Renderer] = {
 
 def _heading(comparison: Comparison) -> str:
     n = len(comparison.groups)
-    return f"{n} group{'s' if n != 1 else ''} on {DISPLAY_NAMES[comparison.data]}"
+    labels = {run.data for group in comparison.groups for run in group.runs}
+    data = labels.pop() if len(labels) == 1 else DISPLAY_NAMES[comparison.data]
+    return f"{n} group{'s' if n != 1 else ''} on {data}"
 
 
 def _rows(comparison: Comparison) -> Iterator[list[str]]:

@@ -1,13 +1,15 @@
-"""The columns of a comparison, and its table for LaTeX."""
+"""The columns of a comparison, its table for LaTeX, and what differs between two runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mnist_exp.analysis.comparison import Comparison
 from mnist_exp.analysis.verdicts import TEST_ACCURACY
+from mnist_exp.core.console import TextTable
 from mnist_exp.core.errors import InputError
 from mnist_exp.evaluation.significance import SeedGroup
+from mnist_exp.runs.names import short_value
 from mnist_exp.runs.run import OBJECTIVE, Run
 
 Group = SeedGroup[Run]
@@ -112,12 +114,13 @@ def latex_table(
     down, across = (list(dict.fromkeys(values)) for values in zip(*cells, strict=True))
     lines = [
         f"% {title}: test accuracy in %, mean ± sd (seeds), by {rows} and {columns}.",
+        *(f"% {note}" for comparison in comparisons for note in comparison.notes),
         r"% Needs \usepackage{booktabs}.",
         rf"\begin{{tabular}}{{l{'r' * len(across)}}}",
         r"\toprule",
-        _line([_escaped(name) for name in (rows, *across)]),
+        _line([_escaped(rows), *map(_value, across)]),
         r"\midrule",
-        *(_line([_escaped(name), *(cells.get((name, x), "") for x in across)]) for name in down),
+        *(_line([_value(name), *(cells.get((name, x), "--") for x in across)]) for name in down),
         r"\bottomrule",
         r"\end{tabular}",
     ]
@@ -128,5 +131,41 @@ def _line(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
+def _value(text: str) -> str:
+    return _escaped(short_value(text))
+
+
 def _escaped(text: str) -> str:
     return text.translate(SPECIAL)
+
+
+CAUSES = ("data.", "auto.", "version.", "git.", "mlflow.source.git.commit", "cpu", "gpu", "threads")
+NO_CAUSES = ("name", "notes", "tags.", "tracking.", "report.", "save_as")
+RESULTS = ("val/", "test/", "model/", "train/seconds", "train/kept_epoch")
+
+
+def run_diff(a: Run, b: Run) -> list[TextTable | str]:
+    """A table of the params and tags that differ, and one of the metrics that do."""
+    if a.run_id == b.run_id:
+        return [f"Both are {a}."]
+    settings = [
+        {key: value for key, value in run.tags.items() if key.startswith(CAUSES)} | dict(run.params)
+        for run in (a, b)
+    ]
+    causes = [row for row in _differing(*settings) if not row[0].startswith(NO_CAUSES)]
+    metrics = [{k: v for k, v in run.metrics.items() if k.startswith(RESULTS)} for run in (a, b)]
+    results = [
+        [name, *(value if value == "-" else f"{value:.6g}" for value in values)]
+        for name, *values in _differing(*metrics)
+    ]
+    heads = [f"{run.run_id[:8]} {run.name}" for run in (a, b)]
+    return [
+        TextTable(["what", *heads], causes, "What differs") if causes else "No setting differs.",
+        TextTable(["metric", *heads], results, "Results") if results else "The results are equal.",
+    ]
+
+
+def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[list[Any]]:
+    """A row (key, of a, of b) for each key whose values differ; '-' for a missing one."""
+    rows = [[key, a.get(key, "-"), b.get(key, "-")] for key in sorted({*a, *b})]
+    return [row for row in rows if row[1] != row[2]]

@@ -50,7 +50,9 @@ class Pair:
         interval = "" if isnan(low) else f" ({low:+.2f} to {high:+.2f})"
         chance = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.2g}"
         evidence = f"{100 * self.difference:+.2f} points{interval}, {chance}, {self.n}"
-        result = f"{a} beats {b}" if self.is_significant else f"{a} and {b}: no difference shown"
+        result = f"{a} beats {b}"
+        if not self.is_significant:
+            result = f"{a} against {b}: no difference shown"
         advice = f"; {self.advice}" if self.advice else ""
         return f"{result}{':' if self.is_significant else ','} {evidence}{advice}"
 
@@ -90,6 +92,8 @@ def _tested(a: SeedGroup[Run], b: SeedGroup[Run], correct: Correct) -> Pair:
     if len(many) > 1:
         p = significance.single_case_t(few[0], many)
         n = f"n = {len(many)} seeds against one run"
+        if scores[0] is few:
+            n = f"n = one run against {len(many)} seeds"
         return replace(pair, p=p, n=n, test="t-test of a single case")
     if isnan(interval[0]):
         return replace(pair, test="the predictions of a run are missing")

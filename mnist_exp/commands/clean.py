@@ -22,9 +22,11 @@ def clean(
     where = store_config(experiment, tracking_uri)
     found, kept = find_removable(where)
     for run in kept:
-        console.print(f"kept: {run}, a registered model is of this run", markup=False)
+        reason = "a registered model is of this run; delete its version first"
+        console.print(f"kept: {run}, {reason}", markup=False)
     if not found:
-        console.print(f"experiment {experiment} has no deleted and no failed run to remove")
+        other = "other " if kept else ""
+        console.print(f"experiment {experiment} has no {other}deleted or failed run to remove")
         return
     rows, total = [], 0
     for each in found:
@@ -33,8 +35,8 @@ def clean(
         began = run.start.astimezone().strftime("%Y-%m-%d %H:%M")
         folder = str(each.folder or "-")
         rows.append([run.run_id[:8], run.name, each.state, began, *map(_megabytes, sizes), folder])
-    columns = ["run", "name", "state", "began", "artifacts MB", "folder MB", "in"]
-    console.print(TextTable(columns, rows, optional=["began", "in"]))
+    columns = ["run", "name", "state", "began", "artifacts MB", "folder MB", "run folder"]
+    console.print(TextTable(columns, rows, optional=["began", "run folder"]))
     what = f"{len(found)} {'run' if len(found) == 1 else 'runs'}, {_megabytes(total)} MB"
     if not delete:
         console.print(f"{what}; python -m mnist_exp clean --delete removes them for good")

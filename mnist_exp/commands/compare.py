@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mnist_exp.analysis.comparison_report import Renderer
     from mnist_exp.config.schema import TrackingConfig
 
+TEX_DEFAULTS = "model.name", "data.name"  # rows and columns
 COMPARISONS = "outputs/comparisons/%Y-%m-%d_%H-%M-%S"
 
 
@@ -49,10 +50,10 @@ def compare(
     ] = None,
     rows: Annotated[
         str, typer.Option(metavar="PARAM", help="Of a .tex table: what its rows are.")
-    ] = "model.name",
+    ] = TEX_DEFAULTS[0],
     columns: Annotated[
         str, typer.Option(metavar="PARAM", help="Of a .tex table: what its columns are.")
-    ] = "data.name",
+    ] = TEX_DEFAULTS[1],
     diff: Annotated[
         tuple[str, str] | None,
         typer.Option(metavar="RUN RUN", help="Only say what differs between these two runs."),
@@ -61,8 +62,7 @@ def compare(
 ) -> None:
     """Say which settings are better, over their seeds, and whether the difference is real."""
     from mnist_exp.analysis import comparison, comparison_report
-    from mnist_exp.analysis.comparison import run_diff
-    from mnist_exp.analysis.comparison_tables import latex_table
+    from mnist_exp.analysis.comparison_tables import latex_table, run_diff
     from mnist_exp.runs.find import resolve_run
     from mnist_exp.runs.search import search_runs, store_config, sweep_query, without_trials
 
@@ -71,6 +71,8 @@ def compare(
     if output and output.suffix not in renderers:
         raise InputError(f"--output {output}: expected a name ending in {', '.join(renderers)}")
     store = store_config(experiment, tracking_uri)
+    if (rows, columns) != TEX_DEFAULTS and not (output and output.suffix == ".tex"):
+        raise InputError("--rows and --columns are those of a table: add --output table.tex")
     if diff:
         for part in run_diff(*(resolve_run(reference, store) for reference in diff)):
             console.print(part, markup=False)
@@ -115,13 +117,14 @@ def _record(
     from mnist_exp.runs.run import TITLE_TAG
     from mnist_exp.tracking.open_run import track_run
 
+    now = datetime.now()
     title = f"{experiment}, compared"
-    folder = make_folder(Path(datetime.now().strftime(COMPARISONS)), "--output")
+    folder = make_folder(Path(now.strftime(COMPARISONS)), "--output")
     comparison_report.write(folder / output.name, comparisons, title, render)
     write_file(output, (folder / output.name).read_bytes(), "--output")
     with track_run(
         store,
-        name=title,
+        name=f"{title}, {now:%Y-%m-%d %H:%M}",
         folder=folder,
         params=params,
         tags={TITLE_TAG: comparison_report.verdicts(comparisons)},

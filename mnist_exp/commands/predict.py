@@ -154,5 +154,5 @@ def _content(name: str) -> bytes:
 
 def _row(result: "Prediction") -> list[str]:
     probability = result.probability or 0
-    percent = "> 99.9 %" if probability > 0.999 else f"{100 * probability:.1f} %"
+    percent = ">99.9 %" if probability > 0.999 else f"{100 * probability:.1f} %"
     return [result.image, str(result.digit), percent, str(result.second)]

@@ -41,7 +41,7 @@ def runs(
     shown = found[: limit or DEFAULT_LIMIT]
     columns = [*COLUMNS, "status"] if every else COLUMNS
     rows = [_cells(run)[: len(columns)] for run in shown]
-    console.print(TextTable(columns, rows, optional=["began", "seconds", "data"]))
+    console.print(TextTable(columns, rows, optional=["data", "began", "seconds"]))
     if len(found) > len(shown):
         console.print(
             f"the newest {len(shown)} of {len(found)}; --limit {len(found)} lists them all"

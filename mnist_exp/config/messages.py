@@ -118,7 +118,8 @@ def nearest(word: str, words: list[str]) -> str:
     if not close:
         names = difflib.get_close_matches(name, list(last.values()), n=1, cutoff=0.6)
         close = [option for option in words if last[option] in names]
-    return f" (did you mean {close[0]}?)" if close else ""
+    closest = difflib.get_close_matches(word, close, n=1, cutoff=0)
+    return f" (did you mean {closest[0]}?)" if closest else ""
 
 
 def _initials(name: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal, NoReturn
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.progress import Task, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -28,6 +29,15 @@ if "ipykernel" in sys.modules:
     OPTIONS |= {"force_terminal": False, "force_jupyter": False}
 console = Console(**OPTIONS)
 errors = Console(**OPTIONS, stderr=True)
+
+
+class TimeLeft(TimeRemainingColumn):
+    """'0:42 left', once it can be estimated."""
+
+    def render(self, task: Task) -> Text:
+        """The column's text."""
+        known = task.time_remaining is not None
+        return Text.assemble(super().render(task), " left") if known else Text()
 
 
 class ConsoleHandler(logging.Handler):

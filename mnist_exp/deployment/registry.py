@@ -1,5 +1,6 @@
 """MLflow's model registry: versions of a run's model, their aliases, and promotion."""
 
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from mnist_exp.tracking import store
 from mnist_exp.tracking.fluent import global_tracking_uri
 from mnist_exp.tracking.logged_model import MODEL_FILE, find_model
 
+MODEL_VERSIONS = "mlflow.modelVersions"  # of a logged model: its registered versions
 SCORES = (OBJECTIVE, "test/accuracy")
 DESCRIPTION = (
     "Reads handwritten digits: pixels (n, 28, 28) of 0-255 in, scores (n, 10) out. "
@@ -56,14 +58,17 @@ def register(run: Run, name: str) -> str:
             client.get_registered_model(name)
         except MlflowException:
             client.create_registered_model(name, description=DESCRIPTION)
-        model_id = find_model(client, run.run_id).model_id
+        model = find_model(client, run.run_id)
         version = client.create_model_version(
             name,
-            f"models:/{model_id}",
+            f"models:/{model.model_id}",
             run.run_id,
             tags={key: f"{run.metrics[key]:.4f}" for key in SCORES if key in run.metrics},
             description=f"{run.title}\n\nOf [{run.name}](#/runs/{run.run_id}).",
         )
+        entry = {"name": name, "version": version.version}
+        listed = [*json.loads(model.tags.get(MODEL_VERSIONS, "[]")), entry]
+        client.set_logged_model_tags(model.model_id, {MODEL_VERSIONS: json.dumps(listed)})
         return str(version.version)
 
 

@@ -99,8 +99,8 @@ def _mark_epoch(panels: Sequence[Axes], accuracy: Array, kept: int | None) -> No
         return
     for axes in panels:
         axes.axvline(epoch, color=GREY, linewidth=1, linestyle=":", zorder=0)
-    reason = " for its loss" if kept else ""
-    text = f"weights kept{reason}: epoch {epoch}, validation {100 * accuracy[epoch - 1]:.2f} %"
+    which = "weights kept for their loss: " if kept else "weights kept: the last, "
+    text = f"{which}epoch {epoch}, validation {100 * accuracy[epoch - 1]:.2f} %"
     panels[-1].set_title(text, loc="right", fontsize=9, color=GREY)
 
 

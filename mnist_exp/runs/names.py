@@ -20,24 +20,25 @@ UNNAMED_GROUPS = ("tags.", "tracking.", "report.", "hydra")
 
 
 def run_name(config: Config, overrides: Iterable[str]) -> str:
-    """'dense128 lr=3e-3 seed=1': the variant and what was swept, else typed.
+    """'dense128 lr=3e-3 seed=1': the variant or preset and what was swept, else typed.
 
     `name=` stands for the variant in a sweep, else for all. A run of the variant alone is
     'dense128-seed0'.
     """
     typed = _choices(overrides)
+    preset = typed.pop("experiment", "")
     if swept := os.environ.get(SWEPT_VARIABLE):
         chosen = {key: typed[key] for key in swept.split(",") if key in typed}
     elif config.name:
         chosen = {}
     else:
         chosen = {key: value for key, value in typed.items() if not _is_unnamed(key)}
-        if chosen:
+        if chosen or preset:
             chosen["seed"] = str(config.seed)
     chosen.pop("model", None)
     if config.name or chosen:
-        name = " ".join(filter(None, [config.name or config.model.name, label(chosen)]))
-        return name[:MAX_NAME]
+        base = config.name or preset or config.model.name
+        return " ".join(filter(None, [base, label(chosen)]))[:MAX_NAME]
     return f"{config.model.name}-seed{config.seed}"
 
 
@@ -120,11 +121,12 @@ def run_note(title: str, notes: str | None, overrides: Sequence[str], run_id: st
 def sweep_note(
     title: str,
     notes: str | None,
-    ranking: TextTable,
+    tables: Sequence[TextTable],
+    best: str,
     run_ids: Sequence[str],
     pictures: Sequence[str],
 ) -> str:
-    """The title, the user's notes, the ranking, and the pictures at these addresses.
+    """The title, the user's notes, tables, the best job's command, pictures at these addresses.
 
     The beginning of a run's id links to the run.
     """
@@ -134,7 +136,10 @@ def sweep_note(
         start, space, rest = text.partition(" ")
         return f"{links.get(start, start)}{space}{rest}".replace("|", "/")
 
-    lines = [ranking.headings, ["---"] * len(ranking.headings), *ranking.rows]
-    table = "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)
-    images = (f"![a figure of the sweep]({address})" for address in pictures)
-    return "\n\n".join(filter(None, [title, notes, f"**{ranking.title}**", table, *images]))
+    parts = [title, notes]
+    for table in tables:
+        lines = [table.headings, ["---"] * len(table.headings), *table.rows]
+        parts += [f"**{table.title}**", "\n".join(f"| {' | '.join(map(cell, x))} |" for x in lines)]
+    parts += [f"The best again:\n\n```sh\n{best}\n```" if best else ""]
+    parts += [f"![a figure of the sweep]({address})" for address in pictures]
+    return "\n\n".join(filter(None, parts))

@@ -10,9 +10,9 @@ from threading import Event, RLock, Thread
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
-from mnist_exp.core.console import console, print_line, print_warning
+from mnist_exp.core.console import TimeLeft, console, print_line, print_warning
 from mnist_exp.core.files import short_path
 from mnist_exp.core.layout import SWEEP_PROGRESS
 from mnist_exp.core.signals import defer_interrupts
@@ -44,6 +44,7 @@ class SweepProgress:
         self.folder, self.total, self.noun, self.screen = folder, total, noun, screen
         self.ended = {result.number: result for result in earlier}
         self.batch: dict[int, JobResult] = {}
+        self._hint = "" if has_bar else f"; a line as each {noun} ends"
         self._widths = 0, 0  # of the number and of the choices, at most
         self._file, self._read_to = folder / SWEEP_PROGRESS, 0
         self._lock, self._is_over = RLock(), Event()
@@ -52,8 +53,7 @@ class SweepProgress:
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[best]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
+            TimeLeft(compact=True),
             console=screen,
             transient=True,
             redirect_stdout=False,
@@ -82,7 +82,7 @@ class SweepProgress:
             reused = sum(result.reused for result in batch.values())
             self._print(
                 f"{self.noun}s: {self.total}, of them done earlier: {len(self.ended) + reused}; "
-                f"results in {short_path(self.folder)}"
+                f"results in {short_path(self.folder)}{self._hint}"
             )
             self._update_bar()
             self._bar.start()

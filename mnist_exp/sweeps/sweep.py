@@ -60,7 +60,7 @@ def run_sweep(
     for data in {c.data for c in configs}:
         load_dataset(data)  # refuses unusable data before the first job starts
     folder = make_folder(Path(config.hydra.sweep.dir).absolute(), "hydra.sweep.dir")
-    space = f"sweep of {', '.join(short_keys(strategy.swept)) or 'one job'}"
+    space = f"sweep of {' and '.join(short_keys(strategy.swept)) or 'one job'}"
     with sigterm_interrupts(), removed_if_refused(folder):
         with store.connect(configs[0].tracking) if configs[0].tracking.enabled else nullcontext():
             pass  # refuses an unusable store before the strategy writes anything
@@ -234,7 +234,8 @@ def _summarise(
         if trials:
             figures |= strategy.figures(trials, title)
         plots.save(figures, folder / FIGURES, formats)
-    for table in report.tables(results, strategy.swept, strategy.noun):
+    tables = report.tables(results, strategy.swept, strategy.noun)
+    for table in tables:
         console.print(table)
     if top:
         logger.info(f"best: {strategy.noun} {top.number}, {top.command}")
@@ -243,11 +244,12 @@ def _summarise(
     if step := report.next_step(results, config.tracking, parent.run_id):
         logger.info(f"next: {step}")
     states = Counter(result.state for result in results)
-    ranking = report.ranking(results, strategy.swept, strategy.noun)
     names = sorted(path.name for path in (folder / FIGURES).glob("*.png"))
     pictures = [artifact_address(parent.run_id, f"{FIGURES}/{name}") for name in names]
     run_ids = [result.run_result.run_id for result in results if result.run_result]
-    parent.log_tags({TITLE_TAG: sweep_note(title, config.notes, ranking, run_ids, pictures)})
+    again = top.command if top else ""
+    note = sweep_note(title, config.notes, tables, again, run_ids, pictures)
+    parent.log_tags({TITLE_TAG: note})
     parent.log_metrics({f"sweep/{state}": count for state, count in states.items()}, step=0)
     if top and top.run_result:
         parent.log_tags({"best.run_id": top.run_result.run_id, "best.command": top.command})

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 LOCAL = "http://127.0.0.1:5000"  # where `mlflow ui` is by default
+ML_VIEW = "?workflowType=machine_learning"  # else MLflow shows the pages of GenAI around a run
 CONNECT_SECONDS, ANSWER_SECONDS = 3, 10
 PORTS = {"http": 80, "https": 443}
 MLFLOW_ENVIRONMENT = {
@@ -100,7 +101,7 @@ def uri(config: TrackingConfig) -> str:
 def page(config: TrackingConfig, experiment_id: str, run_id: str) -> str:
     """Where the run is seen: its page on the tracking server, or how to start one."""
     where = display_uri(config)
-    address = f"{server(config)}/#/experiments/{experiment_id}/runs/{run_id}"
+    address = f"{server(config)}/#/experiments/{experiment_id}/runs/{run_id}{ML_VIEW}"
     if where.startswith("http"):
         return address
     is_default = where == absolute(f"{SQLITE}mlflow.db")  # which MLflow opens by itself

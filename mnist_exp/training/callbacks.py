@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import keras
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
-from mnist_exp.core.console import console
+from mnist_exp.core.console import TimeLeft, console
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +26,7 @@ class EpochBar(keras.callbacks.Callback):
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.fields[metrics]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
+            TimeLeft(compact=True),
             console=screen,
             transient=True,
             disable=not (screen.is_terminal or screen.is_jupyter),

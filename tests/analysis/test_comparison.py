@@ -95,7 +95,7 @@ def test_groups_of_one_model_are_named_by_what_differs() -> None:
         )
     )
     assert [group.name for group in found.groups] == [
-        "cnn",
+        "cnn lr=0.01",
         "dense128 lr=1e-3",
         "dense128 lr=0.01",
     ]
@@ -111,8 +111,20 @@ def test_few_keys_tell_the_groups_apart_and_choices_come_first() -> None:
     ]
     assert [group.name for group in one(compare(runs)).groups] == [
         "cnn optimizer=sgd",
-        "cnn optimizer=adam dropout=0.12341",  # in full, where three digits are alike
-        "cnn optimizer=adam dropout=0.12342",
+        "cnn dropout=0.12341 optimizer=adam",  # in full, where three digits are alike
+        "cnn dropout=0.12342 optimizer=adam",
+    ]
+
+
+def test_a_limit_of_the_training_images_is_always_named() -> None:
+    many = {f"train.{key}": "1" for key in "abcde"}
+    runs = [
+        *seeds("cnn", [10], **{"optimizer.name": "sgd", "data.limit": "null"}),
+        *seeds("cnn", [20], **{"optimizer.name": "adam", "data.limit": "1000"}, **many),
+    ]
+    assert [group.name for group in one(compare(runs)).groups] == [
+        "cnn optimizer=sgd limit=null",
+        "cnn optimizer=adam limit=1000",
     ]
 
 
@@ -168,7 +180,9 @@ def _choose(n: int, k: int) -> float:
 def test_a_chance_difference_is_not_significant() -> None:
     (pair,) = one(compare([recorded("a", 0, range(20)), recorded("b", 0, range(12, 34))])).pairs
     assert not pair.is_significant
-    assert pair.verdict.startswith("this run of a and this run of b: no difference shown, +0.20 ")
+    assert pair.verdict.startswith(
+        "this run of a against this run of b: no difference shown, +0.20 "
+    )
 
 
 def test_runs_without_predictions_are_compared_as_far_as_they_can_be() -> None:

@@ -17,17 +17,17 @@ def test_cells_are_mean_sd_and_seeds_and_special_characters_are_escaped() -> Non
     runs = [recorded("cnn_fast", seed, range(10 + seed), **{BY[1]: "1"}) for seed in range(3)]
     runs.append(recorded("dense128", 0, range(20), **{BY[1]: "10"}))
     lines = table(compare(runs, BY)).splitlines()
-    assert lines[2:] == [
+    assert lines[-8:] == [
         r"\begin{tabular}{lrr}",
         r"\toprule",
         r"model.name & 1 & 10 \\",
         r"\midrule",
-        r"cnn\_fast & 98.90 $\pm$ 0.10 (3) &  \\",
-        r"dense128 &  & 98.00 (1) \\",
+        r"cnn\_fast & 98.90 $\pm$ 0.10 (3) & -- \\",
+        r"dense128 & -- & 98.00 (1) \\",
         r"\bottomrule",
         r"\end{tabular}",
     ]
-    assert all(line.startswith("%") for line in lines[:2])
+    assert all(line.startswith("%") for line in lines[:-8])
 
 
 def test_two_data_sets_do_not_share_a_cell() -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mnist_exp.analysis.comparison import run_diff
+from mnist_exp.analysis.comparison_tables import run_diff
 from mnist_exp.core.console import TextTable
 from mnist_exp.runs.run import Run
 from mnist_exp.runs.search import store_config
@@ -39,4 +39,6 @@ def test_settings_versions_and_metrics_that_differ_are_listed() -> None:
 
 
 def test_equal_runs_are_said_to_be_equal() -> None:
-    assert run_diff(RUN, RUN) == ["No setting differs.", "The results are equal."]
+    again = replace(RUN, run_id="another")
+    assert run_diff(RUN, again) == ["No setting differs.", "The results are equal."]
+    assert run_diff(RUN, RUN) == [f"Both are {RUN}."]

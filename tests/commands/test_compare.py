@@ -32,7 +32,7 @@ def test_the_report_is_written_and_recorded(
     assert "exact McNemar test" in page
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name("mnist")
-    query = "attributes.run_name = 'mnist, compared'"
+    query = "attributes.run_name LIKE 'mnist, compared, 20%'"
     (run,) = client.search_runs([experiment.experiment_id], query)
     assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"figures", "r.html"}
     assert run.data.params["runs"] == "2"
@@ -64,6 +64,8 @@ def test_a_latex_table_has_the_rows_and_columns_asked_for(
         (["--output", "r.pdf"], "--output r.pdf: expected a name ending in .html, .md, .csv"),
         (["--by", "modle"], "modle: no run has such a param; they have augment.name"),
         (["--output", "t.tex", "--rows", "modle"], "modle: no run has such a param; they have"),
+        (["--by", "model.nmae"], "no run has such a param (did you mean model.name?); they have"),
+        (["--rows", "seed"], "--rows and --columns are those of a table: add --output table.tex"),
         (["--baseline", "x"], "--baseline x: no group has this name; there are dense128, sigmoid"),
         (["--sweep", "x"], "--sweep x: no sweeps of experiment mnist match; give last or the id"),
         (["--where", "x"], "--where x: MLflow does not understand it"),

@@ -1,5 +1,6 @@
 """An alias moves to a model that is not worse and predicts the same after registration."""
 
+import json
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -43,6 +44,10 @@ def test_the_alias_stays_with_the_better_run_unless_forced(
     assert versions("ranked") == 1
     run, client = resolve_run(better, store_config()), mlflow.MlflowClient()
     version = client.get_model_version("ranked", "1")
+    (linked,) = client.get_run(run.run_id).outputs.model_outputs
+    tags = client.get_logged_model(linked.model_id).tags  # its page names the registered versions
+    registered = json.loads(tags["mlflow.modelVersions"])
+    assert [(each["name"], str(each["version"])) for each in registered] == [("ranked", "1")]
     assert version.description == f"{run.title}\n\nOf [{better}](#/runs/{run.run_id})."
     assert version.tags["val/accuracy"] == f"{run.metrics['val/accuracy']:.4f}"
     assert "pixels (n, 28, 28)" in client.get_registered_model("ranked").description

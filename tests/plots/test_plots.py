@@ -37,7 +37,7 @@ def test_learning_curves_compare_training_with_validation():
     words = full_text(figure)
     assert TITLE in words
     assert "training" in words
-    assert "weights kept: epoch 15, validation " in words
+    assert "weights kept: the last, epoch 15, validation " in words
     assert figure.axes[1].get_ylim()[1] <= 1  # no accuracy is above 100 %
     loss, accuracy = figure.axes
     assert [len(axes.get_lines()) for axes in (loss, accuracy)] == [
@@ -51,7 +51,7 @@ def test_learning_curves_compare_training_with_validation():
 
 
 def test_learning_curves_mark_the_epoch_restored_by_early_stopping():
-    assert "weights kept for its loss: epoch 4, validation 95.00 %" in full_text(
+    assert "weights kept for their loss: epoch 4, validation 95.00 %" in full_text(
         plots.learning_curves(history(6), TITLE, kept=4)
     )
 

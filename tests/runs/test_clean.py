@@ -51,7 +51,7 @@ def test_deleted_and_failed_runs_go_with_all_they_occupy(
     assert not [path for path in (good, artifacts.parent, model.parent) if path.exists()]
     experiment = client.get_experiment_by_name("clean").experiment_id
     assert not client.search_runs([experiment], run_view_type=ViewType.ALL)
-    assert "no deleted and no failed run" in command("clean", *where)[1]
+    assert "no deleted or failed run to remove" in command("clean", *where)[1]
 
 
 def test_runs_on_a_server_are_not_removed(command: Command) -> None:

@@ -27,6 +27,8 @@ def test_floats_have_three_digits(value: str, short: str) -> None:
         (["optimizer.learning_rate=0.003"], "dense128 lr=3e-3 seed=3"),
         (["seed=3", "+tags.a=b", "train=quick"], "dense128 train=quick seed=3"),
         (["model.units=[256]", "~sweep"], "dense128 units=[256] seed=3"),
+        (["experiment=fast99"], "fast99 seed=3"),
+        (["experiment=fast99", "model.dropout=0.1"], "fast99 dropout=0.1 seed=3"),
         (["a.rate=1", "b.rate=2"], "dense128 a.rate=1 b.rate=2 seed=3"),
     ],
 )

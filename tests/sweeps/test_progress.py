@@ -48,7 +48,8 @@ def shown(folder: Path, ends: dict[int, RunResult | Exception], **options: objec
 def test_each_job_that_ends_is_a_line_with_the_best_so_far(tmp_path: Path) -> None:
     ends = {1: outcome(0.9), 0: outcome(0.9731), 2: outcome(0.95)}
     header, *lines = shown(tmp_path, ends).splitlines()
-    assert header == f"jobs: 3, of them done earlier: 0; results in {tmp_path}"
+    results = f"results in {tmp_path}; a line as each job ends"
+    assert header == f"jobs: 3, of them done earlier: 0; {results}"
     assert lines == [
         "job 1 (1 of 3)  cnn lr=3e-5  val 90.00 %  2.1 s  the best so far",
         "job 0 (2 of 3)  cnn lr=1e-3  val 97.31 %  2.1 s  the best so far",
