@@ -32,6 +32,7 @@ IMAGES = Path(__file__).parent / "images"
 SWEEP = ("-m", "model=sigmoid100,dense128,dropout", "seed=range(0,3)", "train=quick")
 WIDTH, SIZE = 110, (1500, 950)  # characters of the terminal, pixels of the browser
 COLOURS = 64  # of a screenshot, which then takes a third of the space
+VIEW = "workflowType=machine_learning"  # not the pages of GenAI
 SHOWN = "(test|val)/accuracy$|errors|train_loss"  # the charts, a regular expression
 SETTINGS = {  # of MLflow's pages, as they keep them in the browser
     "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
@@ -51,8 +52,8 @@ def main() -> None:
     """Train, and write every picture."""
     if not os.environ.get("MNIST_PATH"):
         sys.exit("MNIST_PATH: expected the full MNIST, an .npz or a folder; set it")
-    with TemporaryDirectory() as place:
-        folder = Path(*sys.argv[1:2] or [place]).absolute()
+    with TemporaryDirectory() as temporary:
+        folder = Path(*sys.argv[1:2] or [temporary]).absolute()
         folder.mkdir(exist_ok=True)
         _train(folder, "cnn", "model=cnn", "hydra.run.dir=cnn")
         for figure in ("learning_curves", "worst_mistakes"):
@@ -66,9 +67,8 @@ def main() -> None:
                 browser.execute_script("localStorage.setItem(...arguments)", key, value)
             paths = {str(folder): "/home/me/digits", os.environ["MNIST_PATH"]: "/home/me/mnist.npz"}
             for name, (page, text) in _pages(folder).items():
-                view = "&" if "?" in page else "?"
-                page = f"{address}/#/experiments/1/{page}{view}workflowType=machine_learning"
-                _photograph(browser, page, text, IMAGES / f"{name}.png", paths)
+                place = f"{address}/#/experiments/1/{page}"
+                _photograph(browser, place, text, IMAGES / f"{name}.png", paths)
 
 
 def _train(folder: Path, name: str, *overrides: str) -> str:
@@ -97,12 +97,12 @@ def _pages(folder: Path) -> dict[str, tuple[str, str]]:
     cnn = runs[0].info
     parent = next(run.info for run in runs if "swept" in run.data.params)
     return {
-        "mlflow_runs": ("runs", cnn.run_name),
-        "mlflow_charts": ("runs?compareRunsMode=CHART", cnn.run_name),
-        "mlflow_run": (f"runs/{cnn.run_id}", "Metrics"),
-        "mlflow_metrics": (f"runs/{cnn.run_id}/model-metrics", "step/train_loss"),
-        "mlflow_parent": (f"runs/{parent.run_id}", "best"),
-        "mlflow_models": ("models", "cnn_fast"),
+        "mlflow_runs": (f"runs?{VIEW}", cnn.run_name),
+        "mlflow_charts": (f"runs?compareRunsMode=CHART&{VIEW}", cnn.run_name),
+        "mlflow_run": (f"runs/{cnn.run_id}?{VIEW}", "Metrics"),
+        "mlflow_metrics": (f"runs/{cnn.run_id}/model-metrics?{VIEW}", "train_loss"),
+        "mlflow_parent": (f"runs/{parent.run_id}?{VIEW}", "best"),
+        "mlflow_models": (f"models?{VIEW}", "cnn_fast"),
     }
 
 
