@@ -159,7 +159,7 @@ def test_an_error_of_ours_stays_itself(tmp_path: Path) -> None:
 
 
 def test_the_page_of_a_run_is_an_address_or_what_opens_it(workplace: Path) -> None:
-    path = "/#/experiments/1/runs/abc"
+    path = "/#/experiments/1/runs/abc?workflowType=machine_learning"
     server = tracking("https://me:pass@host:8080/mlflow/")
     assert store.page(server, "1", "abc") == f"https://host:8080/mlflow{path}"
     local = f"then http://127.0.0.1:5000{path}"
