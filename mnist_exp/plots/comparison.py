@@ -30,6 +30,7 @@ from mnist_exp.plots.base import (
 
 MAX_LINE = 46  # characters of a group's name
 MAX_CURVES = len(LINES)  # one per colour
+LINE = 0.2  # inches between the names below a figure
 MAX_LABELS = 8  # beside their dots
 MAX_AGREEMENT = 20  # groups: 42 would take 10 s, and 27 inches
 
@@ -71,18 +72,24 @@ def trade_off(
     title: str,
 ) -> Figure:
     """Accuracy against training seconds and against parameters; a line joins the Pareto front."""
-    limit = ", which alone are named" if len(names) > MAX_LABELS else ""
+    panels = (seconds, "seconds of training (log)"), (parameters, "parameters (log)")
+    fronts = [_front(np.array(accuracy), np.array(costs)) for costs, _ in panels]
+    named = sorted({*fronts[0], *fronts[1]}) if len(names) > MAX_LABELS else range(len(names))
+    limit = "; these are named" if len(names) > MAX_LABELS else ""
     note = (
         f"What accuracy costs. The line joins the groups that none beats at the same cost{limit}."
     )
-    figure = new_figure(10.6, 4.3, title, note)
-    for left, costs, label in (
-        (0.9, seconds, "seconds of training (log)"),
-        (6.0, parameters, "parameters (log)"),
-    ):
-        axes = axes_at(figure, left, 0.6, 4.2, 3.7)
-        _plot_front(axes, names, np.array(accuracy), np.array(costs))
+    below = 0.75 + LINE * len(named)
+    figure = new_figure(10.6, below + 3.7, title, note)
+    for left, front, (costs, label) in zip((0.9, 6.0), fronts, panels, strict=True):
+        axes = axes_at(figure, left, below, 4.2, 3.7)
+        _plot_front(axes, np.array(accuracy), np.array(costs), front, named)
         axes.set_xlabel(label, fontsize=9, color=INK)
+    width, height = figure.get_size_inches()
+    for row, index in enumerate(named, 1):
+        y = (below - 0.6 - LINE * row) / height
+        text = f"{index + 1}  {names[index]}"
+        figure.text(0.9 / width, y, text, fontsize=8, color=INK, parse_math=False)
     return figure
 
 
@@ -144,27 +151,28 @@ def agreement(names: Sequence[str], shares: Array, title: str) -> Figure:
     return figure
 
 
-def _plot_front(axes: Axes, names: Sequence[str], accuracy: Array, costs: Array) -> None:
-    order = np.lexsort((-accuracy, costs))
-    front, best = [], -np.inf
-    for index in order:  # the lowest cost first
-        if accuracy[index] > best:
+def _front(accuracy: Array, costs: Array) -> list[int]:
+    """The groups that none beats at the same cost or a lower one, the lowest cost first."""
+    front: list[int] = []
+    for index in np.lexsort((-accuracy, costs)).tolist():
+        if not front or accuracy[index] > accuracy[front[-1]]:
             front.append(index)
-            best = accuracy[index]
+    return front
+
+
+def _plot_front(
+    axes: Axes, accuracy: Array, costs: Array, front: Sequence[int], named: Sequence[int]
+) -> None:
     axes.plot(costs[front], accuracy[front], "-", color=VERMILLION, linewidth=1.2, zorder=1)
-    is_front = np.isin(np.arange(len(names)), front)
+    is_front = np.isin(np.arange(len(accuracy)), front)
     axes.scatter(costs, accuracy, s=36, c=np.where(is_front, VERMILLION, GREY), zorder=2)
     axes.set_xscale("log")
-    axes.margins(0.18, 0.14)
-    low, high = np.log(costs.min()), np.log(costs.max())
-    named = order if len(names) <= MAX_LABELS else front
-    for rank, index in enumerate(named):
-        position = (np.log(costs[index]) - low) / (high - low) if high > low else 0.5
+    axes.margins(0.14, 0.14)
+    for index in named:
+        place, offset = (costs[index], accuracy[index]), (0, 6)
         axes.annotate(
-            _fold(names[index]), (costs[index], accuracy[index]),
-            (0, 8 if rank % 2 == 0 or named is front else -14), textcoords="offset points",
-            ha="left" if position < 0.3 else "right" if position > 0.7 else "center", fontsize=8,
-            color=INK, parse_math=False, bbox={"color": "white", "alpha": 0.7, "pad": 0.5},
+            str(index + 1), place, offset, textcoords="offset points", ha="center", fontsize=8,
+            color=INK,
         )  # fmt: skip
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
     axes.xaxis.set_major_formatter(FuncFormatter(_format_cost))
