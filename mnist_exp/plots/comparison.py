@@ -75,15 +75,17 @@ def trade_off(
     panels = (seconds, "seconds of training (log)"), (parameters, "parameters (log)")
     fronts = [_front(np.array(accuracy), np.array(costs)) for costs, _ in panels]
     named = sorted({*fronts[0], *fronts[1]}) if len(names) > MAX_LABELS else range(len(names))
-    limit = "; these are named" if len(names) > MAX_LABELS else ""
+    limit = ", which alone are named" if len(names) > MAX_LABELS else ""
     note = (
-        f"What accuracy costs. The line joins the groups that none beats at the same cost{limit}."
+        "What accuracy costs; groups are numbered as in the table. The line joins those that none "
+        f"beats at the same cost{limit}."
     )
     below = 0.75 + LINE * len(named)
     figure = new_figure(10.6, below + 3.7, title, note)
     for left, front, (costs, label) in zip((0.9, 6.0), fronts, panels, strict=True):
         axes = axes_at(figure, left, below, 4.2, 3.7)
-        _plot_front(axes, np.array(accuracy), np.array(costs), front, named)
+        shown = front if len(names) > MAX_LABELS else named
+        _plot_front(axes, np.array(accuracy), np.array(costs), front, shown)
         axes.set_xlabel(label, fontsize=9, color=INK)
     width, height = figure.get_size_inches()
     for row, index in enumerate(named, 1):
