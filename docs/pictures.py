@@ -33,7 +33,7 @@ SWEEP = ("-m", "model=sigmoid100,dense128,dropout", "seed=range(0,3)", "train=qu
 WIDTH, SIZE = 110, (1500, 950)  # characters of the terminal, pixels of the browser
 COLOURS = 64  # of a screenshot, which then takes a third of the space
 VIEW = "workflowType=machine_learning"  # not the pages of GenAI
-SHOWN = "(test|val)/accuracy$|errors|train_loss"  # the charts, a regular expression
+SHOWN = "(test|val)/accuracy$|test/errors"  # the charts, a regular expression
 SETTINGS = {  # of MLflow's pages, as they keep them in the browser
     "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
     "mlflow.assistant.panelOpen_v1": "false",
@@ -100,7 +100,7 @@ def _pages(folder: Path) -> dict[str, tuple[str, str]]:
         "mlflow_runs": (f"runs?{VIEW}", cnn.run_name),
         "mlflow_charts": (f"runs?compareRunsMode=CHART&{VIEW}", cnn.run_name),
         "mlflow_run": (f"runs/{cnn.run_id}?{VIEW}", "Metrics"),
-        "mlflow_metrics": (f"runs/{cnn.run_id}/model-metrics?{VIEW}", "train_loss"),
+        "mlflow_metrics": (f"runs/{cnn.run_id}/model-metrics?{VIEW}", "cnn"),
         "mlflow_parent": (f"runs/{parent.run_id}?{VIEW}", "best"),
         "mlflow_models": (f"models?{VIEW}", "cnn_fast"),
     }
