@@ -45,6 +45,7 @@ class MlflowBackend:
         self.client, self.uri, self.folder = client, uri, folder
         self.experiment_id = self._experiment_id(opening.experiment)
         self.run_id = run_id if is_there(client, run_id) else self._new(opening)
+        self._links = links_of_metrics(client, self.run_id)
 
     def _new(self, opening: Opening) -> str:
         """The id of a new run, or of the one that a lost answer left behind."""
@@ -73,26 +74,16 @@ class MlflowBackend:
 
         Once the run has a model MLflow lists them with it, and with the data set they are of.
         """
-        links = links_of_metrics(self.client, self.run_id)
-        self._log({key: [value] for key, value in metrics.items()}, [step], at, links)
+        self.log_curve({key: [value] for key, value in metrics.items()}, [step], at)
 
     def log_curve(
         self, metrics: Mapping[str, Sequence[float]], steps: Sequence[int], at: float
     ) -> None:
         """Log the values of metrics at these steps, `at` so many seconds since 1970."""
-        self._log(metrics, steps, at, {})
-
-    def _log(
-        self,
-        metrics: Mapping[str, Sequence[float]],
-        steps: Sequence[int],
-        at: float,
-        links: Mapping[str, Mapping[str, str]],
-    ) -> None:
         from mlflow.entities import Metric
 
         values = [
-            Metric(key, value, int(1000 * at), step, **links.get(key.partition("/")[0], {}))
+            Metric(key, value, int(1000 * at), step, **self._links.get(key.partition("/")[0], {}))
             for key, series in metrics.items()
             for step, value in zip(steps, series, strict=True)
         ]
@@ -117,7 +108,7 @@ class MlflowBackend:
             own = f"{digest[:8]}-{split}{count}"  # MLflow has one entry for a name and digest
             where, profile = json.dumps({"uri": source}), json.dumps({key: count})
             dataset = Dataset(name, own, "local", where, profile=profile)
-            context = InputTag("mlflow.data.context", CONTEXTS[split])
+            context = InputTag("mlflow.data.context", CONTEXTS.get(split, split))
             inputs += [DatasetInput(dataset, [context])] if count else []
         try:
             self.client.log_inputs(self.run_id, inputs)
@@ -129,6 +120,7 @@ class MlflowBackend:
         if not has_model(self.client, self.run_id):
             with fluent_settings(self.uri, self.experiment_id):
                 log_keras_model(self.client, self.run_id, self.folder / name, example)
+        self._links = links_of_metrics(self.client, self.run_id)
 
     def log_files(self, names: Sequence[str]) -> None:
         """Upload the files and folders of these names, as far as they are there."""
