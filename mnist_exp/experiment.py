@@ -124,8 +124,7 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
     with quiet_stderr():  # TensorFlow greets every import with a page of hints
         from mnist_exp import plots
         from mnist_exp.models.io import summary
-        from mnist_exp.runs.report import Report, write_report
-        from mnist_exp.runs.scoring import score
+        from mnist_exp.runs.report import Report, score, write_report
         from mnist_exp.training.fit import prepare
 
         train = resolve_auto(config.train, config.model)

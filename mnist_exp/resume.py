@@ -19,8 +19,8 @@ from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.runs.run import FINGERPRINT_TAG, run_tags
 from mnist_exp.tracking import store
 from mnist_exp.tracking.events import Opening
-from mnist_exp.tracking.fluent import ENVIRONMENT
 from mnist_exp.tracking.journal import Journal
+from mnist_exp.tracking.logged_model import ENVIRONMENT
 
 logger = logging.getLogger(__name__)
 

@@ -53,7 +53,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, 
         for seed in (0, 1):
             config = tiny(f"model={model}", f"seed={seed}", f"tracking.uri={uri}")
             outcome = run_experiment(config, folder=folder / f"{model}{seed}")
-            outcomes[f"{model}-seed{seed}"] = outcome
+            outcomes[f"{model} seed={seed}"] = outcome
     return uri, outcomes
 
 

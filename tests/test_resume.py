@@ -187,7 +187,7 @@ def test_what_is_not_needed_to_go_on_may_be_gone(broken: Path) -> None:
 
 
 def test_a_finished_run_gives_its_outcome(recorded: dict[str, RunResult]) -> None:
-    known = recorded["dense128-seed0"]
+    known = recorded["dense128 seed=0"]
     outcome = resume_experiment(known.folder)
     assert outcome == known
 

@@ -64,7 +64,7 @@ def compare(
     from mnist_exp.analysis import comparison, comparison_report
     from mnist_exp.analysis.comparison_tables import latex_table, run_diff
     from mnist_exp.runs.find import resolve_run
-    from mnist_exp.runs.search import search_runs, store_config, sweep_query, without_trials
+    from mnist_exp.runs.search import search_runs, store_config, without_trials
 
     table = partial(latex_table, rows=rows, columns=columns)
     renderers: dict[str, comparison_report.Renderer] = comparison_report.RENDERERS | {".tex": table}
@@ -77,9 +77,7 @@ def compare(
         for part in run_diff(*(resolve_run(reference, store) for reference in diff)):
             console.print(part, markup=False)
         return
-    if sweep:
-        where = " and ".join(filter(None, [where, sweep_query(sweep, store)]))
-    found = search_runs(store, where)
+    found = search_runs(store, where, sweep=sweep)
     runs = found if sweep or searches else without_trials(found, store)
     trials = len(found) - len(runs)
     if not runs:
@@ -97,7 +95,8 @@ def compare(
         console.print("with figures: --output report.html")
         return
     _record(output, comparisons, experiment, store, renderers[output.suffix], {
-        "where": where, "by": ",".join(params), "baseline": baseline, "runs": len(runs),
+        "where": where, "sweep": sweep, "by": ",".join(params), "baseline": baseline,
+        "runs": len(runs),
     })  # fmt: skip
     console.print(f"written to {output} and recorded in MLflow", markup=False)
 

@@ -1,6 +1,7 @@
 """runs: list the recorded runs."""
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,6 +34,7 @@ def runs(
     """List the recorded runs, the latest first."""
     from mnist_exp.runs.search import search_runs, store_config
 
+    every = every or "status" in where  # who asks for a status means none but that
     status = "" if every else "FINISHED"
     found = search_runs(store_config(experiment, tracking_uri), where, status=status)
     if as_json:
@@ -53,7 +55,9 @@ def _cells(run: "Run") -> list[str]:
         return f"{100 * run.metrics[metric]:.2f}" if metric in run.metrics else "-"
 
     seconds = f"{run.metrics['train/seconds']:.1f}" if "train/seconds" in run.metrics else "-"
-    began = run.start.astimezone().strftime("%Y-%m-%d %H:%M")
+    start = run.start.astimezone()
+    is_recent = start.year == datetime.now().year  # as ls does
+    began = start.strftime("%m-%d %H:%M" if is_recent else "%Y-%m-%d")
     scores = [percent("val/accuracy"), percent("test/accuracy")]
     return [run.run_id[:8], run.name, began, *scores, seconds, run.data, run.status]
 

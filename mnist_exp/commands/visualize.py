@@ -20,6 +20,7 @@ def visualize(
         list[FigureFormat] | None,
         typer.Option("--format", help="Of the files, default: png; may be given several times."),
     ] = None,
+    dpi: Annotated[int, typer.Option(min=50, max=600, help="Of PNGs; 200 for print.")] = 100,
     experiment: ExperimentOption = "mnist",
     tracking_uri: StoreOption = None,
 ) -> None:
@@ -32,7 +33,7 @@ def visualize(
     found = find_run(run, experiment, tracking_uri)
     config = found.config()
     kept = int(found.metrics["train/kept_epoch"]) if config.train.patience else None
-    report = ReportConfig(formats=tuple(formats or [FigureFormat.PNG]))
+    report = ReportConfig(formats=tuple(formats or [FigureFormat.PNG]), dpi=dpi)
     drawn = Report(
         title=found.title,
         config=config.model_copy(update={"report": report}),

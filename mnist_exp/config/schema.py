@@ -118,6 +118,7 @@ class ReportConfig(ConfigGroup):
     formats: Annotated[
         tuple[Annotated[FigureFormat, Field(strict=False)], ...], Field(strict=False)
     ] = (FigureFormat.PNG,)
+    dpi: Annotated[int, Field(ge=50, le=600)] = 100  # of PNGs
 
 
 class SearchSettings(ConfigGroup):

@@ -14,8 +14,7 @@ from mnist_exp.inference.predictor import Predictor
 from mnist_exp.runs.find import resolve_run, shared_accuracies, split
 from mnist_exp.runs.run import OBJECTIVE, Run
 from mnist_exp.tracking import store
-from mnist_exp.tracking.fluent import global_tracking_uri
-from mnist_exp.tracking.logged_model import MODEL_FILE, find_model
+from mnist_exp.tracking.logged_model import MODEL_FILE, find_model, global_tracking_uri
 
 MODEL_VERSIONS = "mlflow.modelVersions"  # of a logged model: its registered versions
 SCORES = (OBJECTIVE, "test/accuracy")

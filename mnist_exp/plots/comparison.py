@@ -43,17 +43,21 @@ def accuracies(
     title: str,
 ) -> Figure:
     """One row per group: mean test accuracy, 95 % interval and a dot per run."""
-    note = "Test accuracy with 95 % interval: of the mean over seeds, of a single run over images."
+    note = (
+        "With 95 % interval: blue, of the mean over seeds; grey, of a single run, over the test "
+        "images alone, so without the chance of its seed."
+    )
     left, height = _name_width(names), 0.42 * len(names)
     figure = new_figure(left + 6.2, height + 0.7, title, note)
     axes = axes_at(figure, left, 0.6, 5.8, height)
     rows = np.arange(len(names))[::-1]
     for row, mean, (low, high), values in zip(rows, means, intervals, seeds, strict=True):
+        colour = BLUE if len(values) > 1 else GREY
         axes.plot(
-            [low, high], [row, row], color=BLUE, linewidth=6, alpha=0.3, solid_capstyle="butt"
+            [low, high], [row, row], color=colour, linewidth=6, alpha=0.3, solid_capstyle="butt"
         )
         axes.plot(values, np.full(len(values), row), "o", color=GREY, markersize=4, alpha=0.7)
-        axes.plot([mean], [row], "D", color=BLUE, markersize=6)
+        axes.plot([mean], [row], "D", color=colour, markersize=6)
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_yticks(rows, [_fold(name) for name in names], parse_math=False)
     axes.tick_params(axis="y", length=0)

@@ -5,8 +5,10 @@ from math import ceil
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D
 
 from mnist_exp.plots.base import (
     BLUE,
@@ -154,18 +156,27 @@ def _plot_probabilities(
     axes: Axes, corners: Sequence[tuple[int, int]], probabilities: Array, labels: Array
 ) -> None:
     """Draw probabilities (n, 10) as bars: the label's blue, a wrong prediction's orange."""
-    backgrounds, bars, colours = [], [], []
+    backgrounds, bars, colours, places = [], [], [], []
     for (x, y), row, label in zip(corners, probabilities, labels, strict=True):
         predicted = int(row.argmax())
         for digit, probability in enumerate(row):
             middle = y + 2.8 * (digit + 0.5)
-            text_at(axes, x + 32, middle, str(digit), ha="right")
+            places.append((x + 32, middle))
             backgrounds.append(_bar(x + 33, middle, 15))
             bars.append(_bar(x + 33, middle, 15 * probability))
             wrong = VERMILLION if digit == predicted else GREY
             colours.append(BLUE if digit == label else wrong)
     axes.add_collection(PolyCollection(backgrounds, facecolors=TILE), autolim=False)
     axes.add_collection(PolyCollection(bars, facecolors=colours), autolim=False)
+    outlines = []
+    for digit in range(10):
+        outline = TextPath((0, 0), str(digit), size=7)
+        right, top = outline.vertices.max(axis=0)
+        outlines.append(outline.transformed(Affine2D().translate(-right, -top / 2)))
+    # As 120 texts they took an eighth of the time of all figures of a run.
+    names = PathCollection(outlines, offsets=places, offset_transform=axes.transData, color=INK)
+    names.set(linewidth=0, transform=Affine2D().scale(1 / 72) + axes.figure.dpi_scale_trans)
+    axes.add_collection(names, autolim=False)
 
 
 def _bar(x: float, middle: float, length: float) -> list[tuple[float, float]]:

@@ -48,7 +48,7 @@ def learning_curves(
             _plot_curve(axes, _series(history, f"val/{kind}"), "validation")
         if steps:
             _plot_steps(axes, steps, kind)
-        axes.set_title(kind.capitalize(), loc="left", fontsize=10, color=INK)
+        axes.set_title(kind.capitalize(), loc="left", fontsize=10, color=INK, y=1)
         axes.set_xlabel("epoch", fontsize=9, color=INK)
         epochs = max(1, len(history))
         axes.set_xlim((0, 1.03 * epochs) if steps else (0.5, epochs + 0.5))
@@ -101,7 +101,7 @@ def _mark_epoch(panels: Sequence[Axes], accuracy: Array, kept: int | None) -> No
         axes.axvline(epoch, color=GREY, linewidth=1, linestyle=":", zorder=0)
     which = "weights kept for their loss: " if kept else "weights kept: the last, "
     text = f"{which}epoch {epoch}, validation {100 * accuracy[epoch - 1]:.2f} %"
-    panels[-1].set_title(text, loc="right", fontsize=9, color=GREY)
+    panels[-1].set_title(text, loc="right", fontsize=9, color=GREY, y=1)
 
 
 FEW = 30  # images of a bin; the accuracy of fewer is mostly chance
@@ -179,7 +179,6 @@ def reliability(
     middles, width = (filled + 0.5) / len(bin_counts), 0.9 / len(bin_counts)
     columns = bin_confidence, bin_accuracy, bin_counts, bin_low, bin_high
     confidence, accuracy, counts, low, high = (np.asarray(each)[filled] for each in columns)
-    upper.bar(middles, accuracy, width, color=BLUE, alpha=0.15)
     boxes = [
         [(x - width / 2, a), (x + width / 2, a), (x + width / 2, b), (x - width / 2, b)]
         for x, a, b in zip(middles, low, high, strict=True)
@@ -202,6 +201,7 @@ def reliability(
         text_at(lower, middle, 1.25 * count, f"{count:,}", size=8, ha="center", va="bottom")
     lower.set(xlim=(0, 1), yscale="log", ylim=(0.7, 5 * counts.max()))
     lower.yaxis.set_minor_locator(NullLocator())
+    lower.yaxis.set_major_formatter("{x:,.0f}")
     lower.set_ylabel("images (log)", fontsize=9, color=INK)
     lower.set_xlabel("confidence: the probability of the predicted digit", fontsize=9, color=INK)
     return figure

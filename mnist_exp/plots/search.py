@@ -88,7 +88,7 @@ def optimisation_history(trials: Sequence[Trial], title: str) -> Figure:
         color=GREY, linewidth=1.4, zorder=1, label="best so far",
     )  # fmt: skip
     mark(axes, [(trial, trial.number) for trial in ordered], best_trial(trials))
-    axes.set_xlabel("trial (job of the search)", fontsize=9, color=INK)
+    axes.set_xlabel("trial", fontsize=9, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
     add_legend(axes)
     return figure

@@ -38,12 +38,13 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Trial:
-    """A job of a sweep as a point."""
+    """A job of a sweep, or a trial of a search, as a point."""
 
     number: int
     choices: Mapping[str, str]  # the value of each swept key
     accuracy: float  # validation, in [0, 1]; pruned: at its last epoch; failed: NaN
     state: str  # complete, pruned or failed
+    noun: str = "job"
 
 
 def best_trial(trials: Iterable[Trial]) -> Trial | None:
@@ -54,7 +55,7 @@ def best_trial(trials: Iterable[Trial]) -> Trial | None:
 
 def best_label(trial: Trial) -> str:
     """'best: job 3, 97.58 %'."""
-    return f"best: job {trial.number}, {100 * trial.accuracy:.2f} %"
+    return f"best: {trial.noun} {trial.number}, {100 * trial.accuracy:.2f} %"
 
 
 def limits(trials: Sequence[Trial]) -> tuple[float, float]:

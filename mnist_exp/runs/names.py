@@ -22,8 +22,7 @@ UNNAMED_GROUPS = ("tags.", "tracking.", "report.", "hydra")
 def run_name(config: Config, overrides: Iterable[str]) -> str:
     """'dense128 lr=3e-3 seed=1': the variant or preset and what was swept, else typed.
 
-    `name=` stands for the variant in a sweep, else for all. A run of the variant alone is
-    'dense128-seed0'.
+    `name=` stands for the variant in a sweep, else for all.
     """
     typed = _choices(overrides)
     preset = typed.pop("experiment", "")
@@ -33,13 +32,12 @@ def run_name(config: Config, overrides: Iterable[str]) -> str:
         chosen = {}
     else:
         chosen = {key: value for key, value in typed.items() if not _is_unnamed(key)}
-        if chosen or preset:
-            chosen["seed"] = str(config.seed)
+        chosen["seed"] = str(config.seed)
     chosen.pop("model", None)
-    if config.name or chosen:
-        base = config.name or preset or config.model.name
-        return " ".join(filter(None, [base, label(chosen)]))[:MAX_NAME]
-    return f"{config.model.name}-seed{config.seed}"
+    if not (chosen or config.name):
+        chosen["seed"] = str(config.seed)
+    base = config.name or preset or config.model.name
+    return " ".join(filter(None, [base, label(chosen)]))[:MAX_NAME]
 
 
 def model_label(config: Config, overrides: Iterable[str]) -> str:

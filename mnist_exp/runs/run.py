@@ -21,8 +21,7 @@ from mnist_exp.data.dataset import DISPLAY_NAMES, Dataset, load_dataset
 from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.tracking import store
-from mnist_exp.tracking.fluent import global_tracking_uri
-from mnist_exp.tracking.logged_model import MODEL_FILE, download_model
+from mnist_exp.tracking.logged_model import MODEL_FILE, download_model, global_tracking_uri
 from mnist_exp.tracking.mlflow_backend import FOLDER_TAG
 
 logger = logging.getLogger(__name__)

@@ -26,15 +26,18 @@ def store_config(experiment: str = "mnist", uri: str | None = None) -> TrackingC
     return TrackingConfig(enabled=True, uri=uri, experiment=experiment, skip_finished=False)
 
 
-def search_runs(where: TrackingConfig, query: str = "", *, status: str = "FINISHED") -> list[Run]:
+def search_runs(
+    where: TrackingConfig, query: str = "", *, status: str = "FINISHED", sweep: str = ""
+) -> list[Run]:
     """The experiment's runs of the status, or of any, that match MLflow's filter, the latest first.
 
-    Parents of sweeps are no runs of their own. Raises `InputError` when the filter is not
-    understood or nothing fits.
+    With `sweep`, which is `last` or the beginning of an id, only its jobs. Parents of sweeps are no
+    runs of their own. Raises `InputError` when the filter is not understood or nothing fits.
     """
     from mlflow.exceptions import MlflowException
 
     kept = f"attributes.status = '{status}' and {OURS}" if status else OURS
+    kept += f" and {_jobs_of(sweep, where)}" if sweep else ""
     with store.connect_to_read(where) as client:
         try:
             found = list(search(client, where, " and ".join(filter(None, [kept, query]))))
@@ -44,7 +47,8 @@ def search_runs(where: TrackingConfig, query: str = "", *, status: str = "FINISH
                 "\"params.model.name = 'cnn' and metrics.`test/accuracy` > 0.98\""
             ) from error
     if not found:
-        fitting = f" that fit {query}" if query else ""
+        fitting = f" of sweep {sweep}" if sweep else ""
+        fitting += f" that fit {query}" if query else ""
         raise InputError(
             f"experiment {where.experiment} has no {status}{' ' * bool(status)}runs{fitting}; "
             "make some with python -m mnist_exp.run, or choose another with --experiment"
@@ -62,7 +66,7 @@ def without_trials(runs: Sequence[Run], where: TrackingConfig) -> list[Run]:
     return [run for run in runs if run.tags.get(PARENT_TAG) not in searches]
 
 
-def sweep_query(reference: str, where: TrackingConfig) -> str:
+def _jobs_of(reference: str, where: TrackingConfig) -> str:
     """MLflow's filter for the jobs of a sweep, which is `last` or the beginning of its id.
 
     Raises `InputError` when it is none, or more than one.

@@ -48,7 +48,9 @@ def write_tables(folder: Path, results: Sequence[JobResult], swept: Sequence[str
         _write_groups(folder / SWEEP_GROUPS, by_settings)
 
 
-def trials(results: Sequence[JobResult], pruned_at: Mapping[int, float]) -> "list[Trial]":
+def trials(
+    results: Sequence[JobResult], pruned_at: Mapping[int, float], noun: str = "job"
+) -> "list[Trial]":
     """The jobs as the figures show them; none where no job has a validation accuracy."""
     from mnist_exp.plots import Trial  # matplotlib is heavy
 
@@ -63,7 +65,7 @@ def trials(results: Sequence[JobResult], pruned_at: Mapping[int, float]) -> "lis
             continue  # unfinished, or without validation images
         values = map(short_value, result.choices.values())
         choices = dict(zip(short_keys([*result.choices]), values, strict=True))
-        drawn.append(Trial(result.number, choices, accuracy, state))
+        drawn.append(Trial(result.number, choices, accuracy, state, noun))
     return drawn if any(trial.state != "failed" for trial in drawn) else []
 
 

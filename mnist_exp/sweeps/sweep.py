@@ -229,11 +229,11 @@ def _summarise(
     if formats := config.report.formats:
         from mnist_exp import plots  # matplotlib is heavy
 
-        trials = report.trials(results, strategy.pruned_at())
+        trials = report.trials(results, strategy.pruned_at(), strategy.noun)
         figures = report.figures(trials, strategy.swept, strategy.scales, title)
         if trials:
             figures |= strategy.figures(trials, title)
-        plots.save(figures, folder / FIGURES, formats)
+        plots.save(figures, folder / FIGURES, formats, config.report.dpi)
     tables = report.tables(results, strategy.swept, strategy.noun)
     for table in tables:
         console.print(table)

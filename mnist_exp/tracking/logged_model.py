@@ -1,12 +1,11 @@
 """The logged model of a run: what MLflow's Models tab shows, and what is loaded and served."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from mnist_exp.core.files import replace_by_link
 from mnist_exp.core.provenance import versions
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
 
+ENVIRONMENT = "MLFLOW_TRACKING_URI"
+EXPERIMENT = "MLFLOW_EXPERIMENT_ID"
 CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}  # MLflow's words
 MEASURED_ON = {"val": "validation", "test": "testing"}  # by the beginning of a metric's name
 NOT_IN_NAMES = r"""[/:.%"']"""  # what MLflow refuses in the name of a logged model
@@ -23,21 +24,57 @@ MODEL_FILE = f"data/model{KERAS}"  # among the artifacts
 SERVING = ("mlflow", "tensorflow", "keras", "numpy")  # what a served model needs
 
 
+@contextmanager
+def global_tracking_uri(uri: str, experiment_id: str = "") -> Iterator[None]:
+    """Context manager: MLflow's process-wide tracking URI, which its model look-ups use.
+
+    With an `experiment_id` also its process-wide experiment, where a logged model is listed.
+    """
+    import mlflow
+
+    before = {name: os.environ.get(name) for name in (ENVIRONMENT, EXPERIMENT)}
+    uri_before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    mlflow.set_tracking_uri(uri)
+    if experiment_id:
+        os.environ[EXPERIMENT] = experiment_id
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None if uri_before == before[ENVIRONMENT] else uri_before)
+        for name, value in before.items():  # set_tracking_uri changes its own, too
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+class TensorflowFlavor:
+    """MLflow's TensorFlow flavor, whose example is not tried: that loads the model once more."""
+
+    @staticmethod
+    def save_model(*, validate_serving_input: bool, **arguments: Any) -> None:
+        """Write the folder of the logged model, as `mlflow.tensorflow.save_model`."""
+        import mlflow
+
+        mlflow.tensorflow.save_model(**arguments)
+
+
 def log_keras_model(
     client: "MlflowClient", run_id: str, file: Path, example: Sequence[Any]
 ) -> None:
     """Log the model in this file by its own name; `example` (n, ...) uint8 inputs of it."""
     import keras
-    import mlflow
+    import numpy as np
     from mlflow.entities import Metric
-    from mlflow.models import ModelSignature
+    from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
     installed = versions()
     model = keras.models.load_model(file, compile=False, safe_mode=True)
     inputs, outputs = (-1, *model.input_shape[1:]), (-1, *model.output_shape[1:])
-    logged = mlflow.tensorflow.log_model(
-        model,
+    logged = Model.log(
+        artifact_path=None,
+        flavor=TensorflowFlavor,
+        model=model,
         name=re.sub(NOT_IN_NAMES, "-", model.name),
         run_id=run_id,
         signature=ModelSignature(
@@ -46,6 +83,7 @@ def log_keras_model(
         ),
         input_example=np.array(example, np.uint8),
         pip_requirements=[f"{package}=={installed[package]}" for package in SERVING],
+        validate_serving_input=False,
     )
     links = links_of_metrics(client, run_id)
     for name in ("val/loss", "val/accuracy"):  # again, which counts once, for MLflow to list them

@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.tracking import store
 from mnist_exp.tracking.events import Opening
-from mnist_exp.tracking.fluent import fluent_settings
-from mnist_exp.tracking.logged_model import CONTEXTS, has_model, links_of_metrics, log_keras_model
+from mnist_exp.tracking.logged_model import (
+    CONTEXTS,
+    global_tracking_uri,
+    has_model,
+    links_of_metrics,
+    log_keras_model,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -118,7 +123,7 @@ class MlflowBackend:
     def log_model(self, name: str, example: Sequence[Any]) -> None:
         """Log the Keras model in the file of this name; its inputs are uint8 pixels of 0-255."""
         if not has_model(self.client, self.run_id):
-            with fluent_settings(self.uri, self.experiment_id):
+            with global_tracking_uri(self.uri, self.experiment_id):
                 log_keras_model(self.client, self.run_id, self.folder / name, example)
         self._links = links_of_metrics(self.client, self.run_id)
 

@@ -18,7 +18,7 @@ from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.console import REDACTED, redact
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import exclusive
-from mnist_exp.tracking.fluent import ENVIRONMENT
+from mnist_exp.tracking.logged_model import ENVIRONMENT
 from mnist_exp.tracking.schema import check_schema, copy_before_migration, create_whole
 
 if TYPE_CHECKING:

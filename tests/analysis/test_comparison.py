@@ -45,7 +45,7 @@ def recorded(
     settings = {"model.name": model, "seed": str(seed), "tracking.uri": str(number)} | params
     return FakeRun(
         run_id=f"{model}-{seed}-{number}",
-        name=f"{model}-seed{seed}",
+        name=f"{model} seed={seed}",
         status="FINISHED",
         metrics=evaluation.metrics()
         | {
@@ -188,7 +188,7 @@ def test_a_chance_difference_is_not_significant() -> None:
 def test_runs_without_predictions_are_compared_as_far_as_they_can_be() -> None:
     lost = [replace(run, predicted=None) for run in seeds("b", [30, 33])]
     found = one(compare([*seeds("a", [10, 12]), *lost, *seeds("c", [9])]))
-    assert any("run b-0-0 (b-seed0), run b-1-0 (b-seed1) cannot be" in n for n in found.notes)
+    assert any("run b-0-0 (b seed=0), run b-1-0 (b seed=1) cannot be" in n for n in found.notes)
     verdicts = {(pair.a.name, pair.b.name): pair.verdict for pair in found.pairs}
     assert verdicts["a", "b"].startswith("a beats b: +2.05 points, p = 0.0")
     assert "(" in verdicts["c", "a"]

@@ -16,7 +16,7 @@ from mnist_exp.experiment import run_experiment
 from mnist_exp.runs.folder import RunResult
 
 Recorded = dict[str, RunResult]
-NAME = "dense128-seed0"
+NAME = "dense128 seed=0"
 
 
 @pytest.fixture

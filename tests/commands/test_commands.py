@@ -17,7 +17,7 @@ from mnist_exp.runs.search import find_runs, store_config
 from mnist_exp.tracking.logged_model import MODEL_FILE
 
 Recorded = dict[str, RunResult]
-NAME = "dense128-seed0"
+NAME = "dense128 seed=0"
 
 
 def test_evaluate_scores_a_run_as_recorded_to_the_bit(recorded: Recorded, command: Command) -> None:
@@ -31,7 +31,7 @@ def test_evaluate_scores_a_run_as_recorded_to_the_bit(recorded: Recorded, comman
 def test_evaluate_exits_with_1_when_scores_are_not_those_recorded(
     recorded: Recorded, command: Command
 ) -> None:
-    run, other = (resolve_run(name, store_config()) for name in (NAME, "dense128-seed1"))
+    run, other = (resolve_run(name, store_config()) for name in (NAME, "dense128 seed=1"))
     model = run.file(MODEL_FILE)
     whole = model.read_bytes()
     model.chmod(0o600)
@@ -107,17 +107,17 @@ def test_a_run_that_cannot_be_found_is_refused_in_one_sentence(
 def test_runs_lists_the_newest_first(recorded: Recorded, command: Command) -> None:
     code, out, _ = command("runs")
     assert code == 0
-    lines = [line for line in out.splitlines() if "dense128-seed" in line]
-    assert [line.split()[1] for line in lines] == ["dense128-seed1", "dense128-seed0"]
-    metrics = recorded[NAME].metrics
-    assert f"{100 * metrics['test/accuracy']:.2f}" in next(line for line in lines if NAME in line)
+    newest, oldest = (out.index(recorded[f"dense128 seed={n}"].run_id[:8]) for n in (1, 0))
+    assert newest < oldest
+    accuracy = recorded[NAME].metrics["test/accuracy"]
+    assert f"{100 * accuracy:.2f}" in out[oldest:].partition("\n")[0]
     code, out, _ = command("runs", "--where", "params.model.name = 'sigmoid100'", "--limit", "1")
-    assert "sigmoid100-seed1" in out
+    assert "sigmoid100 seed=1" in out
     assert "dense128" not in out
     assert "the newest 1 of 2; --limit 2 lists them all" in out
     code, out, _ = command("runs", "--json", "--limit", "1")
     (run,) = json.loads(out)
-    assert run["run_id"] == recorded["dense128-seed1"].run_id
+    assert run["run_id"] == recorded["dense128 seed=1"].run_id
     assert run["params"]["seed"] == "1"
     code, _, err = command("runs", "--where", "params.seed = '9'")
     assert code == 2
@@ -132,13 +132,14 @@ def test_runs_lists_the_failed_ones_when_asked(recorded: Recorded, command: Comm
         assert "broken" not in command("runs")[1]
         (line,) = (line for line in command("runs", "--all")[1].splitlines() if "broken" in line)
         assert line.split()[-1] == "FAILED"
+        assert "broken" in command("runs", "--where", "attributes.status = 'FAILED'")[1]
     finally:
         client.delete_run(failed.info.run_id)
 
 
 def test_the_runs_as_a_table_of_pandas(recorded: Recorded) -> None:
     table = find_runs("params.model.name = 'dense128'")
-    assert [*table["name"]] == ["dense128-seed1", "dense128-seed0"]
+    assert [*table["name"]] == ["dense128 seed=1", "dense128 seed=0"]
     assert table["test/accuracy"][1] == recorded[NAME].metrics["test/accuracy"]
     assert [*table["seed"]] == ["1", "0"]
     assert table["start_time"][0] > table["start_time"][1]

@@ -16,7 +16,7 @@ def test_the_table_and_the_verdict_are_printed(recorded: Recorded, command: Comm
     assert code == 0
     assert "2 groups on the bundled 5,000 digits" in out
     assert "do not compare with full MNIST" in out
-    mean = sum(recorded[f"dense128-seed{seed}"].metrics["test/accuracy"] for seed in (0, 1)) / 2
+    mean = sum(recorded[f"dense128 seed={seed}"].metrics["test/accuracy"] for seed in (0, 1)) / 2
     (row,) = [line for line in out.splitlines() if line.startswith(" dense128")]
     assert f"{100 * mean:.2f} ± " in row
     assert "n = 2 seeds each" in out
@@ -40,11 +40,11 @@ def test_the_report_is_written_and_recorded(
 
 
 def test_two_runs_are_set_side_by_side(recorded: Recorded, command: Command) -> None:
-    code, out, _ = command("compare", "--diff", "dense128-seed0", "dense128-seed1")
+    code, out, _ = command("compare", "--diff", "dense128 seed=0", "dense128 seed=1")
     assert code == 0
     causes, results = out.split("Results")
     assert [line.split()[0] for line in causes.splitlines()[4:] if line.strip()] == ["seed"]
-    accuracy = f"{recorded['dense128-seed1'].metrics['test/accuracy']:.6g}"
+    accuracy = f"{recorded['dense128 seed=1'].metrics['test/accuracy']:.6g}"
     assert any(row.split()[-1] == accuracy for row in results.splitlines() if "accuracy " in row)
 
 

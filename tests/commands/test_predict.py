@@ -20,7 +20,7 @@ from mnist_exp.runs.folder import RunResult
 from mnist_exp.runs.search import store_config
 
 Recorded = dict[str, RunResult]
-RUN = ("--run", "dense128-seed0")
+RUN = ("--run", "dense128 seed=0")
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ def test_a_file_with_an_operation_that_litert_lacks_is_refused(
 def test_the_command_replaces_earlier_exports(
     recorded: Recorded, command: Command, workplace: Path
 ) -> None:
-    arguments = ("--run", "dense128-seed0", "--format", "saved_model", "--format", "h5")
+    arguments = ("--run", "dense128 seed=0", "--format", "saved_model", "--format", "h5")
     for _ in range(2):
         code, out, err = command("export", *arguments, "--output", "to")
         assert (code, err) == (0, "")
@@ -144,7 +144,7 @@ def test_the_command_replaces_earlier_exports(
 def test_calibrated_sigmoids_need_a_format_that_holds_operations(
     recorded: Recorded, command: Command, workplace: Path
 ) -> None:
-    code, _, err = command("export", "--run", "sigmoid100-seed0", "--format", "h5")
+    code, _, err = command("export", "--run", "sigmoid100 seed=0", "--format", "h5")
     assert code == 2
     assert err == (
         "--format h5: cannot hold the operations that calibrate sigmoids; choose --format keras\n"
@@ -156,7 +156,7 @@ def test_only_an_earlier_export_is_replaced(
 ) -> None:
     (workplace / "to/saved_model").mkdir(parents=True)
     (workplace / "to/saved_model/thesis.txt").touch()
-    arguments = ("--run", "sigmoid100-seed0", "--format", "saved_model", "--output", "to")
+    arguments = ("--run", "sigmoid100 seed=0", "--format", "saved_model", "--output", "to")
     code, _, err = command("export", *arguments)
     assert code == 2
     assert err == "to/saved_model: this is no earlier export; move it, or give another --output\n"
@@ -169,7 +169,7 @@ def test_a_missing_package_is_named_with_its_install_command(
     from mnist_exp.deployment import export as exports
 
     monkeypatch.setitem(exports.NEEDS, "onnx", ("no_such_tool",))
-    code, _, err = command("export", "--run", "dense128-seed0", "--format", "onnx")
+    code, _, err = command("export", "--run", "dense128 seed=0", "--format", "onnx")
     assert code == 2
     assert err == (
         "--format onnx needs no_such_tool: install them with pip install 'mnist-exp[onnx]'\n"

@@ -25,7 +25,7 @@ Recorded = dict[str, RunResult]
 
 @pytest.fixture(scope="module")
 def run(made_once: tuple[str, Recorded]) -> Run:
-    return resolve_run("dense128-seed0", store_config(uri=made_once[0]))
+    return resolve_run("dense128 seed=0", store_config(uri=made_once[0]))
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +60,11 @@ def test_predictions_match_the_recorded_ones(site: str, run: Run, digits: Datase
 
 def test_a_request_may_name_another_run(site: str, recorded: Recorded, digits: Dataset) -> None:
     models = requests.get(f"{site}/models", timeout=30).json()
-    assert models[0]["name"] == "dense128-seed0"
+    assert models[0]["name"] == "dense128 seed=0"
     assert {model["name"] for model in models} == set(recorded)
     best = resolve_run(models[0]["run"], store_config())
     assert models[0]["accuracy"] == best.metrics["test/accuracy"]
-    other = next(model["run"] for model in models if model["name"] == "sigmoid100-seed1")
+    other = next(model["run"] for model in models if model["name"] == "sigmoid100 seed=1")
     body = {"pixels": digits.test_images[3].tolist()}
     answer = requests.post(f"{site}/predict?run={other}", json=body, timeout=30).json()
     found = resolve_run(other, store_config())
@@ -77,12 +77,12 @@ def test_the_cache_forgets_the_oldest_but_never_the_first(run: Run, recorded: Re
 
     cache = PredictorCache(run, size=2)
     kept = cache.get("")
-    before = cache.get("dense128-seed1")
-    assert cache.get("dense128-seed1") is before
-    assert cache.get("sigmoid100-seed0").run.name == "sigmoid100-seed0"
+    before = cache.get("dense128 seed=1")
+    assert cache.get("dense128 seed=1") is before
+    assert cache.get("sigmoid100 seed=0").run.name == "sigmoid100 seed=0"
     assert cache.get("") is kept
-    assert cache.get("dense128-seed1") is not before
-    assert cache.test_set("sigmoid100-seed0")[1].n == cache.test_set("")[1].n == 1000
+    assert cache.get("dense128 seed=1") is not before
+    assert cache.test_set("sigmoid100 seed=0")[1].n == cache.test_set("")[1].n == 1000
 
 
 def test_a_blank_page_has_no_digit(site: str) -> None:
@@ -256,7 +256,7 @@ def test_the_page_loads_no_external_resources(site: str) -> None:
 def test_an_occupied_port_is_reported_in_one_sentence(recorded: Recorded, command: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        code, _, err = command("serve", "--run", "dense128-seed0", "--port", port)
+        code, _, err = command("serve", "--run", "dense128 seed=0", "--port", port)
     assert code == 2
     assert err.startswith(f"127.0.0.1:{port}: Address already in use")
     assert err.endswith("give another with --port or --host\n")

@@ -130,7 +130,7 @@ def test_a_uniform_gradient_is_blank() -> None:
 def site(made_once: tuple[str, Any]) -> Iterator[str]:
     from mnist_exp.deployment.server import create_app
 
-    run = resolve_run("dense128-seed0", store_config(uri=made_once[0]))
+    run = resolve_run("dense128 seed=0", store_config(uri=made_once[0]))
     with served(create_app(run)) as address:
         yield address
 

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from plots.figure_text import full_text, texts
 
 from mnist_exp import plots
@@ -134,8 +135,8 @@ def test_sample_predictions_mark_correct_and_wrong_ones(digits):
     assert len(figure.axes) == 1
     assert sum("✓" in word for word in words) == 11
     assert "✗ true 3, said 5 (90.0 %)" in words
-    bars = figure.axes[0].collections[-1]
-    assert len(bars.get_paths()) == 120
+    bars, names = figure.axes[0].collections[-2:]
+    assert len(bars.get_paths()) == len(names.get_offsets()) == 120
     lengths = [np.ptp(path.vertices[:, 0]) for path in bars.get_paths()[30:40]]
     assert lengths[5] == pytest.approx(9 * lengths[3])  # 90 % against 10 %
     colours = {tuple(colour) for colour in bars.get_facecolors()[[33, 35, 30]]}
@@ -203,9 +204,8 @@ def test_reliability_draws_only_filled_bins():
     assert [
         round(float(np.ptp(box.vertices[:, 1])), 6) for box in upper.collections[0].get_paths()
     ] == [0.06, 0.06]
-    assert [bar.get_height() for bar in upper.patches] == [0.8, 0.98]
     assert [bar.get_height() for bar in lower.patches] == [50, 9_950]
-    centre = upper.patches[1].get_x() + upper.patches[1].get_width() / 2
+    centre = lower.patches[1].get_x() + lower.patches[1].get_width() / 2
     assert centre == pytest.approx(14.5 / 15)
     assert upper.collections[1].get_segments()[0].tolist() == [[0.9, 0.9], [0.9, 0.8]]
 
@@ -268,3 +268,12 @@ def test_figures_of_many_groups_stay_readable():
     cost, accuracy = np.arange(1.0, 26), np.linspace(0.9, 0.8, 25)  # only the first is worth it
     trade_off = plots.trade_off(names, accuracy, cost, cost, TITLE)
     assert [text for text in texts(trade_off) if "group " in text] == ["1  group 0"]
+
+
+def test_a_png_has_the_dpi_asked_for(digits, tmp_path):
+    images, labels = digits
+    for dpi in (50, 200):
+        figure = plots.digit_sheet(images, labels, TITLE)
+        plots.save({f"at_{dpi}": figure}, tmp_path, ["png"], dpi)
+    coarse, fine = (imread(tmp_path / f"at_{dpi}.png").shape[1] for dpi in (50, 200))
+    assert fine == pytest.approx(4 * coarse, abs=4)

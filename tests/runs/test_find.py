@@ -23,7 +23,7 @@ from mnist_exp.models.io import load_model
 from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.runs.run import Run
-from mnist_exp.runs.search import search_runs, store_config, sweep_query, without_trials
+from mnist_exp.runs.search import search_runs, store_config, without_trials
 
 Recorded = dict[str, RunResult]
 
@@ -45,7 +45,7 @@ def test_a_run_is_found_by_best_id_prefix_and_name(recorded: Recorded) -> None:
 def test_a_registered_model_leads_to_its_run(
     recorded: Recorded, client: mlflow.MlflowClient
 ) -> None:
-    run_id = recorded["dense128-seed0"].run_id
+    run_id = recorded["dense128 seed=0"].run_id
     client.create_registered_model("m")
     version = client.create_model_version("m", f"runs:/{run_id}/dense128", run_id)
     client.set_registered_model_alias("m", "champion", version.version)
@@ -59,7 +59,7 @@ def test_a_registered_model_leads_to_its_run(
 def test_a_store_that_is_named_needs_no_environment(
     made_once: tuple[str, Recorded], workplace: Path
 ) -> None:
-    run = resolve_run("dense128-seed0", store_config(uri=made_once[0]))
+    run = resolve_run("dense128 seed=0", store_config(uri=made_once[0]))
     assert run.model().count_params() == 118_282
     assert not list(workplace.iterdir())
 
@@ -94,7 +94,7 @@ def test_the_jobs_of_a_sweep_are_found_and_trials_told_apart(
 
     where = store_config("with sweeps", store)
     with pytest.raises(InputError, match="--sweep last: no sweeps of experiment with sweeps"):
-        sweep_query("last", where)
+        search_runs(where, sweep="last")
     alone = record("a")
     search = record(swept="optimizer.learning_rate", search="a-study")
     old = record(swept="optimizer.learning_rate", overrides="lr=tag(log,interval(1e-4,1e-2))")
@@ -103,12 +103,14 @@ def test_the_jobs_of_a_sweep_are_found_and_trials_told_apart(
     jobs = {record(seed, mlflow__parentRunId=grid) for seed in "12"}
     assert {run.run_id for run in without_trials(search_runs(where), where)} == {alone, *jobs}
     for reference, expected in (("last", jobs), (grid[:8], jobs), (search, {trials[0]})):
-        found = search_runs(where, sweep_query(reference, where))
+        found = search_runs(where, sweep=reference)
         assert {run.run_id for run in found} == expected
     with pytest.raises(
         InputError, match=f"(?s)--sweep {alone}: no sweeps .* newest:\n  {grid[:12]}"
     ):
-        sweep_query(alone, where)
+        search_runs(where, sweep=alone)
+    with pytest.raises(InputError, match="no FINISHED runs of sweep last that fit"):
+        search_runs(where, "params.x = '9'", sweep="last")
 
 
 def test_several_runs_of_one_name_are_listed(
@@ -196,14 +198,14 @@ def test_refusals_list_what_there_is_to_choose_from(client: mlflow.MlflowClient)
         resolve_run("nobody", store_config())
     lines = str(refused.value).splitlines()
     assert lines[0].endswith("give best, last or the id of one, of which these are the newest:")
-    assert any("FINISHED  dense128-seed1  dense128 on the bundled" in line for line in lines[1:])
+    assert any("FINISHED  dense128 seed=1  dense128 on the bundled" in line for line in lines[1:])
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"temperature": 0}', None])
 def test_a_damaged_calibration_is_reported_and_left_out(
     recorded: Recorded, workplace: Path, caplog: pytest.LogCaptureFixture, content: str | None
 ) -> None:
-    run = resolve_run("dense128-seed1", store_config())
+    run = resolve_run("dense128 seed=1", store_config())
     copy = run.file("calibration.json")
     whole = copy.read_text()
     assert run.temperature() == json.loads(whole)["temperature"]
@@ -224,7 +226,7 @@ def test_a_damaged_calibration_is_reported_and_left_out(
 def test_the_record_gives_back_config_history_predictions_and_model(
     recorded: Recorded, digits: Dataset, tmp_path: Path
 ) -> None:
-    outcome = recorded["dense128-seed1"]
+    outcome = recorded["dense128 seed=1"]
     shutil.move(outcome.folder, tmp_path / "elsewhere")  # MLflow's copy is enough
     try:
         run = resolve_run(outcome.run_id, store_config())

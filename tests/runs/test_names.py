@@ -22,8 +22,8 @@ def test_floats_have_three_digits(value: str, short: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [
-        ([], "dense128-seed3"),
-        (["model=dense128", "seed=3", "tracking.uri=a", "data.path=b"], "dense128-seed3"),
+        ([], "dense128 seed=3"),
+        (["model=dense128", "seed=3", "tracking.uri=a", "data.path=b"], "dense128 seed=3"),
         (["optimizer.learning_rate=0.003"], "dense128 lr=3e-3 seed=3"),
         (["seed=3", "+tags.a=b", "train=quick"], "dense128 train=quick seed=3"),
         (["model.units=[256]", "~sweep"], "dense128 units=[256] seed=3"),
