@@ -43,7 +43,7 @@ def runs(
     shown = found[: limit or DEFAULT_LIMIT]
     columns = [*COLUMNS, "status"] if every else COLUMNS
     rows = [_cells(run)[: len(columns)] for run in shown]
-    console.print(TextTable(columns, rows, optional=["data", "began", "seconds"]))
+    console.print(TextTable(columns, rows, optional=["data", "began", "seconds"], unfolded=24))
     if len(found) > len(shown):
         console.print(
             f"the newest {len(shown)} of {len(found)}; --limit {len(found)} lists them all"

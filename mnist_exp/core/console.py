@@ -155,18 +155,20 @@ class TextTable:
     rows: Sequence[Sequence[str]]
     title: str = ""
     optional: Sequence[str] = ()  # the headings that may be dropped, the last first
+    unfolded: int = 0  # characters of a cell that are rather not folded than a column kept
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The table at the width of the terminal, and which columns it lacks."""
         columns = [*zip(self.headings, *self.rows, strict=True)]
         optional, dropped = [*self.optional], []
-        while optional and _total(_min_widths(columns)) > options.max_width:
+        while optional and _total(_min_widths(columns, self.unfolded)) > options.max_width:
             dropped.append(optional.pop())
             columns = [column for column in columns if column[0] != dropped[-1]]
         made = Table(
             title=self.title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False
         )
-        for column, width in zip(columns, _widths(columns, options.max_width), strict=True):
+        widths = _widths(columns, options.max_width, self.unfolded)
+        for column, width in zip(columns, widths, strict=True):
             justify: Literal["left", "right"] = "right" if _are_numbers(column) else "left"
             made.add_column(column[0], width=width, justify=justify, overflow="fold")
         for row in zip(*(column[1:] for column in columns), strict=True):
@@ -176,9 +178,11 @@ class TextTable:
             yield Text(f"not shown, for lack of room: {', '.join(reversed(dropped))}")
 
 
-def _widths(columns: Sequence[Sequence[str]], available: int) -> list[int]:
+def _widths(columns: Sequence[Sequence[str]], available: int, unfolded: int) -> list[int]:
     """The width of each column: of all its text where there is room, at least its minimum."""
-    widths, wanted = _min_widths(columns), [*map(_longest_line, columns)]
+    widths, wanted = _min_widths(columns, unfolded), [*map(_longest_line, columns)]
+    if _total(widths) > available:
+        widths = _min_widths(columns)
     room = available - _total(widths)
     while room > 0 and widths != wanted:
         neediest = max(range(len(widths)), key=lambda number: wanted[number] - widths[number])
@@ -190,10 +194,12 @@ def _widths(columns: Sequence[Sequence[str]], available: int) -> list[int]:
     return widths
 
 
-def _min_widths(columns: Sequence[Sequence[str]]) -> list[int]:
+def _min_widths(columns: Sequence[Sequence[str]], unfolded: int = 0) -> list[int]:
     """The longest word of each column, which is not to be cut; all of a column of numbers."""
     return [
-        _longest_line(column) if _are_numbers(column) else max(map(_longest_word, column))
+        _longest_line(column)
+        if _are_numbers(column)
+        else max(*map(_longest_word, column), min(_longest_line(column), unfolded))
         for column in columns
     ]
 
