@@ -81,8 +81,8 @@ def trade_off(
     named = sorted({*fronts[0], *fronts[1]}) if len(names) > MAX_LABELS else range(len(names))
     limit = ", which alone are named" if len(names) > MAX_LABELS else ""
     note = (
-        "What accuracy costs; groups are numbered as in the table. The line joins those that none "
-        f"beats at the same cost{limit}."
+        "Groups are numbered as in the table. The line joins those that none beats at the same "
+        f"cost{limit}."
     )
     below = 0.75 + LINE * len(named)
     figure = new_figure(10.6, below + 3.7, title, note)
@@ -107,7 +107,7 @@ def overlaid_curves(
     `curves` holds one list of runs per group, each run one value per epoch.
     """
     limit = f", the first {MAX_CURVES} groups" if len(names) > MAX_CURVES else ""
-    note = f"Learning curves{limit}: validation accuracy, mean and range over the runs of a group."
+    note = f"Mean and range over the runs of a group{limit}."
     figure = new_figure(10.0, 4.4, title, note)
     axes = axes_at(figure, 0.9, 0.6, 5.2, 3.6)
     for colour, name, runs in zip(LINES, names, curves, strict=False):
@@ -134,8 +134,8 @@ def agreement(names: Sequence[str], shares: Array, title: str) -> Figure:
     limit = f", the first {MAX_AGREEMENT} groups" if len(names) > MAX_AGREEMENT else ""
     names, shares = names[:MAX_AGREEMENT], shares[:MAX_AGREEMENT, :MAX_AGREEMENT]
     note = (
-        f"Agreement{limit}: on which share of the test images two runs say the same digit, right "
-        "or wrong; on the diagonal two seeds of one group."
+        "On which share of the test images two runs say the same digit, right or wrong; on the "
+        f"diagonal two seeds of one group{limit}."
     )
     side = 0.62 * len(names)
     left = _name_width(names) + 0.2
