@@ -34,7 +34,8 @@ TEST_NOTE = (
     "p-values are corrected by Holm over the pairs listed; below 0.05 a difference is called one."
 )
 MAX_PAIRS = 20  # in the terminal
-DPI = 200  # the page shows figures at half their size, sharp on every screen
+DPI = 200  # the page shows figures at half their pixels, sharp on every screen
+MIXED = " with different numbers of training images"
 TITLES = {
     "accuracies": "Test accuracy",
     "trade_off": "What accuracy costs",
@@ -44,9 +45,10 @@ TITLES = {
 ALTS = {
     "accuracies": "Test accuracy of each group with its 95 % interval, a dot for each run; the "
     "table has the numbers.",
-    "trade_off": "Test accuracy against seconds of training, a point for each group, its area "
-    "for the parameters of the model.",
-    "learning_curves": "Validation accuracy after each epoch, a line for each run.",
+    "trade_off": "Test accuracy against seconds of training, and against the model's parameters, "
+    "a numbered point for each group; a line joins those that none beats at the same cost.",
+    "learning_curves": "Validation accuracy after each epoch, a line for the mean of each group "
+    "and a band for the range of its runs.",
     "agreement": "For every two groups the share of test images on which their runs predict the "
     "same digit.",
 }
@@ -78,24 +80,23 @@ def verdicts(comparisons: Sequence[Comparison]) -> str:
 
 
 def write(path: Path, comparisons: Sequence[Comparison], title: str, render: Renderer) -> None:
-    """Write the report as `render` makes it, and every figure into `figures` beside it."""
-    pngs = figures(comparisons)
+    """Write the report as `render` makes it, and every figure as PNG and SVG beside it."""
+    from mnist_exp import plots  # matplotlib is heavy
+
     folder = path.parent / FIGURES
-    folder.mkdir()
-    for name, png in pngs.items():
-        (folder / f"{name}.png").write_bytes(png)
+    drawn = figures(comparisons)
+    plots.save(drawn, folder, ["png", "svg"], DPI)
+    pngs = {name: (folder / f"{name}.png").read_bytes() for name in drawn}
     path.write_text(render(comparisons, title, pngs), encoding="utf-8", newline="")
 
 
-def figures(comparisons: Sequence[Comparison]) -> dict[str, bytes]:
-    """Every figure as a PNG, by name: `mnist_accuracies`, `mnist_trade_off`, ..."""
-    pngs = {}
-    for comparison in comparisons:
-        for name, figure in _figures(comparison).items():
-            file = io.BytesIO()
-            figure.savefig(file, format="png", dpi=DPI)
-            pngs[f"{comparison.data}_{name}"] = file.getvalue()
-    return pngs
+def figures(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """Every figure by name: `mnist_accuracies`, `mnist_trade_off`, ..."""
+    return {
+        f"{comparison.data}_{name}": figure
+        for comparison in comparisons
+        for name, figure in _figures(comparison).items()
+    }
 
 
 def _figures(comparison: Comparison) -> dict[str, Any]:
@@ -154,7 +155,7 @@ def _html(comparisons: Sequence[Comparison], title: str, pngs: Mapping[str, byte
         server=store.server(comparisons[0].groups[0].runs[0].tracking),
         local=store.LOCAL,
         images={name: base64.b64encode(png).decode() for name, png in pngs.items()},
-        widths={name: _width(png) * 100 // DPI for name, png in pngs.items()},
+        widths={name: _width(png) // 2 for name, png in pngs.items()},
     )
 
 
@@ -204,7 +205,7 @@ def _width(png: bytes) -> int:
 def _heading(comparison: Comparison) -> str:
     n = len(comparison.groups)
     labels = {run.data for group in comparison.groups for run in group.runs}
-    data = labels.pop() if len(labels) == 1 else DISPLAY_NAMES[comparison.data]
+    data = labels.pop() if len(labels) == 1 else f"{DISPLAY_NAMES[comparison.data]}{MIXED}"
     return f"{n} group{'s' if n != 1 else ''} on {data}"
 
 

@@ -1,7 +1,7 @@
 """The columns of a comparison, its table for LaTeX, and what differs between two runs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, NamedTuple
 
 from mnist_exp.analysis.comparison import Comparison
@@ -111,13 +111,15 @@ def latex_table(
                 )
             score = group.mean_and_sd(TEST_ACCURACY).replace("±", r"$\pm$")
             cells[place] = f"{score} ({group.n})"
-    down, across = (list(dict.fromkeys(values)) for values in zip(*cells, strict=True))
+    down, across = (sorted(set(values), key=_order) for values in zip(*cells, strict=True))
     lines = [
         f"% {title}: test accuracy in %, mean ± sd (seeds), by {rows} and {columns}.",
         *(f"% {note}" for comparison in comparisons for note in comparison.notes),
         r"% Needs \usepackage{booktabs}.",
         rf"\begin{{tabular}}{{l{'r' * len(across)}}}",
         r"\toprule",
+        _line(["", rf"\multicolumn{{{len(across)}}}{{c}}{{{_escaped(columns)}}}"]),
+        rf"\cmidrule{{2-{len(across) + 1}}}",
         _line([_escaped(rows), *map(_value, across)]),
         r"\midrule",
         *(_line([_value(name), *(cells.get((name, x), "--") for x in across)]) for name in down),
@@ -125,6 +127,14 @@ def latex_table(
         r"\end{tabular}",
     ]
     return "\n".join([*lines, ""])
+
+
+def _order(value: str) -> tuple[float, str]:
+    """Numbers by size, before words."""
+    try:
+        return float(value), value
+    except ValueError:
+        return inf, value
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -154,15 +164,19 @@ def run_diff(a: Run, b: Run) -> list[TextTable | str]:
     ]
     causes = [row for row in _differing(*settings) if not row[0].startswith(NO_CAUSES)]
     metrics = [{k: v for k, v in run.metrics.items() if k.startswith(RESULTS)} for run in (a, b)]
-    results = [
-        [name, *(value if value == "-" else f"{value:.6g}" for value in values)]
-        for name, *values in _differing(*metrics)
-    ]
+    results = [[name, *map(_figure, values)] for name, *values in _differing(*metrics)]
     heads = [f"{run.run_id[:8]} {run.name}" for run in (a, b)]
     return [
         TextTable(["what", *heads], causes, "What differs") if causes else "No setting differs.",
         TextTable(["metric", *heads], results, "Results") if results else "The results are equal.",
     ]
+
+
+def _figure(value: float | str) -> str:
+    """The metric: a count in full, else with six digits."""
+    if isinstance(value, str):
+        return value
+    return f"{value:,.0f}" if value.is_integer() else f"{value:.6g}"
 
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[list[Any]]:

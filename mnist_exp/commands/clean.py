@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from mnist_exp.commands.options import ExperimentOption, StoreOption
-from mnist_exp.core.console import TextTable, console
+from mnist_exp.core.console import TextTable, console, short_time
 
 
 def clean(
@@ -32,11 +32,11 @@ def clean(
     for each in found:
         run, sizes = each.run, [each.artifact_bytes, each.folder_bytes]
         total += sum(sizes)
-        began = run.start.astimezone().strftime("%Y-%m-%d %H:%M")
+        began = short_time(run.start)
         folder = str(each.folder or "-")
         rows.append([run.run_id[:8], run.name, each.state, began, *map(_megabytes, sizes), folder])
     columns = ["run", "name", "state", "began", "artifacts MB", "folder MB", "run folder"]
-    console.print(TextTable(columns, rows, optional=["began", "run folder"]))
+    console.print(TextTable(columns, rows, optional=["artifacts MB", "folder MB", "began"]))
     what = f"{len(found)} {'run' if len(found) == 1 else 'runs'}, {_megabytes(total)} MB"
     if not delete:
         console.print(f"{what}; python -m mnist_exp clean --delete removes them for good")

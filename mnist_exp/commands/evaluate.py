@@ -36,7 +36,7 @@ def evaluate(
 ) -> None:
     """Score a finished run again, from its record alone, as recorded: uncalibrated.
 
-    The exit code is 1 when a figure is not exactly the recorded one.
+    The exit code is 1 when a score is not exactly the recorded one.
     """
     from mnist_exp.inference.predictor import Predictor
     from mnist_exp.runs.find import find_run
@@ -68,9 +68,10 @@ def _print_scores(run: "Run", dataset: "Dataset", evaluation: "Evaluation") -> N
     from mnist_exp.data.dataset import DISPLAY_NAMES, DISPUTED
 
     low, high = evaluation.accuracy_interval
-    model, data = run.params["model.name"], DISPLAY_NAMES[dataset.name]
-    title = plots.score_title(model, data, evaluation.accuracy, low, high, evaluation.n)
-    console.print(title, markup=False)
+    model, _, rest = run.title.partition(" on ")  # its own data, with the limit it trained on
+    label = run.data if run.data in rest else DISPLAY_NAMES[dataset.name]
+    title = plots.score_title(model, label, evaluation.accuracy, low, high, evaluation.n)
+    console.print(f"{run}: {title}", markup=False)
     if dataset.is_bundled:
         return
     accepted = evaluation.without(DISPUTED)
@@ -87,7 +88,7 @@ def _print_change(run: "Run", evaluation: "Evaluation") -> bool:
     change = score_change(run, evaluation, evaluation.metrics())
     console.print(TextTable(["", "recorded", "now"], change.rows()))
     if change.is_zero:
-        console.print("all figures and every probability are exactly those recorded")
+        console.print("all scores and every probability are exactly those recorded")
         return True
     console.print(
         f"not exactly as recorded: a probability differs by up to {change.probability:.2g}, and "

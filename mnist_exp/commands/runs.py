@@ -1,19 +1,20 @@
 """runs: list the recorded runs."""
 
 import json
-from datetime import datetime
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mnist_exp.commands.options import ExperimentOption, FilterOption, StoreOption
-from mnist_exp.core.console import TextTable, console
+from mnist_exp.core.console import TextTable, console, short_time
 
 if TYPE_CHECKING:
     from mnist_exp.runs.run import Run
 
 COLUMNS = ["run", "name", "began", "val %", "test %", "seconds", "data"]
 DEFAULT_LIMIT = 20
+STATUS = re.compile(r"(?<![\w.`'])(attributes?\.)?status\s*(!?=|I?LIKE|IN)", re.IGNORECASE)
 
 
 def runs(
@@ -34,7 +35,7 @@ def runs(
     """List the recorded runs, the latest first."""
     from mnist_exp.runs.search import search_runs, store_config
 
-    every = every or "status" in where  # who asks for a status means none but that
+    every = every or bool(STATUS.search(where))  # the filter says itself which
     status = "" if every else "FINISHED"
     found = search_runs(store_config(experiment, tracking_uri), where, status=status)
     if as_json:
@@ -43,7 +44,7 @@ def runs(
     shown = found[: limit or DEFAULT_LIMIT]
     columns = [*COLUMNS, "status"] if every else COLUMNS
     rows = [_cells(run)[: len(columns)] for run in shown]
-    console.print(TextTable(columns, rows, optional=["data", "began", "seconds"], unfolded=24))
+    console.print(TextTable(columns, rows, optional=["data", "began", "seconds"], whole="name"))
     if len(found) > len(shown):
         console.print(
             f"the newest {len(shown)} of {len(found)}; --limit {len(found)} lists them all"
@@ -55,11 +56,8 @@ def _cells(run: "Run") -> list[str]:
         return f"{100 * run.metrics[metric]:.2f}" if metric in run.metrics else "-"
 
     seconds = f"{run.metrics['train/seconds']:.1f}" if "train/seconds" in run.metrics else "-"
-    start = run.start.astimezone()
-    is_recent = start.year == datetime.now().year  # as ls does
-    began = start.strftime("%m-%d %H:%M" if is_recent else "%Y-%m-%d")
     scores = [percent("val/accuracy"), percent("test/accuracy")]
-    return [run.run_id[:8], run.name, began, *scores, seconds, run.data, run.status]
+    return [run.run_id[:8], run.name, short_time(run.start), *scores, seconds, run.data, run.status]
 
 
 def _values(run: "Run") -> dict[str, object]:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from io import TextIOWrapper
 from typing import Any, Literal, NoReturn
 
@@ -142,8 +143,18 @@ def redact(text: str) -> str:
     return re.sub(r"(?<=://)[^/\s]*@", REDACTED, text)
 
 
+def short_time(time: datetime) -> str:
+    """'11-27 18:05' of this year, '2025-11-27' of another, in this machine's time zone."""
+    time = time.astimezone()
+    is_recent = time.year == datetime.now().year
+    return time.strftime("%m-%d %H:%M" if is_recent else "%Y-%m-%d")
+
+
 # A number with its interval, its error or its unit, a date, or the lack of one.
-NUMBER = re.compile(r"[-+<>]?\d[\d.,e%k]*( (±|%).*|-[\d.]+)?|\d{4}-\d\d-\d\d .*|-|none|")
+NUMBER = re.compile(
+    r"[-+<>]?\d[\d.,e%k]*( (±|%).*|-[\d.]+|\+\d+)?|(\d{4}-)?\d\d-\d\d( \d\d:\d\d)?|-|none|"
+)
+MAX_WHOLE = 24  # characters
 GAP, EDGES = 3, 2  # characters between columns, and at both ends
 
 
@@ -155,19 +166,19 @@ class TextTable:
     rows: Sequence[Sequence[str]]
     title: str = ""
     optional: Sequence[str] = ()  # the headings that may be dropped, the last first
-    unfolded: int = 0  # characters of a cell that are rather not folded than a column kept
+    whole: str = ""  # the heading whose cells stay on one line, if that costs optional columns
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The table at the width of the terminal, and which columns it lacks."""
         columns = [*zip(self.headings, *self.rows, strict=True)]
         optional, dropped = [*self.optional], []
-        while optional and _total(_min_widths(columns, self.unfolded)) > options.max_width:
+        while optional and _total(_min_widths(columns, self.whole)) > options.max_width:
             dropped.append(optional.pop())
             columns = [column for column in columns if column[0] != dropped[-1]]
         made = Table(
             title=self.title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False
         )
-        widths = _widths(columns, options.max_width, self.unfolded)
+        widths = _widths(columns, options.max_width, self.whole)
         for column, width in zip(columns, widths, strict=True):
             justify: Literal["left", "right"] = "right" if _are_numbers(column) else "left"
             made.add_column(column[0], width=width, justify=justify, overflow="fold")
@@ -178,9 +189,9 @@ class TextTable:
             yield Text(f"not shown, for lack of room: {', '.join(reversed(dropped))}")
 
 
-def _widths(columns: Sequence[Sequence[str]], available: int, unfolded: int) -> list[int]:
+def _widths(columns: Sequence[Sequence[str]], available: int, whole: str) -> list[int]:
     """The width of each column: of all its text where there is room, at least its minimum."""
-    widths, wanted = _min_widths(columns, unfolded), [*map(_longest_line, columns)]
+    widths, wanted = _min_widths(columns, whole), [*map(_longest_line, columns)]
     if _total(widths) > available:
         widths = _min_widths(columns)
     room = available - _total(widths)
@@ -194,14 +205,21 @@ def _widths(columns: Sequence[Sequence[str]], available: int, unfolded: int) -> 
     return widths
 
 
-def _min_widths(columns: Sequence[Sequence[str]], unfolded: int = 0) -> list[int]:
-    """The longest word of each column, which is not to be cut; all of a column of numbers."""
+def _min_widths(columns: Sequence[Sequence[str]], whole: str = "") -> list[int]:
+    """The longest word of each column, which is not to be cut; all of a column of numbers.
+
+    Of the column `whole` all, up to a length at which names fold.
+    """
     return [
         _longest_line(column)
         if _are_numbers(column)
-        else max(*map(_longest_word, column), min(_longest_line(column), unfolded))
+        else max(*map(_longest_word, column), _whole(column) if column[0] == whole else 0)
         for column in columns
     ]
+
+
+def _whole(column: Sequence[str]) -> int:
+    return min(_longest_line(column), MAX_WHOLE)
 
 
 def _are_numbers(column: Sequence[str]) -> bool:

@@ -26,7 +26,7 @@ INK, GREY, PALE, TILE = "#222222", "#6B7280", "#D1D5DB", "#F1F3F5"
 LINES = [BLUE, VERMILLION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
 
 # The same figure is the same file: no date in it, no ids by chance. Hinting takes a tenth longer.
-STYLE = {"svg.hashsalt": "mnist_exp", "text.hinting": "none"}
+STYLE: dict[Any, Any] = {"svg.hashsalt": "mnist_exp", "text.hinting": "none"}
 OPTIONS: Mapping[str, dict[str, Any]] = {
     "png": {"pil_kwargs": {"compress_level": 3}},  # half the time of 6, a tenth more bytes
     "svg": {"metadata": {"Date": None}},
@@ -82,9 +82,7 @@ def save(
 ) -> None:
     """Write each figure as <name>.<format> into the folder, which is made when missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    with rc_context(
-        {"svg.hashsalt": "mnist_exp", "text.hinting": "none"}
-    ):  # ids that do not change
+    with rc_context(STYLE):
         for name, figure in figures.items():
             for kind in formats:
                 options = OPTIONS[kind] | {"dpi": dpi}

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import (
     FuncFormatter,
     LogLocator,
     MaxNLocator,
-    NullFormatter,
+    NullLocator,
     PercentFormatter,
 )
 
@@ -32,6 +33,8 @@ MAX_LINE = 46  # characters of a group's name
 MAX_CURVES = len(LINES)  # one per colour
 LINE = 0.2  # inches between the names below a figure
 MAX_LABELS = 8  # beside their dots
+# Points from a dot to its number, the first one that is free.
+OFFSETS = np.array([(x, y) for r in (9, 18) for x, y in [(0, r), (0, -r), (r, 0), (-r, 0), (r, r)]])
 MAX_AGREEMENT = 20  # groups: 42 would take 10 s, and 27 inches
 
 
@@ -56,8 +59,9 @@ def accuracies(
         axes.plot(
             [low, high], [row, row], color=colour, linewidth=6, alpha=0.3, solid_capstyle="butt"
         )
-        axes.plot(values, np.full(len(values), row), "o", color=GREY, markersize=4, alpha=0.7)
-        axes.plot([mean], [row], "D", color=colour, markersize=6)
+        axes.plot([mean], [row], "D", color=colour, markersize=7)
+        if len(values) > 1:
+            axes.plot(values, np.full(len(values), row), "o", color=INK, markersize=3)
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_yticks(rows, [_fold(name) for name in names], parse_math=False)
     axes.tick_params(axis="y", length=0)
@@ -81,8 +85,7 @@ def trade_off(
     named = sorted({*fronts[0], *fronts[1]}) if len(names) > MAX_LABELS else range(len(names))
     limit = ", which alone are named" if len(names) > MAX_LABELS else ""
     note = (
-        "Groups are numbered as in the table. The line joins those that none beats at the same "
-        f"cost{limit}."
+        f"Groups are numbered below. The line joins those that none beats at the same cost{limit}."
     )
     below = 0.75 + LINE * len(named)
     figure = new_figure(10.6, below + 3.7, title, note)
@@ -174,18 +177,36 @@ def _plot_front(
     axes.scatter(costs, accuracy, s=36, c=np.where(is_front, VERMILLION, GREY), zorder=2)
     axes.set_xscale("log")
     axes.margins(0.14, 0.14)
-    for index in named:
-        place, offset = (costs[index], accuracy[index]), (0, 6)
-        axes.annotate(
-            str(index + 1), place, offset, textcoords="offset points", ha="center", fontsize=8,
-            color=INK,
-        )  # fmt: skip
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+    _number(axes, accuracy, costs, named)
+    is_narrow = costs.max() < 4 * costs.min()
+    axes.xaxis.set_major_locator(
+        MaxNLocator(4) if is_narrow else LogLocator(subs=(1, 2, 5), numticks=8)
+    )
     axes.xaxis.set_major_formatter(FuncFormatter(_format_cost))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     axes.grid(axis="y", color=PALE, linewidth=0.6)
     axes.set_ylabel("test accuracy, mean", fontsize=9, color=INK)
+
+
+def _number(axes: Axes, accuracy: Array, costs: Array, named: Sequence[int]) -> None:
+    """Write each group's number beside its dot, where neither a dot nor a number is."""
+    axes.autoscale_view()
+    points = axes.transData.transform(np.column_stack([costs, accuracy])) * 72 / axes.figure.dpi
+    taken = [*points]
+    for index in named:
+        free = (
+            offset
+            for offset in OFFSETS
+            if all(np.abs(points[index] + offset - other).max() > 6 for other in taken)
+        )
+        offset = next(free, OFFSETS[0])
+        taken.append(points[index] + offset)
+        text = axes.annotate(
+            str(index + 1), (costs[index], accuracy[index]), offset, textcoords="offset points",
+            ha="center", va="center", fontsize=8, color=INK,
+        )  # fmt: skip
+        text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
 
 
 def _format_cost(value: float, _: int | None = None) -> str:

@@ -40,6 +40,8 @@ def learning_curves(
     validated = any("val/accuracy" in epoch for epoch in history)
     if validated:
         note += "; validation is measured after it"
+    if steps and steps[-1]["epoch"] > 1:
+        note += ". The first half epoch may begin outside the axes"
     figure = new_figure(10, 4.1, title, f"Learning curves. {note}.")
     panels = [axes_at(figure, left, 0.6, 4.1, 3.1) for left in (0.8, 5.7)]
     for axes, kind in zip(panels, ("loss", "accuracy"), strict=True):
@@ -59,7 +61,8 @@ def learning_curves(
     if validated:
         _mark_epoch(panels, _series(history, "val/accuracy"), kept)
     low, high = panels[1].get_ylim()
-    panels[1].set_ylim(low, min(high, 1.0 if low < 1 else high))  # no accuracy is above 100 %
+    # No accuracy is above 100 %, or below 0.
+    panels[1].set_ylim(max(low, 0.0), min(high, 1.0 if low < 1 else high))
     panels[0].legend(fontsize=9, frameon=False)
     return figure
 

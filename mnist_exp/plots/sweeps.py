@@ -47,7 +47,7 @@ def by_value(dimensions: Sequence[Dimension], trials: Sequence[Trial], title: st
     has_labels = not lines or "seed" in lines or any(len(panel) > 1 for panel in lines.values())
     right = RIGHT if has_labels else 0.4
     note = "Validation accuracy by value. A dot is a run"
-    if rows and not any(lines.values()):
+    if not lines and any(len(scores) > 1 for panel in rows.values() for scores in panel.values()):
         note += ", a stroke the mean of a row"
     if any(lines.values()):
         note += ", a line joins the means over seeds"

@@ -122,10 +122,14 @@ def place(scale: str, low: float, high: float, number: float) -> float:
 
 
 def ticks(scale: str, numbers: Iterable[float]) -> dict[float, str]:
-    """The numbers where they are few, else round ones, with their texts; none too close."""
+    """The numbers where they are few and short, else round ones, with their texts.
+
+    None is too close to another.
+    """
     shown = sorted(set(numbers))
     low, high = shown[0], shown[-1]
-    if len(shown) > MAX_TICKS:
+    are_short = all(number.is_integer() or float(f"{number:.2g}") == number for number in shown)
+    if len(shown) > MAX_TICKS or (len(shown) > 3 and not are_short):
         steps = (1.0,) if high > 50 * low else (1.0, 2.0, 5.0)
         locator = LogLocator(subs=steps) if scale == "log" else MaxNLocator(6)
         shown = [tick for tick in locator.tick_values(low, high) if low <= tick <= high]

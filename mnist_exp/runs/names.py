@@ -20,9 +20,10 @@ UNNAMED_GROUPS = ("tags.", "tracking.", "report.", "hydra")
 
 
 def run_name(config: Config, overrides: Iterable[str]) -> str:
-    """'dense128 lr=3e-3 seed=1': the variant or preset and what was swept, else typed.
+    """'dense128 lr=3e-3 seed=1': the variant or preset, and what was swept, else typed.
 
-    `name=` stands for the variant in a sweep, else for all.
+    Without a sweep the seed is always named. `name=` stands for the variant in a sweep, else for
+    all.
     """
     typed = _choices(overrides)
     preset = typed.pop("experiment", "")
@@ -34,7 +35,7 @@ def run_name(config: Config, overrides: Iterable[str]) -> str:
         chosen = {key: value for key, value in typed.items() if not _is_unnamed(key)}
         chosen["seed"] = str(config.seed)
     chosen.pop("model", None)
-    if not (chosen or config.name):
+    if not (chosen or config.name):  # a sweep of models alone
         chosen["seed"] = str(config.seed)
     base = config.name or preset or config.model.name
     return " ".join(filter(None, [base, label(chosen)]))[:MAX_NAME]

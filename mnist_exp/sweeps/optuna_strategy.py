@@ -143,7 +143,7 @@ class OptunaStrategy(SweepStrategy):
             figures["importances"] = plots.importances(importances, n, title)
         elif len(self.space) > 1:
             logger.info(
-                f"importances are not drawn: they need {ENOUGH} complete trials that differ, of {n}"
+                f"no importances: they need {ENOUGH} complete trials that differ, there are {n}"
             )
         return figures
 

@@ -130,11 +130,11 @@ class SweepProgress:
         if top:
             is_best = top.number == result.number
             parts.append(
-                "the best so far"
-                if is_best
-                else f"best so far {_percent(top)} ({self.noun} {top.number})"
+                "the best so far" if is_best else f"best {_percent(top)} ({self.noun} {top.number})"
             )
-        return "  ".join(parts)
+        line = "  ".join(parts)
+        is_too_long = self.screen.is_terminal and len(line) > self.screen.width
+        return "  ".join(parts[:-1]) if is_too_long and top else line
 
     def _name(self, result: JobResult) -> str:
         """'job 2 (3 of 12)  lr=3e-3 seed=1', as wide as the widest of the batch."""

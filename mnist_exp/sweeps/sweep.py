@@ -60,7 +60,8 @@ def run_sweep(
     for data in {c.data for c in configs}:
         load_dataset(data)  # refuses unusable data before the first job starts
     folder = make_folder(Path(config.hydra.sweep.dir).absolute(), "hydra.sweep.dir")
-    space = f"sweep of {' and '.join(short_keys(strategy.swept)) or 'one job'}"
+    kind = "search" if strategy.search else "sweep"
+    space = f"{kind} of {' and '.join(short_keys(strategy.swept)) or 'one job'}"
     with sigterm_interrupts(), removed_if_refused(folder):
         with store.connect(configs[0].tracking) if configs[0].tracking.enabled else nullcontext():
             pass  # refuses an unusable store before the strategy writes anything

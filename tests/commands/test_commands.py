@@ -25,7 +25,7 @@ def test_evaluate_scores_a_run_as_recorded_to_the_bit(recorded: Recorded, comman
     assert (code, err) == (0, "")
     accuracy = recorded[NAME].metrics["test/accuracy"]
     assert f"{100 * accuracy:.2f} % of 1,000 test images" in out
-    assert "all figures and every probability are exactly those recorded" in out
+    assert "all scores and every probability are exactly those recorded" in out
 
 
 def test_evaluate_exits_with_1_when_scores_are_not_those_recorded(

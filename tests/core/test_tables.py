@@ -1,11 +1,12 @@
 """Tables at any width of the terminal."""
 
 import io
+from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
 
-from mnist_exp.core.console import TextTable
+from mnist_exp.core.console import TextTable, short_time
 
 ROWS = [
     ["a long name of words", "0.5", "97.50", "12.3", "all sixty thousand"],
@@ -47,3 +48,22 @@ def test_a_word_is_cut_only_where_nothing_else_helps() -> None:
     lines = printed(30, [["x" * 50, "1", "2", "3", "4"]])
     assert max(map(len, lines)) <= 30
     assert sum(line.count("x") for line in lines) == 50
+
+
+def test_names_stay_whole_at_the_cost_of_optional_columns_and_dates_never_fold() -> None:
+    headings = ["run", "name", "began", "data"]
+    cells = ["0a1b2c3d", "dense128 seed=1", "11-27 18:05", "MNIST limited to 5,000 images"]
+    for width, lost in ((60, ""), (48, "began")):
+        table = TextTable(headings, [cells], optional=["data", "began"], whole="name")
+        console = Console(file=io.StringIO(), width=width)
+        console.print(table)
+        text = console.file.getvalue()  # type: ignore[attr-defined]
+        assert "dense128 seed=1" in text
+        assert ("11-27 18:05" in text) == (not lost)
+        assert f"not shown, for lack of room: {lost}" in text or not lost
+
+
+def test_a_time_of_this_year_has_no_year() -> None:
+    now = datetime.now(UTC)
+    assert short_time(now) == f"{now.astimezone():%m-%d %H:%M}"
+    assert short_time(datetime(2019, 5, 4, 12, tzinfo=UTC)) == "2019-05-04"

@@ -277,3 +277,16 @@ def test_a_png_has_the_dpi_asked_for(digits, tmp_path):
         plots.save({f"at_{dpi}": figure}, tmp_path, ["png"], dpi)
     coarse, fine = (imread(tmp_path / f"at_{dpi}.png").shape[1] for dpi in (50, 200))
     assert fine == pytest.approx(4 * coarse, abs=4)
+
+
+def test_numbers_of_groups_that_cost_the_same_do_not_lie_over_each_other():
+    accuracy, cost = [0.97, 0.9701, 0.9702, 0.98], [10, 10, 10, 20]
+    figure = plots.trade_off(list("abcd"), accuracy, cost, cost, TITLE)
+    for axes in figure.axes:
+        places = [
+            np.array(text.xyann) + axes.transData.transform(text.xy) * 72 / figure.dpi
+            for text in axes.texts
+        ]
+        assert len(places) == 4
+        gaps = [np.abs(a - b).max() for n, a in enumerate(places) for b in places[:n]]
+        assert min(gaps) > 6  # points

@@ -196,9 +196,7 @@ def test_batches_have_n_jobs_trials_and_six_trials_no_importances(
     caplog.set_level("INFO")
     trials = [Trial(0, {}, 0.5, "complete")]
     assert [*search.figures(trials, "a search")] == ["optimisation_history"]
-    assert (
-        "importances are not drawn: they need 10 complete trials that differ, of 6" in caplog.text
-    )
+    assert "no importances: they need 10 complete trials that differ, there are 6" in caplog.text
 
 
 def test_the_study_keeps_the_result_of_each_trial(tmp_path: Path) -> None:
