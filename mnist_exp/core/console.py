@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from io import TextIOWrapper
 from typing import Any, Literal, NoReturn
 
 from rich.box import SIMPLE_HEAD
@@ -18,6 +17,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.progress import Task, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from mnist_exp.core.output import make_output_lenient, plain
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 REDACTED = "***@"  # in place of a user and password before the @ of a URI
@@ -58,10 +59,11 @@ log_handler = ConsoleHandler()
 
 
 def prepare_process() -> None:
-    """Send the package's log to the console and keep the garbage collector out of imports.
+    """Make output lenient, log to the console, and keep the garbage collector out of imports.
 
     Exits with code 2 when the current folder has been removed.
     """
+    make_output_lenient()
     try:
         os.getcwd()
     except FileNotFoundError as error:
@@ -74,8 +76,6 @@ def prepare_process() -> None:
 
 def show_logs() -> None:
     """Send the package's log to the console."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # a pipe or a log file is read live, too
     logger = logging.getLogger("mnist_exp")
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -109,7 +109,8 @@ def print_line(text: str, screen: Console, *, fold: bool, style: str | None = No
 def quiet_stderr() -> Iterator[None]:
     """Context manager: hold back stderr, native code's included; write it only after an error."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
+    if sys.stderr:  # a program without a console has none
+        sys.stderr.flush()
     with tempfile.TemporaryFile() as captured:
         original = os.dup(2)
         os.dup2(captured.fileno(), 2)
@@ -152,7 +153,7 @@ def short_time(time: datetime) -> str:
 
 # A number with its interval, its error or its unit, a date, or the lack of one.
 NUMBER = re.compile(
-    r"[-+<>]?\d[\d.,e%k]*( (±|%).*|-[\d.]+|\+\d+)?|(\d{4}-)?\d\d-\d\d( \d\d:\d\d)?|-|none|"
+    r"[-+<>]?\d[\d.,e%k]*( (±|\+-|%).*|-[\d.]+|\+\d+)?|(\d{4}-)?\d\d-\d\d( \d\d:\d\d)?|-|none|"
 )
 MAX_WHOLE = 24  # characters
 GAP, EDGES = 3, 2  # characters between columns, and at both ends
@@ -171,6 +172,8 @@ class TextTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The table at the width of the terminal, and which columns it lacks."""
         columns = [*zip(self.headings, *self.rows, strict=True)]
+        if options.ascii_only:
+            columns = [tuple(map(plain, column)) for column in columns]
         optional, dropped = [*self.optional], []
         while optional and _total(_min_widths(columns, self.whole)) > options.max_width:
             dropped.append(optional.pop())

@@ -13,7 +13,7 @@ SWEEP = "MNIST_EXP_SWEEP"  # environment variable: the process id of a job's swe
 
 
 class Terminated(KeyboardInterrupt):
-    """The process received SIGTERM."""
+    """The process received SIGTERM, or its terminal was closed."""
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def _watch(parent: int) -> None:
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[Callable[[], None]]:
-    """Context manager: SIGTERM raises `Terminated` in the main thread.
+    """Context manager: SIGTERM and SIGHUP raise `Terminated` in the main thread.
 
     Yields a function to call regularly: it raises the interrupt again if a library swallowed it.
     """
@@ -61,12 +61,10 @@ def sigterm_interrupts() -> Iterator[Callable[[], None]]:
         return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        received.append(Terminated if number == signal.SIGTERM else KeyboardInterrupt)
+        received.append(KeyboardInterrupt if number == signal.SIGINT else Terminated)
         raise received[-1]
 
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    before = {number: signal.signal(number, interrupt) for number in _interrupts()}
     try:
         yield check_interrupt
     finally:
@@ -76,7 +74,7 @@ def sigterm_interrupts() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def defer_interrupts() -> Iterator[None]:
-    """Context manager: defer Ctrl-C and SIGTERM; an interrupted write would lock its store."""
+    """Context manager: defer Ctrl-C, SIGTERM, SIGHUP; an interrupted write would lock its store."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -85,7 +83,7 @@ def defer_interrupts() -> Iterator[None]:
     def defer(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    before = {number: signal.signal(number, defer) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, defer) for number in _interrupts()}
     try:
         yield
     finally:
@@ -93,3 +91,12 @@ def defer_interrupts() -> Iterator[None]:
             signal.signal(number, handler)
         if received:
             signal.raise_signal(received[0])
+
+
+def _interrupts() -> list[signal.Signals]:
+    """The signals that end a run; not that of a closed terminal where nohup ignores it."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup and signal.getsignal(hangup) != signal.SIG_IGN:
+        numbers.append(hangup)
+    return numbers
