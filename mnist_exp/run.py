@@ -16,7 +16,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_exp.config.compose import CONF, parse, refuse_lists, refuse_typed_lists, translate_tags
+from mnist_exp.config.compose import (
+    CONF,
+    options_first,
+    parse,
+    refuse_lists,
+    refuse_typed_lists,
+    translate_tags,
+)
 from mnist_exp.config.messages import (
     hydra_error_message,
     raised_before_experiment,
@@ -68,7 +75,7 @@ def main() -> None:
         # By default Hydra prints its own errors and exits with 1; with this it raises them.
         os.environ[FULL_ERROR] = "1"
         prepare_process()
-        sys.argv[1:] = translate_tags(sys.argv[1:])
+        sys.argv[1:] = options_first(translate_tags(sys.argv[1:]))
         refuse_typed_lists(sys.argv[1:])
         job()
 

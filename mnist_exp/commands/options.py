@@ -13,7 +13,13 @@ RunOption = Annotated[
     ),
 ]
 ExperimentOption = Annotated[
-    str, typer.Option("--experiment", metavar="NAME", help="The MLflow experiment to look in.")
+    str,
+    typer.Option(
+        "--experiment",
+        metavar="NAME",
+        envvar="MLFLOW_EXPERIMENT_NAME",
+        help="The MLflow experiment to look in.",
+    ),
 ]
 FilterOption = Annotated[
     str,

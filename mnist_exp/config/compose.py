@@ -25,6 +25,10 @@ PACKAGE = Path(__file__).parents[1]
 # Beside the package in a checkout, inside it in a wheel.
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 
+OPTIONS_WITH_VALUE = {  # Hydra's
+    "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn",
+    "--config-dir", "-cd", "--experimental-rerun",
+}  # fmt: skip
 RESUME = "resume"  # a key of the command, not of an experiment
 Group = TypeVar("Group", bound=ConfigGroup)
 
@@ -62,6 +66,18 @@ def validate(group: type[Group], values: Any, prefix: str = "") -> Group:
             for e in error.errors()
         ]
         raise InputError("\n".join(sentences)) from None
+
+
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """Hydra's options before the overrides: its parser takes none after `-m` that follows one."""
+    options, overrides, rest = [], [], iter(arguments)
+    for argument in rest:
+        if argument.startswith("-"):
+            options.append(argument)
+            options += [next(rest, "")] if argument in OPTIONS_WITH_VALUE else []
+        else:
+            overrides.append(argument)
+    return options + overrides
 
 
 def translate_tags(overrides: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from traceback import walk_tb
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationResolutionError
 from pydantic_core import ErrorDetails
+from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
 GROUPS = [
     "augment", "data", "debug", "experiment", "model", "optimizer", "schedule", "sweep", "tracking",
@@ -41,9 +42,9 @@ EXPECTED = {  # by pydantic's types of errors
 
 
 def raised_by_hydra(error: Exception) -> bool:
-    """Whether Hydra or OmegaConf raised the error; some of theirs are plain ValueErrors."""
+    """Whether Hydra, OmegaConf or YAML raised it; some of their errors are plain ValueErrors."""
     *_, (frame, _) = walk_tb(error.__traceback__)
-    return frame.f_globals["__name__"].partition(".")[0] in ("hydra", "omegaconf")
+    return frame.f_globals["__name__"].partition(".")[0] in ("hydra", "omegaconf", "yaml")
 
 
 def raised_before_experiment(error: Exception) -> bool:
@@ -55,6 +56,9 @@ def raised_before_experiment(error: Exception) -> bool:
 def hydra_error_message(error: Exception, keys: Sequence[str]) -> str:
     """One sentence for an error that Hydra raised while it read the command line."""
     message = str(error)
+    if isinstance(error, MarkedYAMLError) and error.problem_mark:
+        place = f"{error.problem_mark.name}, line {error.problem_mark.line + 1}"
+        return f"{place}: no valid YAML, {error.problem}; mend that line"
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         if group == "hydra/launcher" and option in EXTRAS:

@@ -3,10 +3,10 @@
 from pathlib import PurePath
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from mnist_exp.config.base import ConfigGroup, Fraction, NotNegative, Positive, dotted_keys
+from mnist_exp.config.base import AS_TEXT, ConfigGroup, Fraction, NotNegative, Positive, dotted_keys
 from mnist_exp.config.model import ModelConfig
 from mnist_exp.core.layout import CHECKPOINTS, FIGURES, TABLES, FigureFormat
 
@@ -95,7 +95,7 @@ class DataConfig(ConfigGroup):
     """The data set, its source and its splits."""
 
     name: Literal["mnist", "mnist5k"]
-    path: str | None
+    path: Annotated[str, AS_TEXT] | None
     fallback: Literal["bundled", "error"]
     validation_split: Fraction
     validation: Annotated[int, Field(ge=1)] | None = None
@@ -106,8 +106,8 @@ class TrackingConfig(ConfigGroup):
     """The MLflow store and experiment of the run."""
 
     enabled: bool
-    uri: str | None
-    experiment: Annotated[str, Field(min_length=1)]
+    uri: Annotated[str, AS_TEXT] | None
+    experiment: Annotated[str, Field(min_length=1), AS_TEXT]
     skip_finished: bool
     system_metrics: bool = False
 
@@ -152,17 +152,8 @@ def _model_files(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _tag_text(value: object) -> str:
-    """MLflow's tags are text; YAML reads 1 and true otherwise."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if not isinstance(value, str | int | float):
-        raise PydanticCustomError("tag", "text or a number")
-    return str(value)
-
-
 TagName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=250)]
-TagValue = Annotated[str, BeforeValidator(_tag_text), Field(max_length=MAX_NOTE)]
+TagValue = Annotated[str, Field(max_length=MAX_NOTE), AS_TEXT]
 
 
 class Config(ConfigGroup):
@@ -176,8 +167,8 @@ class Config(ConfigGroup):
     data: DataConfig
     tracking: TrackingConfig
     report: ReportConfig = ReportConfig()
-    name: Annotated[str, Field(min_length=1, max_length=250)] | None = None  # of the run
-    notes: Annotated[str, Field(max_length=MAX_NOTE)] | None = None  # Markdown
+    name: Annotated[str, Field(min_length=1, max_length=250), AS_TEXT] | None = None  # of the run
+    notes: Annotated[str, Field(max_length=MAX_NOTE), AS_TEXT] | None = None  # Markdown
     tags: Annotated[dict[TagName, TagValue], Field(default_factory=dict)]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     save_as: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_model_files)]

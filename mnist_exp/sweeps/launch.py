@@ -19,6 +19,8 @@ from mnist_exp.sweeps.strategy import SweepStrategy
 from mnist_exp.tracking.open_run import PARENT_VARIABLE
 from mnist_exp.tracking.tracker import RunTracker
 
+INHERITED = ("MNIST_PATH", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
+
 logger = logging.getLogger(__name__)
 
 
@@ -101,7 +103,7 @@ def _own_overrides(
     if not is_in_process(launcher):
         variables["TTY_COMPATIBLE"] = "0"  # workers share a terminal: rich draws no bars then
     # A worker of an existing cluster has an environment of its own.
-    inherited = (name for name in ("MNIST_PATH", "MLFLOW_TRACKING_URI") if name in os.environ)
+    inherited = (name for name in INHERITED if name in os.environ)
     variables |= {name: os.environ[name] for name in inherited}
     if threads := _threads(launcher):
         variables["TF_NUM_INTRAOP_THREADS"] = str(threads)
