@@ -14,7 +14,7 @@ from packaging.specifiers import SpecifierSet
 
 from mnist_exp.config.compose import compose
 from mnist_exp.config.schema import TrackingConfig
-from mnist_exp.core import hardware
+from mnist_exp.core import environment, hardware
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import is_orphaned
 from mnist_exp.core.layout import CONFIG, JOURNAL
@@ -45,6 +45,7 @@ def examine(config: TrackingConfig, *, close: bool = False) -> Iterator[Finding]
     """
     yield _python()
     yield from _packages()
+    yield from _environment()
     yield _data()
     yield _disk()
     yield from _store(config, close)
@@ -72,6 +73,12 @@ def _packages() -> Iterator[Finding]:
         return
     for line in (done.stdout or done.stderr).splitlines():
         yield Finding("packages", line, bool(done.returncode))
+
+
+def _environment() -> Iterator[Finding]:
+    """The settings of the environment that runs know, honoured or not."""
+    for name, text in environment.described().items():
+        yield Finding(name, text)
 
 
 def _data() -> Finding:

@@ -11,6 +11,7 @@ from mnist_exp.config.compose import fingerprint_values, flatten, redacted_value
 from mnist_exp.config.schema import Config
 from mnist_exp.core import hardware, layout, provenance
 from mnist_exp.core.console import quiet_stderr, redact
+from mnist_exp.core.environment import keras_defaults
 from mnist_exp.core.errors import DivergedError, PrunedError
 from mnist_exp.core.files import storage_errors
 from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
@@ -106,7 +107,8 @@ def run_in(
             return folder.result()
         try:
             context = RunContext(folder, tracker, check_interrupt, callbacks)
-            result = _train_and_score(config, data, context)
+            with keras_defaults():
+                result = _train_and_score(config, data, context)
         except Exception:
             check_interrupt()  # native code may have turned a SIGTERM into an error of its own
             raise

@@ -37,6 +37,7 @@ from mnist_exp.core.console import (
     prepare_process,
     quiet_stderr,
 )  # fmt: skip
+from mnist_exp.core.environment import refuse_nonsense
 from mnist_exp.core.errors import DivergedError, InputError, StorageError, SweepError
 from mnist_exp.core.files import folder_error_message, remove_empty, short_path
 from mnist_exp.core.signals import Terminated, ends_with_sweep
@@ -75,6 +76,7 @@ def main() -> None:
         # By default Hydra prints its own errors and exits with 1; with this it raises them.
         os.environ[FULL_ERROR] = "1"
         prepare_process()
+        refuse_nonsense()
         sys.argv[1:] = options_first(translate_tags(sys.argv[1:]))
         refuse_typed_lists(sys.argv[1:])
         job()

@@ -18,6 +18,7 @@ from rich.progress import Task, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from mnist_exp.core.environment import own_warnings_only, use_tensorflow
 from mnist_exp.core.output import make_output_lenient, plain
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -59,11 +60,13 @@ log_handler = ConsoleHandler()
 
 
 def prepare_process() -> None:
-    """Make output lenient, log to the console, and keep the garbage collector out of imports.
+    """Settle output, environment and log, and keep the garbage collector out of imports.
 
     Exits with code 2 when the current folder has been removed.
     """
     make_output_lenient()
+    own_warnings_only()
+    use_tensorflow()
     try:
         os.getcwd()
     except FileNotFoundError as error:

@@ -26,6 +26,7 @@ from mnist_exp.plots.base import (
     Array,
     axes_at,
     blend,
+    in_own_style,
     new_figure,
 )
 
@@ -38,6 +39,7 @@ OFFSETS = np.array([(x, y) for r in (9, 18) for x, y in [(0, r), (0, -r), (r, 0)
 MAX_AGREEMENT = 20  # groups: 42 would take 10 s, and 27 inches
 
 
+@in_own_style
 def accuracies(
     names: Sequence[str],
     means: Sequence[float],
@@ -72,6 +74,7 @@ def accuracies(
     return figure
 
 
+@in_own_style
 def trade_off(
     names: Sequence[str],
     accuracy: Sequence[float],
@@ -102,6 +105,7 @@ def trade_off(
     return figure
 
 
+@in_own_style
 def overlaid_curves(
     names: Sequence[str], curves: Sequence[Sequence[Sequence[float]]], title: str
 ) -> Figure:
@@ -132,6 +136,7 @@ def overlaid_curves(
     return figure
 
 
+@in_own_style
 def agreement(names: Sequence[str], shares: Array, title: str) -> Figure:
     """The share of test images (g, g) on which the runs of two groups predict the same digit."""
     limit = f", the first {MAX_AGREEMENT} groups" if len(names) > MAX_AGREEMENT else ""

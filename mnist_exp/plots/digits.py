@@ -19,6 +19,7 @@ from mnist_exp.plots.base import (
     Array,
     axes_at,
     blend,
+    in_own_style,
     new_figure,
     percent,
     text_at,
@@ -27,6 +28,7 @@ from mnist_exp.plots.base import (
 SIDE = 28  # pixels of a digit
 
 
+@in_own_style
 def sample_predictions(images: Array, labels: Array, probabilities: Array, title: str) -> Figure:
     """12 of `images` (n, 28, 28), each with its ten probabilities as bars.
 
@@ -55,6 +57,7 @@ def sample_predictions(images: Array, labels: Array, probabilities: Array, title
     return figure
 
 
+@in_own_style
 def preprocessed_pictures(
     images: Array, probabilities: Array, names: Sequence[str], title: str
 ) -> Figure:
@@ -71,6 +74,7 @@ def preprocessed_pictures(
     return figure
 
 
+@in_own_style
 def worst_mistakes(
     images: Array,
     labels: Array,
@@ -96,6 +100,7 @@ def worst_mistakes(
     return figure
 
 
+@in_own_style
 def digit_sheet(images: Array, labels: Array, title: str, *, columns: int = 16) -> Figure:
     """A row per digit: its first `columns` images in file order and its count in `labels`."""
     tiles = np.zeros((10, columns, SIDE, SIDE), images.dtype)
@@ -114,6 +119,7 @@ def digit_sheet(images: Array, labels: Array, title: str, *, columns: int = 16) 
     return figure
 
 
+@in_own_style
 def corruption_sheet(rows: Sequence[Array], captions: Sequence[str], title: str) -> Figure:
     """A row of images (k, 28, 28) per caption: the same digits under each corruption."""
     columns = len(rows[0])

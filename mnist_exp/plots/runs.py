@@ -19,12 +19,14 @@ from mnist_exp.plots.base import (
     Array,
     axes_at,
     blend,
+    in_own_style,
     new_figure,
     percent,
     text_at,
 )
 
 
+@in_own_style
 def learning_curves(
     history: Sequence[Mapping[str, float]],
     title: str,
@@ -118,6 +120,7 @@ def score_title(model: str, data: str, accuracy: float, low: float, high: float,
     )
 
 
+@in_own_style
 def confusion_matrix(confusion: Array, title: str) -> Figure:
     """Counts of true digit (row) against predicted digit (column), errors shaded by row share.
 
@@ -150,6 +153,7 @@ def confusion_matrix(confusion: Array, title: str) -> Figure:
     return figure
 
 
+@in_own_style
 def reliability(
     bin_confidence: Array,
     bin_accuracy: Array,

@@ -6,7 +6,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from mnist_exp.plots.base import BLUE, GREY, INK, PALE, VERMILLION, axes_at, blend, new_figure
+from mnist_exp.plots.base import (
+    BLUE,
+    GREY,
+    INK,
+    PALE,
+    VERMILLION,
+    axes_at,
+    blend,
+    in_own_style,
+    new_figure,
+)
 from mnist_exp.plots.trials import (
     CATEGORY,
     EDGE,
@@ -28,6 +38,7 @@ RELIABLE = 30  # complete trials, below which importances are a hint at most
 LINE_STYLES = {"complete": "-", "pruned": "--", "failed": ":"}
 
 
+@in_own_style
 def parallel_coordinates(
     dimensions: Sequence[Dimension], trials: Sequence[Trial], title: str
 ) -> Figure:
@@ -74,6 +85,7 @@ def parallel_coordinates(
     return figure
 
 
+@in_own_style
 def optimisation_history(trials: Sequence[Trial], title: str) -> Figure:
     """Validation accuracy per trial of a search, in their order, and the best so far."""
     note = "Optimisation history: the validation accuracy of each trial, and the best so far."
@@ -94,6 +106,7 @@ def optimisation_history(trials: Sequence[Trial], title: str) -> Figure:
     return figure
 
 
+@in_own_style
 def importances(shares: Mapping[str, float], n: int, title: str) -> Figure:
     """A bar per key: its share of the variance of the accuracy of `n` complete trials."""
     note = f"Importance by fANOVA, of n = {n} complete trials."

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from mnist_exp.plots.base import BLUE, GREY, INK, LINES, axes_at, new_figure
+from mnist_exp.plots.base import BLUE, GREY, INK, LINES, axes_at, in_own_style, new_figure
 from mnist_exp.plots.trials import (
     CATEGORY,
     Dimension,
@@ -31,6 +31,7 @@ Places = list[tuple[Trial, float]]
 Place = TypeVar("Place", str, float)
 
 
+@in_own_style
 def by_value(dimensions: Sequence[Dimension], trials: Sequence[Trial], title: str) -> Figure:
     """A panel per swept key, a dot per trial: numbers on an axis, categories as rows.
 
