@@ -8,6 +8,9 @@ from functools import cache
 from pathlib import Path
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+# Of oneDNN, which multiplies on CPUs: off with 0, or kept below what the CPU has.
+ONEDNN, ONEDNN_ISA = "TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA"
+ISA_FLAGS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "bfloat16", "amx_bf16": "AMX"}
 BFLOAT16_CAPABILITY = (8, 0)  # Ampere, the first with bfloat16 tensor cores
 
 
@@ -31,7 +34,10 @@ def has_gpu() -> bool:
 def has_bfloat16() -> bool:
     """Whether the GPU, or without one the CPU, multiplies bfloat16 in hardware."""
     if not has_gpu():
-        return bool(BFLOAT16_FLAGS & cpu_flags())
+        limit = os.environ.get(ONEDNN_ISA, "ALL").upper()
+        is_limited = not (limit in ("ALL", "DEFAULT") or "BF16" in limit or "AMX" in limit)
+        is_off = os.environ.get(ONEDNN) == "0"
+        return bool(BFLOAT16_FLAGS & cpu_flags()) and not is_limited and not is_off
     import tensorflow as tf
 
     gpu = tf.config.list_physical_devices("GPU")[0]
@@ -47,7 +53,7 @@ def cpu_flags() -> frozenset[str]:
 
 
 def describe() -> dict[str, str]:
-    """CPU, threads and GPU: timings and last bits depend on them."""
+    """CPU, threads, GPU and what limits them: timings and last bits depend on them."""
     import tensorflow as tf
 
     configured = os.environ.get("TF_NUM_INTRAOP_THREADS")
@@ -58,6 +64,10 @@ def describe() -> dict[str, str]:
         "cpu": (_cpuinfo("model name") or [platform.processor() or platform.machine()])[0],
         "threads": str(threads),
         "gpu": ", ".join(names) or "none",
+        "instructions": ", ".join(
+            [name for flag, name in ISA_FLAGS.items() if flag in cpu_flags()]
+            + [f"{key}={os.environ[key]}" for key in (ONEDNN, ONEDNN_ISA) if key in os.environ]
+        ),
     }
 
 

@@ -36,6 +36,26 @@ def test_auto_resolves_to_the_fastest_here(
     assert (train.precision, train.jit) == (precision, jit)
 
 
+@pytest.mark.parametrize(
+    ("setting", "is_used"),
+    [
+        ("TF_ENABLE_ONEDNN_OPTS=0", False),  # 19 times slower
+        ("ONEDNN_MAX_CPU_ISA=AVX2", False),  # an error in the middle
+        ("ONEDNN_MAX_CPU_ISA=avx512_core_vnni", False),
+        ("ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16", True),
+        ("TF_ENABLE_ONEDNN_OPTS=1", True),
+    ],
+)
+def test_auto_takes_no_bfloat16_that_onednn_may_not_use(
+    setting: str, is_used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: {"avx2", "avx512_bf16"})
+    monkeypatch.setattr(hardware, "has_gpu", lambda: False)
+    monkeypatch.setenv(*setting.split("="))
+    assert hardware.has_bfloat16() == is_used
+    assert hardware.describe()["instructions"] == f"AVX2, bfloat16, {setting}"
+
+
 def test_explicit_settings_stay() -> None:
     config = tiny("model=cnn", "train.precision=float32", "train.jit=true")
     assert resolve_auto(config.train, config.model) == config.train
