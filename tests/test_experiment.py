@@ -446,3 +446,32 @@ def test_a_signal_that_a_library_turned_into_an_error_is_still_one(
     )
     assert latest.info.status == "KILLED"
     assert (tmp_path / "run" / INTERRUPTED_MODEL).exists()
+
+
+def test_a_figure_that_cannot_be_drawn_is_a_warning(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("LaTeX is not there\nat all")
+
+    monkeypatch.setattr(plots, "confusion_matrix", fail)  # patched: no figure fails by itself
+    config = tiny(f"tracking.uri={store}", "report.formats=[png]")
+    result = run_experiment(config, folder=tmp_path / "run")
+    assert mlflow.MlflowClient(store).get_run(result.run_id).info.status == "FINISHED"
+    warned = "figures are missing, which python -m mnist_exp visualize draws from the record (LaTeX"
+    assert warned in caplog.text
+
+
+def test_what_other_programs_set_in_keras_changes_no_run(tmp_path: Path) -> None:
+    config = tiny("model=cnn", "model.filters=[4]", "tracking.enabled=false")
+    expected = run_experiment(config, folder=tmp_path / "plain").metrics
+    keras.config.set_floatx("float16")
+    keras.config.set_image_data_format("channels_first")
+    try:
+        metrics = run_experiment(config, folder=tmp_path / "set").metrics
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_image_data_format("channels_last")
+    assert {k: v for k, v in metrics.items() if "second" not in k} == {
+        k: v for k, v in expected.items() if "second" not in k
+    }

@@ -97,6 +97,18 @@ def only_warnings(prefix: str) -> Iterator[None]:
         log_handler.prefix = ""
 
 
+@contextmanager
+def only_warned_of(what: str) -> Iterator[None]:
+    """Context manager: an error of drawing costs no run and is a warning; a full disk is raised."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # whatever a figure meets: the results are whole without it
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        logging.getLogger(__name__).warning(f"{what} ({reason})")
+
+
 def print_warning(text: str, *, fold: bool = False) -> None:
     """Print it in yellow on stderr; above the progress bar, if that is the same terminal."""
     screen = console if console.is_terminal and errors.is_terminal else errors

@@ -10,7 +10,7 @@ import numpy as np
 
 from mnist_exp import plots
 from mnist_exp.config.schema import Config
-from mnist_exp.core.console import quiet_stderr
+from mnist_exp.core.console import only_warned_of, quiet_stderr
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation.calibration import Calibration, fit_calibration
 from mnist_exp.evaluation.metrics import Evaluation, Output, from_scores
@@ -82,7 +82,10 @@ def write_report(
     folder.write_summary(summary)
     folder.write_evaluation(report.evaluation)
     write_tables(folder, report.evaluation)
-    write_figures(folder.figures, report)
+    with only_warned_of(
+        "figures are missing, which python -m mnist_exp visualize draws from the record"
+    ):
+        write_figures(folder.figures, report)
 
 
 def write_tables(folder: RunFolder, evaluation: Evaluation) -> None:

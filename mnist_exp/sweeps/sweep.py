@@ -24,9 +24,9 @@ from mnist_exp.config.compose import (
     translate_hydra_errors,
     without_hydra,
 )
-from mnist_exp.config.schema import Config
+from mnist_exp.config.schema import Config, ReportConfig
 from mnist_exp.core import provenance
-from mnist_exp.core.console import console, redact
+from mnist_exp.core.console import console, only_warned_of, redact
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import make_folder, removed_if_refused
 from mnist_exp.core.layout import FIGURES, SWEEP_ARTIFACTS
@@ -212,6 +212,22 @@ def _reuse_finished(batch: Mapping[int, JobResult], composer: JobComposer) -> di
     }
 
 
+def _draw(
+    results: Sequence[JobResult],
+    strategy: SweepStrategy,
+    folder: Path,
+    title: str,
+    settings: ReportConfig,
+) -> None:
+    from mnist_exp import plots  # matplotlib is heavy
+
+    trials = report.trials(results, strategy.pruned_at(), strategy.noun)
+    figures = report.figures(trials, strategy.swept, strategy.scales, title)
+    if trials:
+        figures |= strategy.figures(trials, title)
+    plots.save(figures, folder / FIGURES, settings.formats, settings.dpi)
+
+
 def _summarise(
     results: Sequence[JobResult],
     strategy: SweepStrategy,
@@ -227,14 +243,9 @@ def _summarise(
     if top:
         title += f": best validation accuracy {100 * top.objective:.2f} %"
     report.write_tables(folder, results, strategy.swept)
-    if formats := config.report.formats:
-        from mnist_exp import plots  # matplotlib is heavy
-
-        trials = report.trials(results, strategy.pruned_at(), strategy.noun)
-        figures = report.figures(trials, strategy.swept, strategy.scales, title)
-        if trials:
-            figures |= strategy.figures(trials, title)
-        plots.save(figures, folder / FIGURES, formats, config.report.dpi)
+    if config.report.formats:
+        with only_warned_of("figures of the sweep are missing"):
+            _draw(results, strategy, folder, title, config.report)
     tables = report.tables(results, strategy.swept, strategy.noun)
     for table in tables:
         console.print(table)

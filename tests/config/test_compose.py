@@ -5,9 +5,19 @@ from pathlib import Path
 
 import pytest
 from hydra.errors import MissingConfigException
+from omegaconf import OmegaConf
+from yaml import YAMLError  # type: ignore[import-untyped]
 
-from mnist_exp.config.compose import CONF, compose, flatten, parse, redacted_values, to_yaml
-from mnist_exp.config.messages import hydra_error_message
+from mnist_exp.config.compose import (
+    CONF,
+    compose,
+    flatten,
+    options_first,
+    parse,
+    redacted_values,
+    to_yaml,
+)
+from mnist_exp.config.messages import hydra_error_message, raised_by_hydra
 from mnist_exp.config.schema import keys
 from mnist_exp.core.errors import InputError
 
@@ -180,3 +190,40 @@ def test_a_variant_needs_one_yaml_file(tmp_path: Path) -> None:
         composed = hydra_compose("config", ["model=wide", f"hydra.searchpath=[file://{tmp_path}]"])
     config = parse(composed)
     assert (config.model.name, config.model.units) == ("wide", (2000,))
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("debug=fast -m seed=1,2", "-m debug=fast seed=1,2"),
+        ("model=mine --config-dir my -m", "--config-dir my -m model=mine"),
+        ("seed=1 -cn other --cfg job -m seed=2", "-cn other --cfg job -m seed=1 seed=2"),
+        ("seed=1", "seed=1"),
+        ("seed=1 --config-dir", "--config-dir  seed=1"),  # Hydra asks for the value
+    ],
+)
+def test_options_may_stand_anywhere(typed: str, expected: str) -> None:
+    assert options_first(typed.split(" ")) == expected.split(" ")
+
+
+def test_numbers_are_text_where_text_is_wanted() -> None:
+    config = compose(["tracking.experiment=2024", "name=7", "notes=1.5", "tags.final=true"])
+    assert (config.tracking.experiment, config.name, config.notes) == ("2024", "7", "1.5")
+    assert config.tags == {"final": "true"}
+
+
+def test_mlflows_variable_names_the_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "2024")
+    assert compose().tracking.experiment == "2024"
+    assert compose(["tracking.experiment=typed"]).tracking.experiment == "typed"
+    assert compose(["debug=fast"]).tracking.experiment == "debug"
+
+
+def test_broken_yaml_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "tab.yaml"
+    file.write_text("name: x\n\tunits: [1]\n")
+    with pytest.raises(YAMLError) as broken:
+        OmegaConf.load(file)
+    assert raised_by_hydra(broken.value)
+    sentence = hydra_error_message(broken.value, [])
+    assert sentence.startswith(f"{file}, line 2: no valid YAML, found character '\\t'")

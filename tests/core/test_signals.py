@@ -15,7 +15,12 @@ def test_sigterm_is_an_interrupt_inside_and_as_before_afterwards() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+    ("number", "error"),
+    [
+        (signal.SIGINT, KeyboardInterrupt),
+        (signal.SIGTERM, Terminated),
+        (signal.SIGHUP, Terminated),
+    ],
 )
 def test_a_signal_waits_for_the_end_of_a_write(number: int, error: type[BaseException]) -> None:
     written = []
@@ -27,3 +32,13 @@ def test_a_signal_waits_for_the_end_of_a_write(number: int, error: type[BaseExce
             written.append("second half")
         written.append("never")
     assert written == ["first half", "second half"]
+
+
+def test_nohup_is_honoured() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with sigterm_interrupts(), defer_interrupts():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from plots.figure_text import full_text, texts
@@ -290,3 +291,12 @@ def test_numbers_of_groups_that_cost_the_same_do_not_lie_over_each_other():
         assert len(places) == 4
         gaps = [np.abs(a - b).max() for n, a in enumerate(places) for b in places[:n]]
         assert min(gaps) > 6  # points
+
+
+def test_no_style_of_the_user_changes_a_figure(tmp_path):
+    for name, style in (("plain", {}), ("styled", {"text.usetex": True, "axes.facecolor": "red"})):
+        with rc_context(style):
+            figure = plots.confusion_matrix(np.diag(range(10)), TITLE)
+            plots.save({name: figure}, tmp_path, ["png"])
+    plain, styled = ((tmp_path / f"{name}.png").read_bytes() for name in ("plain", "styled"))
+    assert plain == styled

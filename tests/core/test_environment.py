@@ -1,0 +1,97 @@
+"""Settings that others leave behind: pinned, honoured, or refused in a sentence."""
+
+import os
+import sys
+import warnings
+from types import SimpleNamespace
+
+import keras
+import pytest
+
+from mnist_exp.core import environment
+from mnist_exp.core.environment import (
+    described,
+    keras_defaults,
+    own_warnings_only,
+    refuse_nonsense,
+    use_tensorflow,
+)
+from mnist_exp.core.errors import InputError
+
+
+def test_keras_runs_on_tensorflow_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(environment, "_given", {})
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
+    use_tensorflow()
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"
+    assert os.environ["TF_USE_LEGACY_KERAS"] == "0"
+    use_tensorflow()  # again: what the user's were is not forgotten
+    found = described()
+    assert found["KERAS_BACKEND"] == "torch, not honoured: it is tensorflow here"
+    assert found["TF_USE_LEGACY_KERAS"] == "1, not honoured: it is 0 here"
+    assert found["MLFLOW_EXPERIMENT_NAME"] == "mine, honoured"
+
+
+def test_another_backend_that_is_in_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = SimpleNamespace(config=SimpleNamespace(backend=lambda: "torch"))
+    monkeypatch.setitem(sys.modules, "keras", other)
+    with pytest.raises(InputError, match="Keras runs on torch in this process already"):
+        use_tensorflow()
+
+
+def test_what_another_program_set_in_keras_is_as_before_afterwards() -> None:
+    keras.config.set_floatx("float16")
+    keras.config.set_image_data_format("channels_first")
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        with keras_defaults():
+            inside = (
+                keras.config.floatx(),
+                keras.config.image_data_format(),
+                keras.config.dtype_policy().name,
+            )
+        assert inside == ("float32", "channels_last", "float32")
+        assert keras.config.floatx() == "float16"
+        assert keras.config.image_data_format() == "channels_first"
+        assert keras.config.dtype_policy().name == "mixed_float16"
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_image_data_format("channels_last")
+        keras.config.set_dtype_policy("float32")
+
+
+def test_warnings_of_others_are_no_errors() -> None:
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        warnings.simplefilter("error")
+        own_warnings_only()
+        warnings.warn_explicit("theirs", DeprecationWarning, "keras/x.py", 1, "keras.x")
+        with pytest.raises(UserWarning):
+            warnings.warn_explicit("ours", UserWarning, "mnist_exp/x.py", 1, "mnist_exp.x")
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        own_warnings_only()
+        assert not warnings.filters  # nothing was asked for
+
+
+def test_threads_that_are_no_number_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "many")
+    refuse_nonsense.cache_clear()
+    with pytest.raises(InputError, match="expected a number of threads, got 'many'; unset it"):
+        refuse_nonsense()
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "2")
+    refuse_nonsense()
+
+
+@pytest.mark.slow
+def test_flags_that_xla_does_not_know_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "--nonsense=1")
+    refuse_nonsense.cache_clear()
+    with pytest.raises(InputError, match=r"^XLA_FLAGS=--nonsense=1: Unknown flag"):
+        refuse_nonsense()
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    refuse_nonsense()
