@@ -1,5 +1,6 @@
 """What breaks in the middle of a run costs nothing: a process killed, a server gone, a lock."""
 
+import re
 import signal
 import sqlite3
 import subprocess
@@ -389,3 +390,33 @@ def test_two_runs_in_the_same_second_get_folders_of_their_own(tmp_path: Path) ->
     assert found == {"same", "same-2"}
     seeds = {(tmp_path / name / "overrides.txt").read_text().splitlines()[-1] for name in found}
     assert seeds == {"seed=0", "seed=1"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("redirection", ["| head -1 >&2", ">&-", "2>&-", ">/dev/full"])
+def test_output_that_nobody_reads_costs_no_job_of_a_sweep(redirection: str, tmp_path: Path) -> None:
+    line = f'"$0" -m mnist_exp.run -m debug=fast data=mnist5k seed=1,2 {redirection}'
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}", sys.executable],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert statuses(tmp_path) == ["FINISHED"] * 3
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_ends_the_run_as_killed(tmp_path: Path) -> None:
+    process = begin(tmp_path, "data=mnist5k", "train.epochs=3000")
+    assert process.stdout
+    while not re.match(r"epoch +3/", process.stdout.readline()):
+        assert process.poll() is None
+    process.send_signal(signal.SIGHUP)
+    ended(process)
+    assert process.returncode == 143
+    assert statuses(tmp_path) == ["KILLED"]
+
+
+def statuses(folder: Path) -> list[str]:
+    """How the runs of the folder's store ended."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        return [status for (status,) in database.execute("select status from runs")]
