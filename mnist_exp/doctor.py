@@ -21,6 +21,7 @@ from mnist_exp.core.layout import CONFIG, JOURNAL
 from mnist_exp.data.dataset import local_source
 from mnist_exp.tracking import store
 from mnist_exp.tracking.journal import Journal
+from mnist_exp.tracking.probe import SQLITE
 from mnist_exp.tracking.recovery import find_orphans, recover_run
 from mnist_exp.training.auto import resolve_auto
 
@@ -101,7 +102,7 @@ def _store(config: TrackingConfig, close: bool) -> Iterator[Finding]:
     """The store, and its runs that are RUNNING without a process or a folder."""
     uri = store.uri(config)
     shown = store.display_uri(config)
-    if uri.startswith(store.SQLITE) and not Path(uri.removeprefix(store.SQLITE)).exists():
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         yield Finding("store", f"{shown}: not there yet, the first run makes it")
         return
     try:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from mnist_exp.config.compose import fingerprint_values, flatten, redacted_values
 from mnist_exp.config.schema import Config
 from mnist_exp.core import hardware, layout, provenance
-from mnist_exp.core.console import quiet_stderr, redact
+from mnist_exp.core.console import redact
 from mnist_exp.core.environment import keras_defaults
 from mnist_exp.core.errors import DivergedError, PrunedError
 from mnist_exp.core.files import storage_errors
+from mnist_exp.core.output import quiet_stderr
 from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
 from mnist_exp.data.dataset import Dataset, load_dataset
 from mnist_exp.runs.folder import RunFolder, RunResult

@@ -30,16 +30,11 @@ from mnist_exp.config.messages import (
     raised_by_hydra,
 )  # fmt: skip
 from mnist_exp.config.schema import Config, keys
-from mnist_exp.core.console import (
-    FULL_ERROR,
-    exit_with,
-    only_warnings,
-    prepare_process,
-    quiet_stderr,
-)  # fmt: skip
+from mnist_exp.core.console import FULL_ERROR, exit_with, only_warnings, prepare_process
 from mnist_exp.core.environment import refuse_nonsense
 from mnist_exp.core.errors import DivergedError, InputError, StorageError, SweepError
 from mnist_exp.core.files import folder_error_message, remove_empty, short_path
+from mnist_exp.core.output import quiet_stderr
 from mnist_exp.core.signals import Terminated, ends_with_sweep
 from mnist_exp.sweeps.pruning import PruningReporter
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from mnist_exp.config.compose import fingerprint_values, with_values
 from mnist_exp.core import provenance
-from mnist_exp.core.console import quiet_stderr
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import make_folder
 from mnist_exp.core.layout import CODE_DIFF, CONFIG, MODEL
+from mnist_exp.core.output import quiet_stderr
 from mnist_exp.core.provenance import Commit
 from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.runs.folder import RunFolder

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
-from mnist_exp.core.console import TextTable, console, quiet_stderr
+from mnist_exp.core.console import TextTable, console
+from mnist_exp.core.output import quiet_stderr
 
 
 class FormatName(StrEnum):

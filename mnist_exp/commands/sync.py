@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from mnist_exp.commands.options import StoreOption
-from mnist_exp.core.console import console, quiet_stderr
+from mnist_exp.core.console import console
 from mnist_exp.core.errors import InputError
+from mnist_exp.core.output import quiet_stderr
 
 
 def sync(

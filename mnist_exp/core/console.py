@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -118,26 +117,6 @@ def print_warning(text: str, *, fold: bool = False) -> None:
 def print_line(text: str, screen: Console, *, fold: bool, style: str | None = None) -> None:
     """Print it as it is, or folded between words where the screen is a terminal."""
     screen.print(text, markup=False, style=style, soft_wrap=not (fold and screen.is_terminal))
-
-
-@contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Context manager: hold back stderr, native code's included; write it only after an error."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if sys.stderr:  # a program without a console has none
-        sys.stderr.flush()
-    with tempfile.TemporaryFile() as captured:
-        original = os.dup(2)
-        os.dup2(captured.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            captured.seek(0)
-            os.write(original, captured.read())
-            raise
-        finally:
-            os.dup2(original, 2)
-            os.close(original)
 
 
 def exit_with(code: int, sentence: str, error: BaseException) -> NoReturn:

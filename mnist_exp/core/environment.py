@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from mnist_exp.core.errors import InputError
+from mnist_exp.core.output import quiet_stderr
 from mnist_exp.core.signals import SWEEP
 
 THREADS = "TF_NUM_INTRAOP_THREADS"
@@ -48,8 +49,6 @@ def use_tensorflow() -> None:
 @contextmanager
 def keras_defaults() -> Iterator[None]:
     """Context manager: float32 and channels last, whatever keras.json or another program set."""
-    from mnist_exp.core.console import quiet_stderr
-
     with quiet_stderr():  # TensorFlow greets every import with a page of hints
         from keras import config
     before = config.floatx(), config.image_data_format(), config.dtype_policy()

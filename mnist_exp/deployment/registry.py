@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mnist_exp.core.console import quiet_stderr
 from mnist_exp.core.errors import InputError
+from mnist_exp.core.output import quiet_stderr
 from mnist_exp.inference.predictor import Predictor
 from mnist_exp.runs.find import resolve_run, shared_accuracies, split
 from mnist_exp.runs.run import OBJECTIVE, Run

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_exp.core.console import quiet_stderr
+from mnist_exp.core.output import quiet_stderr
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation.metrics import Evaluation, calibrated, from_scores, probabilities
 from mnist_exp.pictures.preprocess import PreprocessedPicture

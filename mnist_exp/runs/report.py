@@ -10,7 +10,8 @@ import numpy as np
 
 from mnist_exp import plots
 from mnist_exp.config.schema import Config
-from mnist_exp.core.console import only_warned_of, quiet_stderr
+from mnist_exp.core.console import only_warned_of
+from mnist_exp.core.output import quiet_stderr
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation.calibration import Calibration, fit_calibration
 from mnist_exp.evaluation.metrics import Evaluation, Output, from_scores

@@ -14,8 +14,8 @@ import numpy as np
 
 from mnist_exp.config.schema import Config, DataConfig, TrackingConfig
 from mnist_exp.core import layout
-from mnist_exp.core.console import quiet_stderr
 from mnist_exp.core.errors import InputError
+from mnist_exp.core.output import quiet_stderr
 from mnist_exp.core.provenance import Commit, versions
 from mnist_exp.data.dataset import DISPLAY_NAMES, Dataset, load_dataset
 from mnist_exp.evaluation.metrics import Evaluation

@@ -25,6 +25,7 @@ from mnist_exp.sweeps.results import Job, JobResult
 from mnist_exp.sweeps.search_space import extremes, scale_of
 from mnist_exp.sweeps.strategy import SweepStrategy
 from mnist_exp.tracking import store
+from mnist_exp.tracking.probe import SQLITE
 
 if TYPE_CHECKING:
     from mnist_exp.plots import Figure, Trial
@@ -78,7 +79,7 @@ class OptunaStrategy(SweepStrategy):
         self.folder = folder
         storage_url, tracking = self.settings.storage, configs[0].tracking
         self.url = store.absolute(storage_url) if storage_url else _default_url(store.uri(tracking))
-        if self.settings.prune and remote and self.url.startswith(store.SQLITE):
+        if self.settings.prune and remote and self.url.startswith(SQLITE):
             raise InputError(
                 "hydra.sweeper.storage: workers on other machines report to the study and cannot "
                 f"reach {self.url}; give the URL of a database server, or hydra.sweeper.prune=false"
@@ -244,6 +245,6 @@ class OptunaStrategy(SweepStrategy):
 
 def _default_url(tracking_uri: str) -> str:
     """The study's SQLite file: beside MLflow's, or in this folder when MLflow's is no file."""
-    is_file = tracking_uri.startswith(store.SQLITE)
-    folder = Path(tracking_uri.removeprefix(store.SQLITE)).parent if is_file else Path.cwd()
-    return f"{store.SQLITE}{folder / 'optuna.db'}"
+    is_file = tracking_uri.startswith(SQLITE)
+    folder = Path(tracking_uri.removeprefix(SQLITE)).parent if is_file else Path.cwd()
+    return f"{SQLITE}{folder / 'optuna.db'}"

@@ -9,14 +9,15 @@ from pathlib import Path
 from statistics import mean, pstdev
 from typing import TYPE_CHECKING
 
-from mnist_exp.config.schema import TrackingConfig
+from mnist_exp.config.schema import ReportConfig, TrackingConfig
 from mnist_exp.core.console import TextTable, redact
-from mnist_exp.core.layout import SWEEP_GROUPS, SWEEP_JOBS
+from mnist_exp.core.layout import FIGURES, SWEEP_GROUPS, SWEEP_JOBS
 from mnist_exp.evaluation.significance import SeedGroup
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.runs.names import short_keys, short_value
 from mnist_exp.runs.run import OBJECTIVE
 from mnist_exp.sweeps.results import JobResult, best, data_label, groups
+from mnist_exp.sweeps.strategy import SweepStrategy
 
 if TYPE_CHECKING:
     from mnist_exp.plots import Figure, Trial
@@ -46,6 +47,20 @@ def write_tables(folder: Path, results: Sequence[JobResult], swept: Sequence[str
     _write_jobs(folder / SWEEP_JOBS, results, swept)
     if _has_seeds(by_settings):
         _write_groups(folder / SWEEP_GROUPS, by_settings)
+
+
+def write_figures(
+    folder: Path, results: Sequence[JobResult], strategy: SweepStrategy, title: str,
+    settings: ReportConfig,
+) -> None:  # fmt: skip
+    """Draw what there is to see of the jobs into the sweep's folder."""
+    from mnist_exp import plots  # matplotlib is heavy
+
+    points = trials(results, strategy.pruned_at(), strategy.noun)
+    drawn = figures(points, strategy.swept, strategy.scales, title)
+    if points:
+        drawn |= strategy.figures(points, title)
+    plots.save(drawn, folder / FIGURES, settings.formats, settings.dpi)
 
 
 def trials(

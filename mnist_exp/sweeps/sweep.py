@@ -24,7 +24,7 @@ from mnist_exp.config.compose import (
     translate_hydra_errors,
     without_hydra,
 )
-from mnist_exp.config.schema import Config, ReportConfig
+from mnist_exp.config.schema import Config
 from mnist_exp.core import provenance
 from mnist_exp.core.console import console, only_warned_of, redact
 from mnist_exp.core.errors import InputError
@@ -212,22 +212,6 @@ def _reuse_finished(batch: Mapping[int, JobResult], composer: JobComposer) -> di
     }
 
 
-def _draw(
-    results: Sequence[JobResult],
-    strategy: SweepStrategy,
-    folder: Path,
-    title: str,
-    settings: ReportConfig,
-) -> None:
-    from mnist_exp import plots  # matplotlib is heavy
-
-    trials = report.trials(results, strategy.pruned_at(), strategy.noun)
-    figures = report.figures(trials, strategy.swept, strategy.scales, title)
-    if trials:
-        figures |= strategy.figures(trials, title)
-    plots.save(figures, folder / FIGURES, settings.formats, settings.dpi)
-
-
 def _summarise(
     results: Sequence[JobResult],
     strategy: SweepStrategy,
@@ -245,7 +229,7 @@ def _summarise(
     report.write_tables(folder, results, strategy.swept)
     if config.report.formats:
         with only_warned_of("figures of the sweep are missing"):
-            _draw(results, strategy, folder, title, config.report)
+            report.write_figures(folder, results, strategy, title, config.report)
     tables = report.tables(results, strategy.swept, strategy.noun)
     for table in tables:
         console.print(table)

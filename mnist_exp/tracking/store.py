@@ -6,8 +6,8 @@ import re
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from http.client import HTTPConnection, HTTPException
+from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
@@ -19,16 +19,22 @@ from mnist_exp.core.console import REDACTED, redact
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import exclusive
 from mnist_exp.tracking.logged_model import ENVIRONMENT
-from mnist_exp.tracking.schema import check_schema, copy_before_migration, create_whole
+from mnist_exp.tracking.probe import (
+    ANSWER_SECONDS,
+    PORTS,
+    SQLITE,
+    UnusableError,
+    probe_store,
+    sqlite_file,
+)
+from mnist_exp.tracking.schema import copy_before_migration, create_whole
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SQLITE = "sqlite:///"
+LOOPBACK = "localhost,127.0.0.1,::1"
 LOCAL = "http://127.0.0.1:5000"  # where `mlflow ui` is by default
 ML_VIEW = "?workflowType=machine_learning"  # else MLflow shows the pages of GenAI around a run
-CONNECT_SECONDS, ANSWER_SECONDS = 3, 10
-PORTS = {"http": 80, "https": 443}
 MLFLOW_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -71,7 +77,7 @@ def connect(config: TrackingConfig, *, to_write: bool = True) -> Iterator["Mlflo
     try:
         with schema_lock(where):
             if where.startswith(SQLITE):
-                file = _sqlite_file(where)
+                file = sqlite_file(where)
                 create_whole(file)
                 copy_before_migration(file)
             yield MlflowClient(where)
@@ -88,7 +94,7 @@ def schema_lock(where: str) -> Iterator[None]:
     if not where.startswith(SQLITE):
         yield
         return
-    file = _sqlite_file(where)
+    file = sqlite_file(where)
     with exclusive(file.with_name(f"{file.name}.lock")):
         yield
 
@@ -130,21 +136,15 @@ def absolute(where: str) -> str:
 def check_reachable(
     config: TrackingConfig, *, to_write: bool = True, answer_seconds: float = ANSWER_SECONDS
 ) -> None:
-    """Raise `InputError` when no server answers or the file is no database.
+    """Raise `InputError` when the store cannot be used, or its experiment was deleted.
 
     Imports nothing of MLflow, but prepares its environment.
     """
     _prepare_environment()
     where = uri(config)
     try:
-        if where.startswith(SQLITE):
-            file = _sqlite_file(where)
-            _try_database(file, to_write)
-            if file.exists():
-                check_schema(file)
-        else:
-            _try_server(where, answer_seconds)
-    except (OSError, sqlite3.Error, HTTPException) as error:
+        probe_store(where, config.experiment, to_write=to_write, answer_seconds=answer_seconds)
+    except _errors() as error:
         raise _unusable(where, error, to_write) from error
 
 
@@ -155,54 +155,21 @@ def _prepare_environment() -> None:
     """
     for name, value in MLFLOW_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
+    if getproxies() and LOOPBACK not in direct:  # no proxy knows a server of this machine
+        os.environ["no_proxy"] = ",".join(filter(None, [direct, LOOPBACK]))
     # What is retried succeeds, or ends in an error that is reported.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
-def _try_server(where: str, answer_seconds: float) -> None:
-    """Raise an error when no server answers; behind a proxy only MLflow can tell."""
-    parts = urlsplit(where)
-    if parts.scheme not in PORTS or not parts.hostname or parts.scheme in getproxies():
-        return
-    port = parts.port or PORTS[parts.scheme]
-    with closing(HTTPConnection(parts.hostname, port, timeout=CONNECT_SECONDS)) as server:
-        server.connect()
-        if parts.scheme == "https":
-            return  # certificates are MLflow's business
-        server.sock.settimeout(answer_seconds)
-        server.request("GET", "/health")
-        server.getresponse().read()  # of any status
-
-
-def _try_database(file: Path, to_write: bool) -> None:
-    """Raise an error when this is no database, or none that can be written."""
-    if not file.exists():
-        return
-    place = f"{file.absolute().as_uri()}?mode={'rw' if to_write else 'ro'}"
-    with closing(sqlite3.connect(place, timeout=0, uri=True)) as database:
-        try:
-            database.execute("select name from sqlite_master")
-            if to_write:
-                database.execute("begin immediate")
-                database.execute("create table may_write (id)")  # and never committed
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):  # then it is in use
-                raise
-
-
-def _sqlite_file(where: str) -> Path:
-    file = Path(where.removeprefix(SQLITE))
-    if not file.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {file.parent}")
-    return file
-
-
 def _errors() -> tuple[type[Exception], ...]:
-    """What MLflow raises, and what it lets through of the libraries it has imported."""
-    from mlflow.exceptions import MlflowException
+    """What MLflow raises, and what it lets through of the libraries, as far as they are in use."""
+    found: list[type[Exception]] = [UnusableError, OSError, sqlite3.Error, HTTPException]
+    if "mlflow" in sys.modules:
+        from mlflow.exceptions import MlflowException
 
-    found: list[type[Exception]] = [MlflowException, OSError]
+        found.append(MlflowException)
     if "sqlalchemy" in sys.modules:
         from sqlalchemy.exc import SQLAlchemyError
 
@@ -216,7 +183,8 @@ def _errors() -> tuple[type[Exception], ...]:
 
 def _unusable(where: str, error: Exception, to_write: bool) -> InputError:
     advice = TO_WRITE if to_write else TO_READ
-    start = "start it, " if urlsplit(where).scheme in PORTS else ""
+    is_silent = urlsplit(where).scheme in PORTS and not isinstance(error, UnusableError)
+    start = "start it, " if is_silent else ""
     return InputError(
         f"{redact(where)}: this tracking store cannot be used ({reason(error)}); {start}{advice}"
     )
@@ -226,6 +194,8 @@ def reason(error: BaseException) -> str:
     """The store's error in one line, without passwords."""
     if isinstance(error, InputError) and error.__cause__:
         return reason(error.__cause__)
+    if isinstance(error, UnusableError):
+        return redact(str(error))
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if lines[0].startswith("(raised as a result of") and lines[1:]:  # SQLAlchemy's advice to MLflow
         del lines[0]

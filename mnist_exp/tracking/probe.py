@@ -1,0 +1,169 @@
+"""Whether a tracking store can be used: asked before training, and without importing MLflow."""
+
+import json
+import os
+import re
+import sqlite3
+from base64 import b64encode
+from contextlib import closing, suppress
+from http.client import HTTPConnection
+from importlib.metadata import entry_points
+from pathlib import Path
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from mnist_exp.core.errors import InputError
+from mnist_exp.tracking.schema import check_schema
+
+SQLITE = "sqlite:///"
+PORTS = {"http": 80, "https": 443}
+DIALECTS = ("postgresql", "mysql", "mssql")  # that MLflow has beside SQLite
+DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+CONNECT_SECONDS, ANSWER_SECONDS = 3, 10
+LOGIN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+OLDEST = 3  # MLflow's major version: earlier servers have no logged models
+
+
+class UnusableError(Exception):
+    """The store cannot be used; the text says why."""
+
+
+def probe_store(where: str, experiment: str, *, to_write: bool, answer_seconds: float) -> None:
+    """Raise `UnusableError`, `OSError` or an error of the library when the store cannot be used.
+
+    `InputError` is raised for one that only another MLflow can use. One real request is made.
+    """
+    scheme = urlsplit(where).scheme
+    if where.startswith(SQLITE):
+        _probe_file(sqlite_file(where), experiment, to_write)
+    elif scheme in PORTS:
+        _probe_server(where, experiment, to_write, answer_seconds)
+    elif scheme.partition("+")[0] in DIALECTS:
+        _probe_database(where)
+    else:
+        _refuse_scheme(where, scheme)
+
+
+def sqlite_file(where: str) -> Path:
+    """The store's file; raises `FileNotFoundError` when it has no folder."""
+    file = Path(where.removeprefix(SQLITE))
+    if not file.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {file.parent}")
+    return file
+
+
+def _refuse_scheme(where: str, scheme: str) -> None:
+    """Raise `UnusableError` unless MLflow or a plugin of it knows the scheme."""
+    if where.startswith("databricks"):
+        from mlflow import MlflowClient
+
+        MlflowClient(where).search_experiments(max_results=1)
+        return
+    if scheme in {plugin.name for plugin in entry_points(group="mlflow.tracking_store")} - {"file"}:
+        return
+    if scheme == "sqlite":
+        raise UnusableError(f"expected three slashes and a path: {SQLITE}mlflow.db")
+    if re.match(r"[\w.-]+:\d+(/|$)", where):
+        raise UnusableError(f"expected an address with its scheme: http://{where}")
+    if scheme in ("", "file"):
+        raise UnusableError(
+            f"MLflow writes to folders no more: {SQLITE}mlflow.db is a file, and mlflow "
+            "migrate-filestore copies what a folder has"
+        )
+    known = ", ".join(["sqlite", *PORTS, *DIALECTS])
+    raise UnusableError(f"no store of MLflow begins with {scheme}:, but with {known}")
+
+
+def _probe_file(file: Path, experiment: str, to_write: bool) -> None:
+    """Raise an error when this is no database, or none that can be written."""
+    if not file.exists():
+        return
+    place = f"{file.absolute().as_uri()}?mode={'rw' if to_write else 'ro'}"
+    with closing(sqlite3.connect(place, timeout=0, uri=True)) as database:
+        try:
+            database.execute("select name from sqlite_master")
+            if to_write:
+                database.execute("begin immediate")
+                database.execute("create table may_write (id)")  # and never committed
+                database.rollback()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):  # then it is in use
+                raise
+        query = "select experiment_id, lifecycle_stage from experiments where name = ?"
+        with suppress(sqlite3.OperationalError):  # no such table yet, or it is in use
+            for number, stage in database.execute(query, [experiment]) if to_write else ():
+                _refuse_deleted(experiment, str(number), stage)
+    check_schema(file)
+
+
+def _probe_database(where: str) -> None:
+    from sqlalchemy import create_engine
+
+    try:
+        engine = create_engine(where)
+        with engine.connect():
+            pass
+        engine.dispose()
+    except ModuleNotFoundError as error:
+        package = DRIVERS.get(error.name or "", error.name)
+        raise UnusableError(f"its driver is missing: pip install '{package}'") from error
+
+
+def _probe_server(where: str, experiment: str, to_write: bool, answer_seconds: float) -> None:
+    """Raise an error when no MLflow answers; behind a proxy or TLS only MLflow itself can tell."""
+    parts = urlsplit(where)
+    if not parts.hostname:
+        raise UnusableError("expected the name of a host")
+    if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):
+        return
+    port = parts.port or PORTS[parts.scheme]
+    with closing(HTTPConnection(parts.hostname, port, timeout=CONNECT_SECONDS)) as server:
+        server.connect()
+        if parts.scheme == "https":
+            return  # certificates are MLflow's business
+        server.sock.settimeout(answer_seconds)
+        version = _get(server, parts, "/version")[1]
+        if (match := re.fullmatch(r"(\d+)\.\d[\w.]*", version)) and int(match[1]) < OLDEST:
+            raise UnusableError(
+                f"it is a server of MLflow {version}, and {OLDEST} or newer is needed"
+            )
+        api = f"/api/2.0/mlflow/experiments/get-by-name?experiment_name={quote(experiment)}"
+        status, text = _get(server, parts, api)
+    try:
+        answer = json.loads(text)
+        found = answer.get("experiment", {})
+    except (AttributeError, ValueError):
+        raise UnusableError(f"what answers there, with status {status}, is no MLflow") from None
+    if status >= 400 and answer.get("error_code") != "RESOURCE_DOES_NOT_EXIST":
+        raise UnusableError(f"it answers with status {status}: {answer.get('message', '')}")
+    if to_write:
+        number, stage = found.get("experiment_id", ""), found.get("lifecycle_stage", "")
+        _refuse_deleted(experiment, number, stage)
+
+
+def _get(server: HTTPConnection, parts: SplitResult, path: str) -> tuple[int, str]:
+    """The status and the text of the answer; raises `UnusableError` where it wants a login."""
+    server.request("GET", f"{parts.path.rstrip('/')}{path}", headers=_login(parts))
+    answer = server.getresponse()
+    text = answer.read().decode(errors="replace").strip()
+    if answer.status in (401, 403):
+        raise UnusableError(f"it wants a login, status {answer.status}: {LOGIN}")
+    return answer.status, text
+
+
+def _login(parts: SplitResult) -> dict[str, str]:
+    """The header that MLflow would send."""
+    user = unquote(parts.username or "") or os.environ.get("MLFLOW_TRACKING_USERNAME", "")
+    password = unquote(parts.password or "") or os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
+    if user:
+        return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _refuse_deleted(experiment: str, number: str, stage: str) -> None:
+    if stage == "deleted":
+        raise InputError(
+            f"experiment {experiment} was deleted in MLflow; restore it with: mlflow experiments "
+            f"restore --experiment-id {number}, or name another with tracking.experiment=..."
+        )
