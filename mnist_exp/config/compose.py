@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
@@ -25,11 +26,11 @@ PACKAGE = Path(__file__).parents[1]
 # Beside the package in a checkout, inside it in a wheel.
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 
-OPTIONS_WITH_VALUE = {  # Hydra's
-    "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn",
-    "--config-dir", "-cd", "--experimental-rerun",
-}  # fmt: skip
+# Hydra's options.
+CONFIG_OPTIONS = {"--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
+OPTIONS_WITH_VALUE = CONFIG_OPTIONS | {"--cfg", "-c", "--package", "-p", "--experimental-rerun"}
 RESUME = "resume"  # a key of the command, not of an experiment
+COMPOSING = Lock()
 Group = TypeVar("Group", bound=ConfigGroup)
 
 
@@ -80,6 +81,18 @@ def options_first(arguments: Sequence[str]) -> list[str]:
     return options + overrides
 
 
+def config_sources(arguments: Sequence[str]) -> list[str]:
+    """Those of the arguments that say where configs are, which a command repeated needs, too."""
+    kept, rest = [], iter(arguments)
+    for argument in rest:
+        if argument.partition("=")[0] in CONFIG_OPTIONS:
+            kept.append(argument)
+            kept += [next(rest, "")] if "=" not in argument else []
+        elif argument.startswith("hydra.searchpath="):
+            kept.append(argument)
+    return kept
+
+
 def translate_tags(overrides: Sequence[str]) -> list[str]:
     """The overrides with `tags.x=1` as `+tags.x=1`, which Hydra wants for a new key."""
     return [f"+{text}" if text.startswith("tags.") else text for text in overrides]
@@ -88,6 +101,8 @@ def translate_tags(overrides: Sequence[str]) -> list[str]:
 def refuse_typed_lists(overrides: Sequence[str]) -> None:
     """Like `refuse_lists`, before composing: Hydra cannot compose some of these overrides."""
     for text in overrides:
+        if re.match(r"sweep=.*,", text):
+            raise InputError(f"{text}: one sweep at a time; start each with a command of its own")
         match = re.match(r"\+{0,2}(\w+)=\s*[\[{]", text)
         if match and match[1] in GROUPS:
             refuse_lists(dict.fromkeys(set(GROUPS) - {match[1]}))
@@ -107,14 +122,20 @@ def refuse_lists(choices: Mapping[str, Any]) -> None:
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
-    """The config of `python -m mnist_exp.run` with these overrides."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
+    """The config of `python -m mnist_exp.run` with these overrides.
+
+    Hydra's own `compose` knows one folder of configs for the whole process, which another program
+    may have set; this one is independent of it, and may be called from several threads.
+    """
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.utils import create_config_search_path
+    from hydra.types import RunMode
 
     overrides = translate_tags(overrides)
     refuse_typed_lists(overrides)
-    with initialize_config_dir(str(CONF), version_base="1.3"), translate_hydra_errors():
-        composed = hydra_compose("config", overrides, return_hydra_config=True)
+    with COMPOSING, translate_hydra_errors():
+        loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
+        composed = loader.load_configuration("config", overrides, RunMode.RUN, from_shell=False)
         return from_hydra(composed)
 
 

@@ -2,11 +2,13 @@
 
 import logging
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
+from mnist_exp.config.compose import config_sources
 from mnist_exp.core.console import redact
 from mnist_exp.core.errors import PrunedError, SweepError
 from mnist_exp.core.layout import RESULT, TRACEBACK
@@ -53,8 +55,9 @@ class JobResult:
 
     @property
     def alone(self) -> list[str]:
-        """The overrides of the job without the preset that runs the whole sweep."""
-        return [override for override in self.job if not override.startswith("sweep=")]
+        """What runs the job: its overrides without the preset of the whole sweep, its configs."""
+        overrides = [override for override in self.job if not override.startswith("sweep=")]
+        return [*config_sources(sys.argv[1:]), *overrides]
 
     @property
     def objective(self) -> float:

@@ -1,9 +1,13 @@
 """Every YAML composes; a wrong value is refused with its key and what is allowed."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 from yaml import YAMLError  # type: ignore[import-untyped]
@@ -11,6 +15,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from mnist_exp.config.compose import (
     CONF,
     compose,
+    config_sources,
     flatten,
     options_first,
     parse,
@@ -227,3 +232,22 @@ def test_broken_yaml_is_named_with_its_line(tmp_path: Path) -> None:
     assert raised_by_hydra(broken.value)
     sentence = hydra_error_message(broken.value, [])
     assert sentence.startswith(f"{file}, line 2: no valid YAML, found character '\\t'")
+
+
+def test_compose_is_independent_of_a_hydra_in_use_and_of_threads(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("a: 1\n")
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        assert compose(["model=cnn"]).model.name == "cnn"
+        assert hydra_compose("x").a == 1  # theirs is as before
+    assert not GlobalHydra.instance().is_initialized()
+    with ThreadPoolExecutor(4) as threads:
+        seeds = threads.map(lambda seed: compose([f"seed={seed}"]).seed, range(8))
+        assert list(seeds) == list(range(8))
+
+
+def test_a_command_repeated_needs_the_places_of_its_configs() -> None:
+    typed = "--config-dir my -m -cn=other model=wide hydra.searchpath=[file://a] seed=0,1 --cfg job"
+    kept = ["--config-dir", "my", "-cn=other", "hydra.searchpath=[file://a]"]
+    assert config_sources(typed.split()) == kept
+    with pytest.raises(InputError, match="sweep=lr_grid,seeds: one sweep at a time"):
+        compose(["sweep=lr_grid,seeds"])
