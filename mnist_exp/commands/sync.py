@@ -16,6 +16,9 @@ def sync(
         list[Path],
         typer.Argument(metavar="FOLDER...", help="Run folders, or what they lie in: outputs."),
     ],
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Also the runs that were deleted for good.")
+    ] = False,
     tracking_uri: StoreOption = None,
 ) -> None:
     """Publish what MLflow did not hear of runs: it was not there, or their process died."""
@@ -30,7 +33,7 @@ def sync(
     for folder in run_folders:
         try:
             with quiet_stderr():
-                state = sync(folder, tracking_uri)
+                state = sync(folder, tracking_uri, restore=restore)
         except InputError as error:
             if len(run_folders) == 1:
                 raise

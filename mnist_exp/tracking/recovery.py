@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 COMPLETE, PUBLISHED = "complete already", "published"
 MISSING, RUNNING = "not published whole", "still running"
+DELETED = "deleted in MLflow for good; sync --restore publishes it again"
 
 MakeTracker = Callable[[Path, TrackingConfig], RunTracker]
 
@@ -91,10 +92,17 @@ def publish_pending(
     return tracker.journal.status if tracker.journal.is_published else ""
 
 
-def sync(folder: Path, uri: str | None = None, make_tracker: MakeTracker = RunTracker) -> str:
+def sync(
+    folder: Path,
+    uri: str | None = None,
+    make_tracker: MakeTracker = RunTracker,
+    *,
+    restore: bool = False,
+) -> str:
     """What came of publishing what is missing of the run in `folder`, in words.
 
-    `uri` is the store; default: the one the run was for. Raises `InputError` when the journal
+    `uri` is the store; default: the one the run was for. A run that was published there and
+    deleted for good is published again only to `restore` it. Raises `InputError` when the journal
     cannot be read, or the store cannot be used.
     """
     try:
@@ -113,6 +121,10 @@ def sync(folder: Path, uri: str | None = None, make_tracker: MakeTracker = RunTr
         with store.connect(config) as client:
             if is_there(client, journal.run_id):
                 return COMPLETE
+            is_its_own = store.display_uri(config) == opening.uri
+            knows_experiment = client.get_experiment_by_name(opening.experiment) is not None
+            if is_its_own and knows_experiment and not restore:
+                return DELETED
     store.check_reachable(config)
     try:
         return PUBLISHED if publish_pending(folder, config, make_tracker) else MISSING

@@ -34,7 +34,7 @@ from mnist_exp.tracking.events import (
 from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.mlflow_backend import JOURNAL_TAG, open_mlflow_run
 from mnist_exp.tracking.open_run import track_run
-from mnist_exp.tracking.recovery import COMPLETE, PUBLISHED, sync
+from mnist_exp.tracking.recovery import COMPLETE, DELETED, PUBLISHED, sync
 from mnist_exp.tracking.tracker import RunTracker
 from mnist_exp.tracking.upload_queue import UploadQueue
 
@@ -549,6 +549,25 @@ def test_sync_publishes_again_what_the_store_has_lost(
     (tmp_path / "a.db").rename(tmp_path / "lost.db")
     other = tmp_path / "b.db"
     assert sync(tmp_path, f"sqlite:///{other}") == PUBLISHED
+
+
+def test_sync_leaves_deleted_what_was_deleted_for_good(
+    tmp_path: Path, config: TrackingConfig
+) -> None:
+    uri = f"sqlite:///{tmp_path}/a.db"
+    config = config.model_copy(update={"uri": uri, "experiment": "other"})
+    tracker = RunTracker(tmp_path, config)
+    tracker.open(opening(config), {})
+    tracker.close("FINISHED")
+    client = mlflow.MlflowClient(uri)
+    client._tracking_client.store._hard_delete_run(tracker.run_id)
+    experiment = client.get_experiment_by_name("other")
+    assert experiment
+    assert sync(tmp_path) == DELETED
+    assert not client.search_runs([experiment.experiment_id])
+    assert sync(tmp_path, f"sqlite:///{tmp_path}/b.db") == PUBLISHED  # another store never had it
+    assert sync(tmp_path, restore=True) == PUBLISHED
+    assert len(client.search_runs([experiment.experiment_id])) == 1
 
 
 def test_a_journal_names_its_version_and_an_older_one_is_read(tmp_path: Path) -> None:
