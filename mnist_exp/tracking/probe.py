@@ -142,12 +142,14 @@ def _probe_server(where: str, experiment: str, to_write: bool, answer_seconds: f
 
 
 def _get(server: HTTPConnection, parts: SplitResult, path: str) -> tuple[int, str]:
-    """The status and the text of the answer; raises `UnusableError` where it wants a login."""
+    """The status and the text of the answer; raises `UnusableError` for a login or a detour."""
     server.request("GET", f"{parts.path.rstrip('/')}{path}", headers=_login(parts))
     answer = server.getresponse()
     text = answer.read().decode(errors="replace").strip()
     if answer.status in (401, 403):
         raise UnusableError(f"it wants a login, status {answer.status}: {LOGIN}")
+    if 300 <= answer.status < 400:
+        raise UnusableError(f"it sends on to {answer.getheader('Location')}: name that address")
     return answer.status, text
 
 

@@ -32,6 +32,7 @@ def a_server(version: Answer, experiment: Answer, heard: list[Any]) -> Iterator[
             status, text = version if self.path.endswith("/version") else experiment
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
+            self.send_header("Location", "https://elsewhere")
             self.end_headers()
             self.wfile.write(text.encode())
 
@@ -55,6 +56,7 @@ def a_server(version: Answer, experiment: Answer, heard: list[Any]) -> Iterator[
         ((404, "<html>"), (404, "<html>"), "what answers there, with status 404, is no MLflow"),
         ((200, "<html>"), (200, "<html>"), "what answers there, with status 200, is no MLflow"),
         ((200, "[1]"), (200, "[1]"), "what answers there, with status 200, is no MLflow"),
+        ((301, ""), (301, ""), "it sends on to https://elsewhere: name that address"),
         ((200, "2.22.1"), MISSING, "it is a server of MLflow 2.22.1, and 3 or newer is needed"),
         (
             (200, "3.17.0"),
