@@ -100,7 +100,7 @@ def reproduce(run: Run, folder: Path) -> Reproduction:
         score_change(run, again.evaluation(), dict(sorted(again.metrics().items()))),
         weight=_max_abs_difference(model.get_weights(), weights),
         epoch=_first_changed_epoch(history, again.history()),
-        reasons=reasons + _machine_changes(run, machine),
+        reasons=reasons + machine_changes(run, machine),
     )
 
 
@@ -183,10 +183,10 @@ def _first_changed_epoch(
     return None if len(before) == len(after) else min(len(before), len(after)) + 1
 
 
-def _machine_changes(run: Run, machine: Mapping[str, str]) -> list[str]:
+def machine_changes(run: Run, machine: Mapping[str, str]) -> list[str]:
     """The versions and hardware that differ from the run's and may change its result."""
     now = {f"version.{name}": version for name, version in provenance.versions().items()}
-    now |= {"cpu": machine["cpu"], "gpu": machine["gpu"]}
+    now |= {name: machine[name] for name in ("cpu", "gpu", "instructions")}
     changes = [
         f"{name.removeprefix('version.')} is {value}, it was {run.tags[name]}"
         for name, value in now.items()

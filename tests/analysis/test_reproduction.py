@@ -9,11 +9,14 @@ import mlflow
 import pytest
 from support import Command
 
+from mnist_exp.analysis.reproduction import machine_changes
 from mnist_exp.config.compose import from_yaml
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.provenance import Commit, commit, rebuild
 from mnist_exp.experiment import run_experiment
 from mnist_exp.runs.folder import RunResult
+from mnist_exp.runs.run import Run
+from mnist_exp.runs.search import store_config
 
 Recorded = dict[str, RunResult]
 NAME = "dense128 seed=0"
@@ -119,3 +122,13 @@ def _commit(place: Path) -> None:
 
 def _git(place: Path, *command: str) -> None:
     subprocess.run(["git", "-C", str(place), *command], check=True)
+
+
+def test_other_instructions_of_the_cpu_are_a_reason_and_unknown_ones_none() -> None:
+    machine = {"cpu": "x", "gpu": "none", "instructions": "AVX2, bfloat16"}
+    for tags, reasons in (
+        ({"cpu": "x", "instructions": "AVX2"}, ["instructions is AVX2, bfloat16, it was AVX2"]),
+        ({"cpu": "x"}, []),  # of a run recorded without
+    ):
+        run = Run("id", "a run", "FINISHED", {}, {}, tags, store_config())
+        assert machine_changes(run, machine) == reasons
