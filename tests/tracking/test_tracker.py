@@ -535,7 +535,7 @@ def test_a_model_whose_files_did_not_arrive_is_published_again(
     assert resolve_run(run_id, config).model().count_params() > 0
 
 
-def test_sync_publishes_again_what_the_store_has_lost(
+def test_sync_publishes_again_what_the_store_has_lost_and_not_what_was_deleted(
     tmp_path: Path, config: TrackingConfig
 ) -> None:
     config = config.model_copy(update={"uri": f"sqlite:///{tmp_path}/a.db"})
@@ -546,28 +546,16 @@ def test_sync_publishes_again_what_the_store_has_lost(
     client = mlflow.MlflowClient(config.uri)
     client.delete_run(tracker.run_id)
     assert sync(tmp_path) == COMPLETE  # a run in MLflow's bin is there
+    client._tracking_client.store._hard_delete_run(tracker.run_id)
+    assert sync(tmp_path) == DELETED  # for good, and stays so
+    experiment = client.get_experiment_by_name(config.experiment)
+    assert experiment
+    assert not client.search_runs([experiment.experiment_id])
+    assert sync(tmp_path, restore=True) == PUBLISHED
+    assert len(client.search_runs([experiment.experiment_id])) == 1
     (tmp_path / "a.db").rename(tmp_path / "lost.db")
     other = tmp_path / "b.db"
     assert sync(tmp_path, f"sqlite:///{other}") == PUBLISHED
-
-
-def test_sync_leaves_deleted_what_was_deleted_for_good(
-    tmp_path: Path, config: TrackingConfig
-) -> None:
-    uri = f"sqlite:///{tmp_path}/a.db"
-    config = config.model_copy(update={"uri": uri, "experiment": "other"})
-    tracker = RunTracker(tmp_path, config)
-    tracker.open(opening(config), {})
-    tracker.close("FINISHED")
-    client = mlflow.MlflowClient(uri)
-    client._tracking_client.store._hard_delete_run(tracker.run_id)
-    experiment = client.get_experiment_by_name("other")
-    assert experiment
-    assert sync(tmp_path) == DELETED
-    assert not client.search_runs([experiment.experiment_id])
-    assert sync(tmp_path, f"sqlite:///{tmp_path}/b.db") == PUBLISHED  # another store never had it
-    assert sync(tmp_path, restore=True) == PUBLISHED
-    assert len(client.search_runs([experiment.experiment_id])) == 1
 
 
 def test_a_journal_names_its_version_and_an_older_one_is_read(tmp_path: Path) -> None:
