@@ -38,6 +38,7 @@ def evaluate(
 
     The exit code is 1 when a score is not exactly the recorded one.
     """
+    from mnist_exp.data.dataset import DISPLAY_NAMES
     from mnist_exp.inference.predictor import Predictor
     from mnist_exp.runs.find import find_run
 
@@ -50,7 +51,9 @@ def evaluate(
         )
     predictor = Predictor(found)
     evaluation = predictor.evaluate(dataset.test_images, dataset.test_labels)
-    _print_scores(found, dataset, evaluation)
+    # The run's own label has the limit it was trained with.
+    label = DISPLAY_NAMES[dataset.name] if data else found.data
+    _print_scores(found, dataset, label, evaluation)
     is_recorded = bool(data) or _print_change(found, evaluation)
     if corruptions:
         from mnist_exp.analysis.robustness import CORRUPTION_COLUMNS, score_corruptions
@@ -63,13 +66,12 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _print_scores(run: "Run", dataset: "Dataset", evaluation: "Evaluation") -> None:
+def _print_scores(run: "Run", dataset: "Dataset", label: str, evaluation: "Evaluation") -> None:
     from mnist_exp import plots
-    from mnist_exp.data.dataset import DISPLAY_NAMES, DISPUTED
+    from mnist_exp.data.dataset import DISPUTED
 
     low, high = evaluation.accuracy_interval
-    model, _, rest = run.title.partition(" on ")  # its own data, with the limit it trained on
-    label = run.data if run.data in rest else DISPLAY_NAMES[dataset.name]
+    model = run.title.partition(" on ")[0]
     title = plots.score_title(model, label, evaluation.accuracy, low, high, evaluation.n)
     console.print(f"{run}: {title}", markup=False)
     if dataset.is_bundled:

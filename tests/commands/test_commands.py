@@ -26,6 +26,11 @@ def test_evaluate_scores_a_run_as_recorded_to_the_bit(recorded: Recorded, comman
     accuracy = recorded[NAME].metrics["test/accuracy"]
     assert f"{100 * accuracy:.2f} % of 1,000 test images" in out
     assert "all scores and every probability are exactly those recorded" in out
+    first = out.splitlines()[0]
+    assert first.startswith(f"run {recorded[NAME].run_id[:8]} (")  # which one was chosen
+    assert f"dense128 on {recorded[NAME].data}: " in first  # with the limit of its training
+    first = command("evaluate", "--run", NAME, "--data", "mnist5k")[1].splitlines()[0]
+    assert "dense128 on the bundled 5,000 digits: " in first  # the images that were named
 
 
 def test_evaluate_exits_with_1_when_scores_are_not_those_recorded(
