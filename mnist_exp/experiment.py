@@ -11,7 +11,7 @@ from mnist_exp.config.compose import fingerprint_values, flatten, redacted_value
 from mnist_exp.config.schema import Config
 from mnist_exp.core import hardware, layout, provenance
 from mnist_exp.core.console import redact
-from mnist_exp.core.environment import keras_defaults
+from mnist_exp.core.environment import caller_settings, keras_defaults, refuse_fork
 from mnist_exp.core.errors import DivergedError, PrunedError
 from mnist_exp.core.files import storage_errors
 from mnist_exp.core.output import quiet_stderr
@@ -60,7 +60,8 @@ def run_experiment(
     may raise `PrunedError` to end the run. Raises `InputError` for unusable data and
     `DivergedError` when the loss stops being a number.
     """
-    with sigterm_interrupts() as check_interrupt:
+    refuse_fork()
+    with sigterm_interrupts() as check_interrupt, caller_settings():
         data = load_dataset(config.data)
         check_memory(config.model, config.train.batch_size, len(data.train_labels))
         fingerprint = provenance.fingerprint(fingerprint_values(config), data.digest)

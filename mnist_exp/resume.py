@@ -10,6 +10,7 @@ from mnist_exp.config.compose import fingerprint_values, flatten, redacted_value
 from mnist_exp.config.schema import Config
 from mnist_exp.core import layout, provenance
 from mnist_exp.core.console import REDACTED
+from mnist_exp.core.environment import caller_settings, refuse_fork
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import is_orphaned
 from mnist_exp.core.signals import sigterm_interrupts
@@ -32,7 +33,8 @@ def resume_experiment(path: Path) -> RunResult:
     Raises `InputError` when there is no run in the folder, it is still running, or the data is not
     what it was.
     """
-    with sigterm_interrupts() as check_interrupt:
+    refuse_fork()
+    with sigterm_interrupts() as check_interrupt, caller_settings():
         path = path.absolute()
         folder = RunFolder(path)
         config = _config(folder)

@@ -1,6 +1,8 @@
 """What tests share: a quiet environment, small data, a tracking store made once."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["COLUMNS"] = "120"  # wide enough for every table
@@ -23,6 +25,23 @@ from mnist_exp.config.compose import compose
 from mnist_exp.data.dataset import Dataset, load_dataset
 from mnist_exp.experiment import run_experiment
 from mnist_exp.runs.folder import RunResult
+from mnist_exp.tracking import store as tracking_store
+from mnist_exp.tracking.schema import create_whole
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stores_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """New stores are copies of one: MLflow takes seconds to create its schema."""
+    template = tmp_path_factory.mktemp("template") / "mlflow.db"
+
+    def copy_template(file: Path) -> None:
+        if not file.exists():
+            create_whole(template)
+            shutil.copyfile(template, file)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracking_store, "create_whole", copy_template)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -475,3 +475,22 @@ def test_what_other_programs_set_in_keras_changes_no_run(tmp_path: Path) -> None
     assert {k: v for k, v in metrics.items() if "second" not in k} == {
         k: v for k, v in expected.items() if "second" not in k
     }
+
+
+def test_beside_an_active_run_of_mlflow_a_run_is_one_of_its_own(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    theirs = mlflow.MlflowClient(store).create_experiment("theirs")
+    mlflow.keras.autolog()
+    try:
+        with mlflow.start_run(experiment_id=theirs) as outer:
+            result = run_experiment(tiny(), folder=tmp_path / "run")
+            active = mlflow.active_run()
+    finally:
+        mlflow.keras.autolog(disable=True)
+    assert active is not None
+    assert active.info.run_id == outer.info.run_id != result.run_id
+    data = mlflow.get_run(outer.info.run_id).data
+    assert (data.params, data.metrics) == ({}, {})
+    assert mlflow.get_run(result.run_id).info.experiment_id != theirs

@@ -1,6 +1,8 @@
 """Settings that other programs leave in the environment: pinned where results depend on them."""
 
+import logging
 import os
+import random
 import subprocess
 import sys
 import warnings
@@ -26,9 +28,13 @@ HONOURED = (
     "OMP_NUM_THREADS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy",
     "no_proxy",
 )  # fmt: skip
-
+QUIET = {  # loggers of what is retried: it succeeds, or ends in an error that is reported
+    "urllib3.connectionpool": logging.ERROR,
+    "mlflow.store.db.utils": logging.CRITICAL,
+}
 
 _given: dict[str, str] = {}  # of the pinned ones, what the user's were
+_forked: set[int] = set()  # ids of processes whose parent had used TensorFlow before the fork
 
 
 def use_tensorflow() -> None:
@@ -48,15 +54,62 @@ def use_tensorflow() -> None:
 
 @contextmanager
 def keras_defaults() -> Iterator[None]:
-    """Context manager: float32 and channels last, whatever keras.json or another program set."""
+    """Context manager: float32 and channels last, whatever keras.json or another program set.
+
+    Afterwards these settings and the random generators are the caller's again.
+    """
     with quiet_stderr():  # TensorFlow greets every import with a page of hints
+        import numpy as np
+        import tensorflow as tf
         from keras import config
+        from tensorflow.python.eager import context  # no public function reads the seed
     before = config.floatx(), config.image_data_format(), config.dtype_policy()
+    drawn, numpy_drawn, seed = random.getstate(), np.random.get_state(), context.global_seed()
     try:
         _set_keras("float32", "channels_last", "float32")
         yield
     finally:
         _set_keras(*before)
+        random.setstate(drawn)
+        np.random.set_state(numpy_drawn)
+        tf.random.set_seed(seed)
+
+
+def refuse_fork() -> None:
+    """Raises `InputError` in a process forked from one that used TensorFlow, which would hang."""
+    if os.getpid() in _forked:
+        raise InputError(
+            "this process was forked from one that had used TensorFlow, whose threads are not in "
+            "it: start it with multiprocessing.get_context('spawn')"
+        )
+
+
+def _note_fork() -> None:
+    context = sys.modules.get("tensorflow.python.eager.context")
+    if context and getattr(context.context(), "_initialized", False):
+        _forked.add(os.getpid())
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+@contextmanager
+def caller_settings() -> Iterator[None]:
+    """Context manager: what a run sets of MLflow's variables and loggers is undone afterwards."""
+    before, levels = _variables(), {name: logging.getLogger(name).level for name in QUIET}
+    try:
+        yield
+    finally:
+        for name in _variables().keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _variables() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k.startswith("MLFLOW_") or k == "no_proxy"}
 
 
 def _set_keras(floatx: str, image_data_format: str, policy: Any) -> None:

@@ -8,6 +8,7 @@ from zipfile import BadZipFile, ZipFile
 
 import keras
 
+from mnist_exp.core.environment import refuse_fork
 from mnist_exp.core.errors import InputError
 from mnist_exp.models.families import PIXELS
 
@@ -40,6 +41,7 @@ def load_model(path: Path, name: str) -> keras.Model:
     Raises `InputError`, which calls the file `name`, for anything but a model of 28x28 pixels and
     10 scores.
     """
+    refuse_fork()
     if path.suffix == ".keras":
         _check_archive(path, name)
     try:

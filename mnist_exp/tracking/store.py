@@ -16,6 +16,7 @@ from urllib.request import getproxies
 
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.console import REDACTED, redact
+from mnist_exp.core.environment import QUIET
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import exclusive
 from mnist_exp.tracking.logged_model import ENVIRONMENT
@@ -158,9 +159,8 @@ def _prepare_environment() -> None:
     direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
     if getproxies() and LOOPBACK not in direct:  # no proxy knows a server of this machine
         os.environ["no_proxy"] = ",".join(filter(None, [direct, LOOPBACK]))
-    # What is retried succeeds, or ends in an error that is reported.
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    for name, level in QUIET.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def _errors() -> tuple[type[Exception], ...]:

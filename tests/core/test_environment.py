@@ -1,22 +1,31 @@
 """Settings that others leave behind: pinned, honoured, or refused in a sentence."""
 
+import logging
 import os
+import random
 import sys
 import warnings
 from types import SimpleNamespace
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.python.eager import context
 
+from mnist_exp.config.compose import compose
 from mnist_exp.core import environment
 from mnist_exp.core.environment import (
+    caller_settings,
     described,
     keras_defaults,
     own_warnings_only,
+    refuse_fork,
     refuse_nonsense,
     use_tensorflow,
 )
 from mnist_exp.core.errors import InputError
+from mnist_exp.tracking import store
 
 
 def test_keras_runs_on_tensorflow_whatever_the_environment_says(
@@ -62,6 +71,54 @@ def test_what_another_program_set_in_keras_is_as_before_afterwards() -> None:
         keras.config.set_floatx("float32")
         keras.config.set_image_data_format("channels_last")
         keras.config.set_dtype_policy("float32")
+
+
+def test_a_run_leaves_the_random_generators_as_they_were() -> None:
+    for seed in (3, 4):
+        keras.utils.set_random_seed(seed)
+        expected = random.random(), np.random.rand()
+        keras.utils.set_random_seed(seed)
+        with keras_defaults():
+            keras.utils.set_random_seed(0)
+        assert (random.random(), np.random.rand()) == expected
+        assert context.global_seed() == seed
+    tf.random.set_seed(None)  # as it is where nobody seeds
+    with keras_defaults():
+        keras.utils.set_random_seed(0)
+    assert context.global_seed() is None
+
+
+def test_the_variables_of_mlflow_and_its_loggers_are_as_before_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name, noisy = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", logging.getLogger("urllib3.connectionpool")
+    monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "99")
+    monkeypatch.setenv("OTHER", "1")
+    before = dict(os.environ)
+    noisy.setLevel(logging.INFO)
+    with caller_settings():
+        store.check_reachable(compose([]).tracking)
+        assert os.environ[name] == "1"
+        assert noisy.level == logging.ERROR
+        del os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]
+        os.environ["OTHER"] = "2"  # by a callback of the caller's: it stays
+    assert dict(os.environ) == before | {"OTHER": "2"}
+    assert noisy.level == logging.INFO
+
+
+def test_a_fork_of_a_process_that_used_tensorflow_is_refused() -> None:
+    """It would wait for TensorFlow's threads, which are in the parent, without an end."""
+    refuse_fork()
+    assert tf.ones(1) + 1 == 2
+    child = os.fork()
+    if not child:  # nothing of pytest may run here
+        try:
+            refuse_fork()
+        except InputError as error:
+            os._exit(7 if "multiprocessing.get_context('spawn')" in str(error) else 1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 def test_warnings_of_others_are_no_errors() -> None:

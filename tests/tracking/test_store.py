@@ -13,6 +13,7 @@ from support import tiny
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.errors import InputError
 from mnist_exp.tracking import store
+from mnist_exp.tracking.schema import create_whole
 
 OLDER = "75868b020152"  # a schema of MLflow, not the newest
 
@@ -142,6 +143,7 @@ def test_a_new_database_is_there_as_a_whole_or_not_at_all(
         raise KeyboardInterrupt
 
     where = tracking(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setattr(store, "create_whole", create_whole)  # no copy of the tests' template
     monkeypatch.setattr(utils, "_upgrade_db", dies)  # patched: a kill at this moment
     with pytest.raises(KeyboardInterrupt), store.connect(where):
         pass
