@@ -17,7 +17,7 @@ from rich.progress import Task, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from mnist_exp.core.environment import own_warnings_only, use_tensorflow
+from mnist_exp.core.environment import name_user, own_warnings_only, use_tensorflow
 from mnist_exp.core.output import make_output_lenient, plain
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -66,6 +66,7 @@ def prepare_process() -> None:
     make_output_lenient()
     own_warnings_only()
     use_tensorflow()
+    name_user()
     try:
         os.getcwd()
     except FileNotFoundError as error:

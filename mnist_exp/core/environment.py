@@ -1,10 +1,12 @@
 """Settings that other programs leave in the environment: pinned where results depend on them."""
 
+import getpass
 import logging
 import os
 import random
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,6 +52,16 @@ def use_tensorflow() -> None:
         )
     _given.update({name: os.environ[name] for name in PINNED if name in os.environ} | _given)
     os.environ.update(PINNED)
+
+
+def name_user() -> None:
+    """Give a user without home or name, as in containers, those that libraries ask for."""
+    if os.path.expanduser("~") == "~":
+        os.environ["HOME"] = tempfile.gettempdir()  # where Keras would cache then, too
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # the latter from Python 3.13 on
+        os.environ["USER"] = str(os.getuid())
 
 
 @contextmanager

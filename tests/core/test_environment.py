@@ -1,10 +1,13 @@
 """Settings that others leave behind: pinned, honoured, or refused in a sentence."""
 
+import getpass
 import logging
 import os
 import random
 import sys
+import tempfile
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -19,6 +22,7 @@ from mnist_exp.core.environment import (
     caller_settings,
     described,
     keras_defaults,
+    name_user,
     own_warnings_only,
     refuse_fork,
     refuse_nonsense,
@@ -119,6 +123,21 @@ def test_a_fork_of_a_process_that_used_tensorflow_is_refused() -> None:
             os._exit(7 if "multiprocessing.get_context('spawn')" in str(error) else 1)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_a_user_without_home_and_name_gets_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = os.environ["HOME"]
+    name_user()
+    assert os.environ["HOME"] == before
+    monkeypatch.setattr(os, "getuid", lambda: 54321)  # as in a container: nobody has this id
+    monkeypatch.setenv("USER", "")  # so that it is as before afterwards
+    for name in ("HOME", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(RuntimeError):
+        Path.home()
+    name_user()
+    assert str(Path.home()) == tempfile.gettempdir()
+    assert getpass.getuser() == "54321"
 
 
 def test_warnings_of_others_are_no_errors() -> None:
