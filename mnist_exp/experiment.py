@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_exp.config.compose import fingerprint_values, flatten, redacted_values
-from mnist_exp.config.schema import Config
+from mnist_exp.config.schema import Config, TrainConfig
 from mnist_exp.core import hardware, layout, provenance
 from mnist_exp.core.console import redact
 from mnist_exp.core.environment import caller_settings, keras_defaults, refuse_fork
-from mnist_exp.core.errors import DivergedError, PrunedError
+from mnist_exp.core.errors import DivergedError, PrunedError, UnsupportedError
 from mnist_exp.core.files import storage_errors
 from mnist_exp.core.output import quiet_stderr
 from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
@@ -24,7 +24,7 @@ from mnist_exp.runs.search import finished_runs
 from mnist_exp.tracking import store
 from mnist_exp.tracking.open_run import is_sweep_job, track_run
 from mnist_exp.tracking.tracker import RunTracker
-from mnist_exp.training.auto import check_memory, resolve_auto
+from mnist_exp.training.auto import check_memory, resolve_auto, without_auto
 from mnist_exp.training.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
@@ -124,15 +124,18 @@ def run_in(
     return result
 
 
-def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunResult:
+def _train_and_score(
+    config: Config, data: Dataset, context: RunContext, train: TrainConfig | None = None
+) -> RunResult:
+    wanted = train or config.train
     with quiet_stderr():  # TensorFlow greets every import with a page of hints
         from mnist_exp import plots
         from mnist_exp.models.io import summary
         from mnist_exp.runs.report import Report, score, write_report
         from mnist_exp.training.fit import prepare
 
-        train = resolve_auto(config.train, config.model)
-        loop = prepare(config.model, config.optimizer, train, data, seed=config.seed)
+        resolved = resolve_auto(wanted, config.model)
+        loop = prepare(config.model, config.optimizer, resolved, data, seed=config.seed)
     model, folder, tracker = loop.model, context.folder, context.tracker
     chosen = {"auto.precision": loop.precision, "auto.jit": str(loop.jit).lower()}
     tracker.log_tags(chosen | hardware.describe())
@@ -142,7 +145,13 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
         f"{', compiled by XLA' if loop.jit else ''}; {len(data.train_labels):,} training and "
         f"{len(data.validation_labels):,} validation images of {data.label}"
     )
-    history = _fit(loop, config, context)
+    try:
+        history = _fit(loop, config, context)
+    except UnsupportedError as error:
+        if "auto" not in (wanted.precision, wanted.jit):
+            raise
+        logger.warning(f"{str(error).rpartition(';')[0]}; trained in float32 without XLA instead")
+        return _train_and_score(config, data, context, without_auto(wanted))
     model_file = _save_models(loop, config, folder)  # first: what cost most is kept first
 
     scores = score(model, data, config.model.output)
@@ -216,6 +225,8 @@ def _fit(loop: "EpochLoop", config: Config, context: RunContext) -> "History":
                 checkpoints=checkpoints,
                 start=start,
             )
+        except UnsupportedError:
+            raise
         except (DivergedError, PrunedError):
             checkpoints.remove()  # to resume would come to the same
             raise

@@ -10,6 +10,7 @@ import keras
 import mlflow
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras.callbacks import LambdaCallback
 from support import fit, tiny
 
@@ -24,6 +25,7 @@ from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.runs.report import Report, write_figures
 from mnist_exp.tracking.mlflow_backend import MlflowBackend
 from mnist_exp.training import augmentation
+from mnist_exp.training.epoch import EpochLoop
 
 FIGURES = {
     "learning_curves",
@@ -494,3 +496,34 @@ def test_beside_an_active_run_of_mlflow_a_run_is_one_of_its_own(
     data = mlflow.get_run(outer.info.run_id).data
     assert (data.params, data.metrics) == ({}, {})
     assert mlflow.get_run(result.run_id).info.experiment_id != theirs
+
+
+def test_auto_falls_back_where_the_machine_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As oneDNN does, when its instructions are limited: only at the first step."""
+    expected = run_experiment(
+        tiny("train.precision=float32", "train.jit=false", "tracking.enabled=false"),
+        folder=tmp_path / "plain",
+    )
+    real, taken = EpochLoop.compile, []
+
+    def fails(loop: EpochLoop, steps: int = 0) -> float:
+        taken.append((loop.precision, loop.jit, steps))
+        if loop.jit or loop.precision != "float32":
+            raise tf.errors.AbortedError(None, None, "could not create a primitive descriptor")
+        return real(loop, steps)
+
+    monkeypatch.setattr(EpochLoop, "compile", fails)  # patched: a machine that cannot
+    auto = tiny("train.precision=auto", "train.jit=auto", "tracking.enabled=false")
+    result = run_experiment(auto, folder=tmp_path / "auto")
+    assert taken == [("float32", True, 0), ("float32", False, 0)]
+    assert result.metrics["test/loss"] == expected.metrics["test/loss"]
+    assert "cannot do this here (could not create a primitive descriptor); trained in float32" in (
+        caplog.text
+    )
+    narrow = tiny("train.precision=mixed_bfloat16", "train.jit=true", "tracking.enabled=false")
+    with pytest.raises(InputError, match=r"set train\.precision=float32 train\.jit=false$"):
+        run_experiment(narrow, folder=tmp_path / "narrow")
+    assert taken[-1] == ("mixed_bfloat16", True, 1)
+    assert not (tmp_path / "narrow" / INTERRUPTED_MODEL).exists()

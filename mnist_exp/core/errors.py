@@ -5,6 +5,10 @@ class InputError(Exception):
     """Wrong input: an option, a config value, a file; exit code 2."""
 
 
+class UnsupportedError(InputError):
+    """The machine cannot train in the precision wanted, or not with XLA."""
+
+
 class DivergedError(Exception):
     """The training loss is not finite; exit code 1."""
 

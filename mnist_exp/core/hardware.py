@@ -9,7 +9,7 @@ from pathlib import Path
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 # Of oneDNN, which multiplies on CPUs: off with 0, or kept below what the CPU has.
-ONEDNN, ONEDNN_ISA = "TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA"
+ONEDNN, ONEDNN_ISAS = "TF_ENABLE_ONEDNN_OPTS", ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 ISA_FLAGS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "bfloat16", "amx_bf16": "AMX"}
 BFLOAT16_CAPABILITY = (8, 0)  # Ampere, the first with bfloat16 tensor cores
 
@@ -34,9 +34,10 @@ def has_gpu() -> bool:
 def has_bfloat16() -> bool:
     """Whether the GPU, or without one the CPU, multiplies bfloat16 in hardware."""
     if not has_gpu():
-        limit = os.environ.get(ONEDNN_ISA, "ALL").upper()
+        limits = [os.environ[name].upper() for name in ONEDNN_ISAS if os.environ.get(name)]
+        limit = limits[0] if limits else "ALL"
         is_limited = not (limit in ("ALL", "DEFAULT") or "BF16" in limit or "AMX" in limit)
-        is_off = os.environ.get(ONEDNN) == "0"
+        is_off = os.environ.get(ONEDNN, "").lower() in ("0", "false")
         return bool(BFLOAT16_FLAGS & cpu_flags()) and not is_limited and not is_off
     import tensorflow as tf
 
@@ -66,7 +67,7 @@ def describe() -> dict[str, str]:
         "gpu": ", ".join(names) or "none",
         "instructions": ", ".join(
             [name for flag, name in ISA_FLAGS.items() if flag in cpu_flags()]
-            + [f"{key}={os.environ[key]}" for key in (ONEDNN, ONEDNN_ISA) if key in os.environ]
+            + [f"{key}={os.environ[key]}" for key in (ONEDNN, *ONEDNN_ISAS) if key in os.environ]
         ),
     }
 

@@ -21,6 +21,12 @@ def resolve_auto(train: TrainConfig, model: ModelConfig) -> TrainConfig:
     return train.model_copy(update=resolved)
 
 
+def without_auto(train: TrainConfig) -> TrainConfig:
+    """The training settings, each `auto` replaced by the value that works on every machine."""
+    plain = {"precision": "float32", "jit": False}
+    return train.model_copy(update={k: v for k, v in plain.items() if getattr(train, k) == "auto"})
+
+
 def check_memory(model: ModelConfig, batch_size: int, n: int) -> None:
     """Raises `InputError` when training on `n` images needs more memory than there is.
 

@@ -77,8 +77,8 @@ class EpochLoop:
         for variable, value in zip(self._variables, state, strict=True):
             variable.assign(value)
 
-    def compile(self) -> float:
-        """Build the graphs without taking a step; the seconds it took."""
+    def compile(self, steps: int = 0) -> float:
+        """Build the graphs, and take so many steps to try them; the seconds it took."""
         started = time.perf_counter()
         if self.steps > self.full_batches:
             self._last_batch.get_concrete_function()
@@ -86,8 +86,8 @@ class EpochLoop:
             self._score.get_concrete_function()
         if self.full_batches:
             rates, slots = tf.zeros(self.steps), tf.zeros(self.steps, tf.int32)
-            nothing = tf.constant(0), tf.constant(0)
-            self._chunk((self.images, self.labels), rates, slots, nothing, _no_sums())
+            bounds = tf.constant(0), tf.constant(steps)
+            self._chunk((self.images, self.labels), rates, slots, bounds, _no_sums())
         return time.perf_counter() - started
 
     def run(

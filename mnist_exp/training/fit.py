@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from textwrap import shorten
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from mnist_exp.config.model import ModelConfig
 from mnist_exp.config.schema import (
@@ -16,7 +18,7 @@ from mnist_exp.config.schema import (
     ScheduleConfig,
     TrainConfig,
 )
-from mnist_exp.core.errors import DivergedError
+from mnist_exp.core.errors import DivergedError, UnsupportedError
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.models import families
 from mnist_exp.training import augmentation, optimizers
@@ -93,7 +95,8 @@ def fit(
     Callbacks receive every epoch's logs, by our names and by Keras', and a batch's once per chunk
     of steps; before an epoch's, `curve` gets its points. From the checkpoint `start`, whose curve
     the caller restores, training resumes bit for bit.
-    Raises `DivergedError` when an epoch's loss is not finite.
+    Raises `UnsupportedError` when this machine cannot do it in this way, and `DivergedError` when
+    an epoch's loss is not finite.
     """
     model, optimizer = loop.model, loop.optimizer
     model.optimizer, model.stop_training = optimizer, False  # where callbacks look
@@ -101,7 +104,7 @@ def fit(
     hooks = keras.callbacks.CallbackList(
         list(callbacks), model=model, epochs=train.epochs, steps=loop.steps
     )
-    history, best = History(compile_seconds=loop.compile()), BestWeights(train.patience)
+    history, best = History(compile_seconds=_compile(loop)), BestWeights(train.patience)
     curve = curve or StepCurve(loop.steps, train.epochs)
     if start:
         _restore(start, loop, history, best)
@@ -137,6 +140,24 @@ def fit(
         _refuse_divergence(math.nan, len(history.epochs) - 1, peak)
     hooks.on_train_end(history.epochs[-1])
     return history
+
+
+def _compile(loop: EpochLoop) -> float:
+    """The seconds of compiling. oneDNN reports only at a step what it cannot do in bfloat16."""
+    state = [] if loop.precision == "float32" else loop.state()
+    try:
+        seconds = loop.compile(steps=1 if state else 0)
+    except tf.errors.ResourceExhaustedError:
+        raise
+    except tf.errors.OpError as error:
+        raise UnsupportedError(
+            f"train.precision={loop.precision} train.jit={str(loop.jit).lower()}: TensorFlow "
+            f"cannot do this here ({shorten(error.message, 160, placeholder=' ...')}); set "
+            "train.precision=float32 train.jit=false"
+        ) from error
+    if state:
+        loop.restore(state)
+    return seconds
 
 
 def _learning_rates(

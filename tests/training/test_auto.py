@@ -43,6 +43,8 @@ def test_auto_resolves_to_the_fastest_here(
         ("ONEDNN_MAX_CPU_ISA=AVX2", False),  # an error in the middle
         ("ONEDNN_MAX_CPU_ISA=avx512_core_vnni", False),
         ("ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16", True),
+        ("DNNL_MAX_CPU_ISA=AVX2", False),  # the older name, which oneDNN still reads
+        ("TF_ENABLE_ONEDNN_OPTS=false", False),
         ("TF_ENABLE_ONEDNN_OPTS=1", True),
     ],
 )

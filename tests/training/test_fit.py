@@ -16,7 +16,7 @@ from mnist_exp.models.convert import to_stock_keras
 from mnist_exp.models.forward import timed_scores
 from mnist_exp.training import fit as training
 from mnist_exp.training import optimizers
-from mnist_exp.training.epoch import loss_function
+from mnist_exp.training.epoch import EpochLoop, loss_function
 
 NORMALIZED = ["model=cnn", "model.filters=[4,8]", "model.units=[]", "model.batch_norm=true"]
 
@@ -340,3 +340,22 @@ def test_it_learns(digits: Dataset) -> None:
 def test_batches_larger_than_the_data_and_of_one_image(few_digits: Dataset, size: int) -> None:
     _, history = fit(tiny(f"train.batch_size={size}"), few_digits)
     assert 0 < history.epochs[0]["train/loss"] < 5
+
+
+def test_the_step_that_tries_a_precision_changes_nothing(
+    few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny("model=dropout", "train.precision=mixed_bfloat16", "train.ema=0.9")
+    real, steps_tried = EpochLoop.compile, []
+
+    def compile_only(loop: EpochLoop, steps: int = 0) -> float:
+        steps_tried.append(steps)
+        return real(loop)
+
+    model, history = fit(config, few_digits)
+    monkeypatch.setattr(EpochLoop, "compile", compile_only)
+    other, untried = fit(config, few_digits)
+    assert steps_tried == [1]
+    assert history.epochs[0]["train/loss"] == untried.epochs[0]["train/loss"]
+    for weight, same in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, same)
