@@ -22,6 +22,7 @@ from mnist_exp.config.compose import (
     parse,
     refuse_lists,
     refuse_typed_lists,
+    refuse_unhonoured,
     translate_tags,
 )
 from mnist_exp.config.messages import (
@@ -58,6 +59,7 @@ def job(values: DictConfig) -> "RunResult":
         return _sweep_job(values, folder, overrides)
     with exit_on_error(empty_folder=folder):
         refuse_lists(context.runtime.choices)
+        refuse_unhonoured(cast(DictConfig, context))
         is_resumed = values.resume is not None
         result = _resume(values, overrides) if is_resumed else _run(values, folder, overrides)
         _log_folder(result)

@@ -140,6 +140,13 @@ REFUSED: list[tuple[list[str], str]] = [
     (["train.epochs"], "train.epochs: not understood; expected key=value"),
     (["data.path=/nowhere"], "/nowhere: no such file or folder"),
     (["data=mnist5k", "data.limit=9999"], "data.limit: expected at most 4000"),
+    (["hydra.job.chdir=true"], "hydra.job.chdir=true: paths are understood from the folder"),
+    (["-m", "seed=1,2", "hydra.job.chdir=true"], "hydra.job.chdir=true: paths are understood"),
+    (["hydra/job_logging=disabled"], "hydra/job_logging=disabled: a run's own log is run.log"),
+    (
+        ["-m", "seed=1,2", "hydra.sweep.subdir=${hydra.job.override_dirname}"],
+        "hydra.sweep.subdir=${hydra.job.override_dirname}: the folders of jobs have numbers",
+    ),
     (["--config-name", "other"], "Cannot find primary config 'other'"),
     (["--nonsense"], "unrecognized arguments: --nonsense"),
     (

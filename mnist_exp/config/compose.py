@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -119,6 +119,25 @@ def refuse_lists(choices: Mapping[str, Any]) -> None:
                 f"{group}: expected one option, neither a list nor none; write {group}=a,b with -m "
                 "to run a job for each"
             )
+
+
+def refuse_unhonoured(hydra: DictConfig) -> None:
+    """Raise `InputError` for settings of Hydra that would change nothing here."""
+    if hydra.job.chdir:
+        raise InputError(
+            "hydra.job.chdir=true: paths are understood from the folder you are in; leave it out, "
+            "and name the run folder with hydra.run.dir=..."
+        )
+    if (logs := hydra.runtime.choices["hydra/job_logging"]) != "none":
+        raise InputError(
+            f"hydra/job_logging={logs}: a run's own log is run.log in its folder; leave it out"
+        )
+    subdir = cast(dict[str, str], OmegaConf.to_container(hydra.sweep, resolve=False))["subdir"]
+    if subdir != "${hydra.job.num}":
+        raise InputError(
+            f"hydra.sweep.subdir={subdir}: the folders of jobs have numbers; leave it out, and "
+            "name the folder of the sweep with hydra.sweep.dir=..."
+        )
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:

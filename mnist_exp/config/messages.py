@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from traceback import walk_tb
 
 from hydra.errors import MissingConfigException, OverrideParseException
@@ -64,6 +65,9 @@ def hydra_error_message(error: Exception, keys: Sequence[str]) -> str:
         if group == "hydra/launcher" and option in EXTRAS:
             extra = EXTRAS[option]
             return f"{group}={option}: not installed; pip install 'mnist-exp[{extra}]' brings it"
+        for folder in re.findall(r"path=file://(.+)", message):
+            if (file := Path(folder, group, f"{option}.yml")).exists():
+                return f"{file}: Hydra reads files that end with .yaml; rename it to {option}.yaml"
         return (
             f"{group}={option}: no such option{nearest(option, list(error.options))}; "
             f"there are {', '.join(sorted(error.options))}"

@@ -21,6 +21,7 @@ from mnist_exp.config.compose import (
     fingerprint_values,
     from_hydra,
     parse,
+    refuse_unhonoured,
     translate_hydra_errors,
     without_hydra,
 )
@@ -55,6 +56,7 @@ def run_sweep(
     Raises `InputError` naming every bad job before the first one starts, and `SweepError` after the
     last when more failed than the strategy tolerates.
     """
+    refuse_unhonoured(config.hydra)
     composer = JobComposer(config, loader)
     configs = composer.configs(strategy.probes)
     for data in {c.data for c in configs}:

@@ -224,6 +224,22 @@ def test_mlflows_variable_names_the_experiment(monkeypatch: pytest.MonkeyPatch) 
     assert compose(["debug=fast"]).tracking.experiment == "debug"
 
 
+def test_a_yml_is_named_with_the_name_that_hydra_reads(tmp_path: Path) -> None:
+    file = tmp_path / "model" / "wide.yml"
+    file.parent.mkdir()
+    file.write_text("name: dense128\n")
+    (tmp_path / "c.yaml").write_text("defaults:\n  - model: wide\n")
+    with (
+        initialize_config_dir(str(tmp_path), version_base="1.3"),
+        pytest.raises(MissingConfigException) as caught,
+    ):
+        hydra_compose("c")
+    told = f"{file}: Hydra reads files that end with .yaml; rename it to wide.yaml"
+    assert hydra_error_message(caught.value, keys()) == told
+    file.unlink()
+    assert hydra_error_message(caught.value, keys()).startswith("model=wide: no such option")
+
+
 def test_broken_yaml_is_named_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "tab.yaml"
     file.write_text("name: x\n\tunits: [1]\n")

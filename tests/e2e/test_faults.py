@@ -1,5 +1,6 @@
 """What breaks in the middle of a run costs nothing: a process killed, a server gone, a lock."""
 
+import os
 import re
 import signal
 import sqlite3
@@ -414,6 +415,26 @@ def test_a_closed_terminal_ends_the_run_as_killed(tmp_path: Path) -> None:
     ended(process)
     assert process.returncode == 143
     assert statuses(tmp_path) == ["KILLED"]
+
+
+@pytest.mark.slow
+def test_a_stopped_run_is_not_taken_for_dead_and_goes_on(tmp_path: Path) -> None:
+    process = begin(tmp_path, "data=mnist5k", "train.epochs=100")
+    assert process.stdout
+    while not re.match(r"epoch +3/", process.stdout.readline()):
+        assert process.poll() is None
+    process.send_signal(signal.SIGTSTP)  # Ctrl-Z
+    pid, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert (pid, os.WIFSTOPPED(status)) == (process.pid, True)
+    doctor = [sys.executable, "-m", "mnist_exp", "doctor"]
+    done = subprocess.run(doctor, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "close" not in done.stdout
+    process.send_signal(signal.SIGCONT)
+    ended(process)
+    assert process.returncode == 0
+    assert statuses(tmp_path) == ["FINISHED"]
+    with next(tmp_path.glob("outputs/*/*/history.csv")).open() as history:
+        assert len(list(history)) == 101
 
 
 def statuses(folder: Path) -> list[str]:
