@@ -20,6 +20,7 @@ from mnist_exp.evaluation.metrics import probabilities
 from mnist_exp.models.convert import to_stock_keras
 from mnist_exp.models.families import build_model
 from mnist_exp.models.io import save_model
+from mnist_exp.runs.find import resolve_run
 from mnist_exp.tracking import served_model
 from mnist_exp.tracking.open_run import track_run
 
@@ -116,6 +117,7 @@ def test_the_scoring_server_answers_as_python_does(
         (lambda x: x * 257.0, "values of 0 to 65535"),
         (lambda x: x * np.nan, "values of nan to nan"),
         (lambda x: x[:, 1:], r"an array of shape \(5, 27, 28\)"),
+        (lambda x: np.stack([x] * 3, axis=1), r"an array of shape \(5, 3, 28, 28\)"),
         (lambda x: x[:0], r"an array of shape \(0, 28, 28\)"),
         (lambda x: [x[0].tolist(), x[1, 1:].tolist()], "a list of lists of different lengths"),
         (lambda x: {"pixels": x}, "an object of type dict that is no array of numbers"),
@@ -173,6 +175,19 @@ def test_the_keras_model_itself_is_loaded_by_mlflow_too(
             assert np.array_equal(found(images), logged[1](images))
     finally:
         mlflow.set_tracking_uri(None)
+
+
+def test_a_model_in_an_hdf5_file_is_logged_as_keras_file(
+    tmp_path: Path, store: str, digits: Dataset
+) -> None:
+    model = to_stock_keras(build_model(tiny("model=sigmoid100").model))
+    save_model(model, tmp_path / "model.h5")
+    config = TrackingConfig(enabled=True, uri=store, experiment="served", skip_finished=False)
+    with track_run(config, name="", folder=tmp_path, params={}, tags={}) as record:
+        record.log_model("model.h5", digits.test_images[:2])
+    found = resolve_run(record.run_id, config).model()
+    images = digits.test_images[:2].astype(np.float32)
+    assert np.array_equal(found(images), model(images))
 
 
 def test_the_code_of_a_logged_model_imports_nothing_of_this_package() -> None:
