@@ -23,7 +23,7 @@ from mnist_exp.config.compose import (
     refuse_lists,
     refuse_typed_lists,
     refuse_unhonoured,
-    translate_tags,
+    translate_overrides,
 )
 from mnist_exp.config.messages import (
     hydra_error_message,
@@ -74,7 +74,7 @@ def main() -> None:
         os.environ[FULL_ERROR] = "1"
         prepare_process()
         refuse_nonsense()
-        sys.argv[1:] = options_first(translate_tags(sys.argv[1:]))
+        sys.argv[1:] = options_first(translate_overrides(sys.argv[1:]))
         refuse_typed_lists(sys.argv[1:])
         job()
 

@@ -141,7 +141,7 @@ def _train(run: Run, code: Path, config: Path, folder: Path) -> None:
     data = run.data_config()
     values = {
         "data.name": data.name,
-        "data.path": data.path and str(Path(data.path).absolute()),
+        "data.path": data.path,
         "data.fallback": data.fallback,
         "save_as": [MODEL],
         "tracking.enabled": False,

@@ -30,6 +30,9 @@ CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if 
 CONFIG_OPTIONS = {"--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 OPTIONS_WITH_VALUE = CONFIG_OPTIONS | {"--cfg", "-c", "--package", "-p", "--experimental-rerun"}
 RESUME = "resume"  # a key of the command, not of an experiment
+UNQUOTED_ADDRESS = (  # with a character that Hydra's grammar wants quoted
+    r"^(data\.path|tracking\.uri)=(?=.*[^A-Za-z0-9_/\\+.$%*@?|: -])([^'\",[{]*[^'\",[{\\])$"
+)
 COMPOSING = Lock()
 Group = TypeVar("Group", bound=ConfigGroup)
 
@@ -93,9 +96,13 @@ def config_sources(arguments: Sequence[str]) -> list[str]:
     return kept
 
 
-def translate_tags(overrides: Sequence[str]) -> list[str]:
-    """The overrides with `tags.x=1` as `+tags.x=1`, which Hydra wants for a new key."""
-    return [f"+{text}" if text.startswith("tags.") else text for text in overrides]
+def translate_overrides(overrides: Sequence[str]) -> list[str]:
+    """The overrides as Hydra takes them: `tags.x=1` as `+tags.x=1`, and addresses quoted.
+
+    Its grammar has no `~`, `=`, `&` or umlaut outside quotes; lists and `${...}` stay as they are.
+    """
+    tagged = [f"+{text}" if text.startswith("tags.") else text for text in overrides]
+    return [re.sub(UNQUOTED_ADDRESS, r"\1='\2'", text) for text in tagged]
 
 
 def refuse_typed_lists(overrides: Sequence[str]) -> None:
@@ -150,7 +157,7 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     from hydra._internal.utils import create_config_search_path
     from hydra.types import RunMode
 
-    overrides = translate_tags(overrides)
+    overrides = translate_overrides(overrides)
     refuse_typed_lists(overrides)
     with COMPOSING, translate_hydra_errors():
         loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mnist_exp.config.schema import DataConfig
 from mnist_exp.core.errors import InputError
-from mnist_exp.data import mnist
+from mnist_exp.data import download, mnist, places
 from mnist_exp.data.mnist import Array, Arrays, OfficialArray
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Dataset:
         return name if n == FULL[self.name] else f"{name} limited to {n:,} training images"
 
 
-def load_dataset(config: DataConfig, *, url: str = mnist.URL) -> Dataset:
+def load_dataset(config: DataConfig, *, url: str = download.URL) -> Dataset:
     """The verified data set of the config, or the bundled one where the config allows a fallback.
 
     Raises `InputError` for data that is missing, damaged or too small for the config.
@@ -109,7 +109,8 @@ def local_source(config: DataConfig) -> str:
 
     Raises `InputError` for a damaged one.
     """
-    if config.path or os.path.exists(_keras_cache()):
+    given = places.understand(config.path or "")
+    if os.path.exists(_keras_cache()) or (given and not places.is_web(given)):
         return load_dataset(config).source
     return ""
 
@@ -123,19 +124,26 @@ def _find(config: DataConfig, url: str) -> tuple[str, str, Arrays]:
                 "choose data=mnist5k, which leaves the path out, or data=mnist"
             )
         return "mnist5k", BUNDLE, _bundled()
-    if config.path:
-        path = Path(os.path.expanduser(config.path))
-        origin = "MNIST_PATH" if config.path == os.environ.get("MNIST_PATH") else "data.path"
-        advice = f"{origin} names it: give another copy with data.path=..., or data.path=null"
-        return "mnist", str(path), _read(path, advice)
+    given = places.understand(config.path or "")
+    if given and not places.is_web(given):
+        return "mnist", given, _read(Path(given), _advice(config.path, given))
     cache = _keras_cache()
     if os.path.exists(cache):  # Path.exists may raise
         advice = "delete it to download it again, or give another copy with data.path=..."
         return "mnist", f"Keras cache ({cache})", _read(cache, advice)
     try:
-        return "mnist", url, mnist.fetch(url, cache)
-    except mnist.UnreachableError as error:
-        return _fall_back(config, f"{url} could not be downloaded to {cache} ({error})")
+        return "mnist", given or url, download.fetch(given or url, cache)
+    except download.UnreachableError as error:
+        reason = f"{given or url} could not be downloaded to {cache} ({error})"
+        if given:
+            raise InputError(f"{reason}; {_advice(config.path, given)}") from error
+        return _fall_back(config, reason)
+
+
+def _advice(typed: str | None, understood: str) -> str:
+    origin = "MNIST_PATH" if typed == os.environ.get("MNIST_PATH") else "data.path"
+    named = origin if typed == understood else f"{origin}={typed}"
+    return f"{named} names it: give another copy with data.path=..., or data.path=null"
 
 
 def _keras_cache() -> Path:
@@ -162,15 +170,17 @@ def _fall_back(config: DataConfig, reason: str) -> tuple[str, str, Arrays]:
 
 
 def _read(path: Path, advice: str) -> Arrays:
-    """The verified arrays; the jobs of a sweep read an unchanged file only once."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    stats = [file.stat() for file in files if file.exists()]
-    return _read_once(path, advice, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
+    """The verified arrays; the jobs of a sweep read unchanged files only once."""
+    files = places.locate(path, advice)
+    stats = [file.stat() for file in files]
+    return _read_once(files, advice, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
 
 
 @lru_cache(maxsize=1)
-def _read_once(path: Path, advice: str, unchanged: tuple[tuple[int, int], ...]) -> Arrays:
-    return mnist.read(path, advice)
+def _read_once(
+    files: tuple[Path, ...], advice: str, unchanged: tuple[tuple[int, int], ...]
+) -> Arrays:
+    return mnist.read(files, advice)
 
 
 def _digest(officials: tuple[OfficialArray, ...]) -> str:

@@ -1,27 +1,19 @@
-"""The four official arrays, downloaded or read from files, and always verified."""
+"""The four official arrays, read from files and always verified."""
 
 import gzip
 import hashlib
-import http.client
-import logging
 import math
 import os
 import struct
-import threading
-import urllib.error
-import urllib.request
 import zipfile
-from concurrent.futures import Future
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mnist_exp.core.errors import InputError
-from mnist_exp.core.files import exclusive, write_atomic
-
-logger = logging.getLogger(__name__)
 
 Array = npt.NDArray[np.uint8]
 Arrays = dict[str, Array]  # by the keys of Keras' mnist.npz
@@ -50,91 +42,24 @@ MNIST = (
 )
 SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"  # of Keras' mnist.npz
 LARGEST = 64 * 2**20  # bytes read or kept at most; the four arrays, uncompressed, are 55 MB
-URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
-ANSWER_SECONDS = 4  # from the name look-up to the headers, so that an offline start is quick
-READ_SECONDS = 30
-DISCARDED = "the download was discarded; try again, or give the data with data.path=..."
 
 
-class UnreachableError(Exception):
-    """The download failed: no network, an error status, or a cut connection."""
+def read(files: Sequence[Path], advice: str) -> Arrays:
+    """The verified arrays of an .npz or of the four idx files, plain or gzipped.
 
-
-def fetch(url: str, path: Path, *, answer_seconds: float = ANSWER_SECONDS) -> Arrays:
-    """The verified arrays at `url`, downloaded to `path` unless another process has done so.
-
-    Raises `UnreachableError`, also when no answer begins within `answer_seconds`, and `InputError`
-    for other content than MNIST; then `path` is not created.
-    pooch would not be shorter: its limits and sentences would be written here, too.
+    Raises `InputError`, ending with the advice, for a damaged file.
     """
-    arrays: Arrays = {}
-
-    def write_verified(file: IO[bytes]) -> None:
-        file.write(_download(url, answer_seconds))
-        file.flush()
-        arrays.update(read_npz(Path(file.name), DISCARDED, source=url))
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with exclusive(path.with_name(f"{path.name}.lock")):
-            if path.exists():
-                return read(path, f"delete {path} to download it again")
-            write_atomic(path, write_verified)
-    except (OSError, http.client.HTTPException) as error:
-        reason = error.reason if type(error) is urllib.error.URLError else error
-        raise UnreachableError(str(reason)) from error
+    if len(files) == 1:
+        return read_npz(files[0], advice)
+    arrays = {}
+    for official, path in zip(MNIST, files, strict=True):  # the md5 covers the header, too
+        content, damage = _content(path)
+        if not damage and len(content) != _idx_size(official):
+            damage = f"{len(content):,} bytes instead of {_idx_size(official):,}"
+        verify(path, official, _hash(content), advice, damage)
+        data = np.frombuffer(content, np.uint8, offset=len(_header(official.shape)))
+        arrays[official.key] = data.reshape(official.shape)
     return arrays
-
-
-def _download(url: str, answer_seconds: float) -> bytes:
-    with _open(url, answer_seconds) as response:
-        length = response.headers.get("Content-Length")
-        logger.info("downloading %s (%s bytes)", url, length or "unknown")
-        content = response.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise InputError(f"{response.url}: over {LARGEST:,} bytes came; {DISCARDED}")
-    if length and len(content) < int(length):
-        raise UnreachableError(
-            f"the connection was cut after {len(content):,} of {int(length):,} bytes; run again"
-        )
-    return content
-
-
-def _open(url: str, seconds: float) -> http.client.HTTPResponse:
-    """The response, opened in a thread: name look-ups and address lists know no timeout."""
-    opened: Future[http.client.HTTPResponse] = Future()
-
-    def open_url() -> None:
-        try:
-            opened.set_result(urllib.request.urlopen(url, timeout=READ_SECONDS))
-        except Exception as error:  # raised again in the caller's thread
-            if isinstance(error, urllib.error.HTTPError):
-                error.close()
-            opened.set_exception(error)
-
-    threading.Thread(target=open_url, daemon=True).start()
-    try:
-        return opened.result(seconds)
-    except TimeoutError:
-        opened.add_done_callback(_close)
-        raise TimeoutError(f"no answer within {seconds} seconds") from None
-
-
-def _close(late: Future[http.client.HTTPResponse]) -> None:
-    if not late.exception():
-        late.result().close()
-
-
-def read(path: Path, advice: str) -> Arrays:
-    """The verified arrays of an .npz or of a folder of idx files.
-
-    Raises `InputError`, ending with the advice, for a path that is missing or damaged.
-    """
-    if os.path.isdir(path):
-        return _read_folder(path, advice)
-    if os.path.isfile(path):
-        return read_npz(path, advice)
-    raise InputError(f"{path}: no such file or folder; {advice}")
 
 
 def read_npz(path: Path, advice: str, source: str = "") -> Arrays:
@@ -176,30 +101,6 @@ def first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def _read_folder(folder: Path, advice: str) -> Arrays:
-    """The arrays of the four idx files, plain or gzipped; the md5 covers the header, too."""
-    if not os.access(folder, os.X_OK):
-        raise InputError(f"{folder}: no permission to look into this folder; {advice}")
-    arrays = {}
-    for official in MNIST:
-        path = _idx_file(folder, official, advice)
-        content, damage = _content(path)
-        if not damage and len(content) != _idx_size(official):
-            damage = f"{len(content):,} bytes instead of {_idx_size(official):,}"
-        verify(path, official, _hash(content), advice, damage)
-        data = np.frombuffer(content, np.uint8, offset=len(_header(official.shape)))
-        arrays[official.key] = data.reshape(official.shape)
-    return arrays
-
-
-def _idx_file(folder: Path, official: OfficialArray, advice: str) -> Path:
-    for name in (official.file, official.file.replace("-idx", ".idx")):
-        for path in (folder / name, folder / f"{name}.gz"):
-            if os.path.isfile(path):  # Path.is_file may raise
-                return path
-    raise InputError(f"{folder}: expected {official.file} or {official.file}.gz in it; {advice}")
-
-
 def _content(path: Path) -> tuple[bytearray, str]:
     """The uncompressed bytes, as far as they can be read, and the error that ended them."""
     limit = max(map(_idx_size, MNIST)) + 1  # more is neither needed nor safe to unpack
@@ -236,12 +137,13 @@ def _member(path: Path, official: OfficialArray) -> Array:
 
 
 def _unreadable(path: Path, source: str, damage: str, advice: str) -> str:
+    or_folder = " or a folder with the four idx files" if source == str(path) else ""
     content = f"{path.stat().st_size:,} bytes"
     if path.stat().st_size <= LARGEST and os.access(path, os.R_OK):
         content = f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
     return (
-        f"{source}: expected an .npz as Keras ships it (sha256 {SHA256}) or a folder with the four "
-        f"idx files, got a file of {content} ({damage}); {advice}"
+        f"{source}: expected an .npz as Keras ships it (sha256 {SHA256}){or_folder}, "
+        f"got a file of {content} ({damage}); {advice}"
     )
 
 

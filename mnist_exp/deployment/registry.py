@@ -18,8 +18,7 @@ from mnist_exp.tracking.logged_model import MODEL_FILE, find_model, global_track
 
 MODEL_VERSIONS = "mlflow.modelVersions"  # of a logged model: its registered versions
 SCORES = (OBJECTIVE, "test/accuracy")
-DESCRIPTION = (
-    "Reads handwritten digits: pixels (n, 28, 28) of 0-255 in, scores (n, 10) out. "
+USE = (
     "`python -m mnist_exp promote` adds versions and moves the alias; "
     "`python -m mnist_exp serve --run models:/<name>@<alias>` uses one."
 )
@@ -51,12 +50,14 @@ def register(run: Run, name: str) -> str:
     """Register the run's model under the name; the number of the new version."""
     from mlflow.exceptions import MlflowException
 
+    from mnist_exp.tracking.served_model import DESCRIPTION
+
     uri = store.uri(run.tracking)
     with store.connect_to_read(run.tracking) as client, global_tracking_uri(uri):
         try:
             client.get_registered_model(name)
         except MlflowException:
-            client.create_registered_model(name, description=DESCRIPTION)
+            client.create_registered_model(name, description=f"{DESCRIPTION} {USE}")
         model = find_model(client, run.run_id)
         version = client.create_model_version(
             name,

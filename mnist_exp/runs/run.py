@@ -17,6 +17,7 @@ from mnist_exp.core import layout
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.output import quiet_stderr
 from mnist_exp.core.provenance import Commit, versions
+from mnist_exp.data import places
 from mnist_exp.data.dataset import DISPLAY_NAMES, Dataset, load_dataset
 from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.runs.folder import RunFolder, RunResult
@@ -125,12 +126,14 @@ class Run:
         if not data:
             own["name"] = self.tags["data.name"]
             if own["name"] == "mnist":
-                recorded = Path(made_with.path or "none")
-                own["path"] = str(recorded) if recorded.exists() else os.environ.get("MNIST_PATH")
+                recorded = places.understand(made_with.path or "")
+                is_there = os.path.exists(recorded)
+                own["path"] = recorded if is_there else os.environ.get("MNIST_PATH")
         elif data in DISPLAY_NAMES:
             own |= {"name": data, "path": os.environ.get("MNIST_PATH") if data == "mnist" else None}
         else:
             own |= {"name": "mnist", "path": data}
+        own["path"] = places.understand(own["path"] or "") or None
         return made_with.model_copy(update=own)
 
     def history(self) -> list[dict[str, float]]:

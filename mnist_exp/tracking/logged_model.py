@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from mnist_exp.core.provenance import versions
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
+    from mlflow.models import Model
 
 ENVIRONMENT = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "MLFLOW_EXPERIMENT_ID"
@@ -21,6 +23,7 @@ MEASURED_ON = {"val": "validation", "test": "testing"}  # by the beginning of a 
 NOT_IN_NAMES = r"""[/:.%"']"""  # what MLflow refuses in the name of a logged model
 KERAS = ".keras"
 MODEL_FILE = f"data/model{KERAS}"  # among the artifacts
+NOTE_TAG = "mlflow.note.content"  # the description
 SERVING = ("mlflow", "tensorflow", "keras", "numpy")  # what a served model needs
 
 
@@ -47,43 +50,66 @@ def global_tracking_uri(uri: str, experiment_id: str = "") -> Iterator[None]:
                 os.environ[name] = value
 
 
-class TensorflowFlavor:
-    """MLflow's TensorFlow flavor, whose example is not tried: that loads the model once more."""
+class ServedFlavor:
+    """The pyfunc of `served_model`, with one Keras file that MLflow's Keras flavors load, too."""
 
     @staticmethod
-    def save_model(*, validate_serving_input: bool, **arguments: Any) -> None:
-        """Write the folder of the logged model, as `mlflow.tensorflow.save_model`."""
+    def save_model(
+        *, path: str, mlflow_model: "Model", file: Path, validate_serving_input: bool, **more: Any
+    ) -> None:
+        """Write the folder of the logged model around the Keras model in `file`."""
         import mlflow
+        from mlflow.models.model import MLMODEL_FILE_NAME
 
-        mlflow.tensorflow.save_model(**arguments)
+        from mnist_exp.tracking import served_model
+
+        mlflow.pyfunc.save_model(
+            path, mlflow_model=mlflow_model, python_model=served_model.__file__, **more
+        )
+        stored = Path(path, MODEL_FILE)
+        stored.parent.mkdir()
+        if file.suffix == KERAS:
+            shutil.copyfile(file, stored)
+        else:
+            import keras
+
+            keras.models.load_model(file, compile=False).save(stored)
+        for flavor in ("keras", "tensorflow"):
+            mlflow_model.add_flavor(
+                flavor, data=stored.parent.name, model_type="keras", save_format="tf"
+            )
+        code = mlflow_model.flavors[mlflow.pyfunc.FLAVOR_NAME]
+        code["model_code_path"] = Path(served_model.__file__).name  # not where it lay here
+        mlflow_model.model_size_bytes = stored.stat().st_size
+        mlflow_model.save(str(Path(path, MLMODEL_FILE_NAME)))
 
 
 def log_keras_model(
     client: "MlflowClient", run_id: str, file: Path, example: Sequence[Any]
 ) -> None:
-    """Log the model in this file by its own name; `example` (n, ...) uint8 inputs of it."""
-    import keras
+    """Log the model in this file by the name in the config; `example` (n, ...) inputs of it."""
     import numpy as np
     from mlflow.entities import Metric
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
+    from mnist_exp.tracking.served_model import DESCRIPTION, INPUTS, OUTPUTS
+
     installed = versions()
-    model = keras.models.load_model(file, compile=False, safe_mode=True)
-    inputs, outputs = (-1, *model.input_shape[1:]), (-1, *model.output_shape[1:])
+    name = client.get_run(run_id).data.params.get("model.name", file.stem)
     logged = Model.log(
         artifact_path=None,
-        flavor=TensorflowFlavor,
-        model=model,
-        name=re.sub(NOT_IN_NAMES, "-", model.name),
+        flavor=ServedFlavor,
+        file=file,
+        name=re.sub(NOT_IN_NAMES, "-", name),
         run_id=run_id,
-        signature=ModelSignature(
-            Schema([TensorSpec(np.dtype(np.uint8), inputs)]),
-            Schema([TensorSpec(np.dtype(np.float32), outputs)]),
-        ),
+        # Without inputs: MLflow would refuse all but one type and shape.
+        signature=ModelSignature(outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 10))])),
         input_example=np.array(example, np.uint8),
+        metadata={"inputs": INPUTS, "outputs": OUTPUTS},
+        tags={NOTE_TAG: DESCRIPTION},
         pip_requirements=[f"{package}=={installed[package]}" for package in SERVING],
-        validate_serving_input=False,
+        validate_serving_input=False,  # it would load the model once more
     )
     links = links_of_metrics(client, run_id)
     for name in ("val/loss", "val/accuracy"):  # again, which counts once, for MLflow to list them

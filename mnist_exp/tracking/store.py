@@ -41,6 +41,7 @@ MLFLOW_ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOG_UV_FILES": "false",  # the project in the current folder is no part of a model
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # else minutes at a closed port
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds without a byte; 120 of its own
 }

@@ -21,6 +21,7 @@ from mnist_exp.config.compose import (
     parse,
     redacted_values,
     to_yaml,
+    translate_overrides,
 )
 from mnist_exp.config.messages import hydra_error_message, raised_by_hydra
 from mnist_exp.config.schema import keys
@@ -215,6 +216,22 @@ def test_numbers_are_text_where_text_is_wanted() -> None:
     config = compose(["tracking.experiment=2024", "name=7", "notes=1.5", "tags.final=true"])
     assert (config.tracking.experiment, config.name, config.notes) == ("2024", "7", "1.5")
     assert config.tags == {"final": "true"}
+
+
+@pytest.mark.parametrize(
+    "value", ["~/m.npz", "https://host/m.npz?a=1&b=2", "/straße (1)/m.npz", "file:///a%20b#1"]
+)
+def test_an_address_needs_no_quotes(value: str) -> None:
+    config = compose([f"data.path={value}", f"tracking.uri={value}"])
+    assert (config.data.path, config.tracking.uri) == (value, value)
+
+
+def test_quotes_lists_and_null_keep_their_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACE", "~")
+    for text, value in [("null", None), ("'~/m'", "~/m"), ("${oc.env:PLACE}/m", "~/m")]:
+        assert compose([f"data.path={text}"]).data.path == value
+    for text in ("~/a,~/b", "[~/a]"):
+        assert translate_overrides([f"data.path={text}"]) == [f"data.path={text}"]
 
 
 def test_mlflows_variable_names_the_experiment(monkeypatch: pytest.MonkeyPatch) -> None:

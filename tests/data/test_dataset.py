@@ -5,6 +5,8 @@ import hashlib
 import importlib.util
 import logging
 import os
+import pwd
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from small_mnist import Server, npz, serving, unreadable, use_small_mnist
 from mnist_exp.config.compose import compose
 from mnist_exp.config.schema import DataConfig
 from mnist_exp.core.errors import InputError
-from mnist_exp.data.dataset import load_dataset
+from mnist_exp.data.dataset import load_dataset, local_source
 from mnist_exp.data.mnist import Arrays
 
 NOWHERE = "http://127.0.0.1:9/mnist.npz"
@@ -73,15 +75,114 @@ def test_a_given_path_that_is_wrong_never_falls_back(
         load_dataset(config(path=str(tmp_path / "given.npz")), url=NOWHERE)
 
 
-def test_an_empty_mnist_path_is_no_path(file: Path, cache: Path) -> None:
+@pytest.mark.parametrize("empty", ["", " ", "''"])
+def test_an_empty_mnist_path_is_no_path(empty: str, file: Path, cache: Path) -> None:
     cache.parent.mkdir(parents=True)
     file.rename(cache)
-    assert load_dataset(config(path=""), url=NOWHERE).source == f"Keras cache ({cache})"
+    assert load_dataset(config(path=empty), url=NOWHERE).source == f"Keras cache ({cache})"
 
 
-def test_a_path_may_start_at_home(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(file.parent))
-    assert load_dataset(config(path="~/small.npz")).source == str(file)
+WAYS = {
+    "blanks": " {path}\n", "quotes": "'{path}'", "double quotes": '"{path}"', "one": "{path}'",
+    "a file address": "file://{path}", "one with a host": "FILE://localhost{path}",
+    "a short one": "file:{path}", "home": "~/a b.npz", "a user's home": "",
+    "a variable": "$HOME/a b.npz", "in braces": "${{HOME}}/a b.npz", "relative": "a b.npz",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_path_is_understood_however_it_is_written(
+    way: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = file.rename(file.with_name("a b.npz"))
+    monkeypatch.setenv("HOME", str(path.parent))
+    monkeypatch.chdir(path.parent)
+    if way == "a user's home":
+        record = pwd.getpwuid(os.getuid())
+        text = f"~{record.pw_name}/{os.path.relpath(path, record.pw_dir)}"
+        assert load_dataset(config(path=text)).source.endswith("a b.npz")
+        return
+    text = WAYS[way].format(path=path)
+    assert load_dataset(config(path=text)).source == str(path)
+
+
+def test_a_blank_or_percent_sign_of_a_file_address_is_decoded(file: Path) -> None:
+    path = file.rename(file.with_name("a b%.npz"))
+    assert path.as_uri().endswith("/a%20b%25.npz")
+    assert load_dataset(config(path=path.as_uri())).source == str(path)
+
+
+def test_an_odd_name_that_exists_is_taken_as_it_is(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    path = file.rename(file.with_name("'$HOME' "))
+    assert load_dataset(config(path="'$HOME' ")).source == str(path)
+
+
+def test_what_was_understood_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/nowhere")
+    with pytest.raises(InputError) as error:
+        load_dataset(config(path="'~/m.npz'"))
+    assert str(error.value) == (
+        "/nowhere/m.npz: no such file or folder; data.path='~/m.npz' names it: give another copy "
+        "with data.path=..., or data.path=null"
+    )
+
+
+def test_a_home_of_nobody_is_a_path_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="^" + re.escape(f"{tmp_path}/~nobody_at_all/x: no such")):
+        load_dataset(config(path="~nobody_at_all/x"))
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/mnist.npz", "https:/one.slash/mnist.npz"])
+def test_an_address_of_another_kind_is_refused(address: str) -> None:
+    with pytest.raises(InputError) as error:
+        load_dataset(config(path=address))
+    assert str(error.value) == (
+        f"{address}: expected a path on this machine or a web address such as https://..., got "
+        f"{address.partition('/')[0]}/...; copy the data to this machine and give its path with "
+        "data.path=..."
+    )
+
+
+def test_a_web_address_is_downloaded_once_and_verified(server: Server, cache: Path) -> None:
+    first = load_dataset(config(path=f" {server.url}"), url=NOWHERE)
+    assert (first.source, server.requests) == (server.url, 1)
+    assert local_source(config(path=server.url)) == f"Keras cache ({cache})"
+    assert server.requests == 1
+
+
+def test_doctor_downloads_nothing(server: Server) -> None:
+    assert local_source(config(path=server.url)) == ""
+    assert server.requests == 0
+
+
+@pytest.mark.parametrize("fault", ["other content", "no answer"])
+def test_a_web_address_that_gives_no_mnist_never_falls_back(
+    fault: str, server: Server, cache: Path
+) -> None:
+    server.body = b"<html>Please sign in</html>"
+    server.status = 404 if fault == "no answer" else 200
+    sentence = {
+        "other content": r"expected an .npz as Keras .* \(sha256 \w+\), got .* was discarded",
+        "no answer": r"could not be downloaded to .* \(HTTP Error 404.*\); data.path names it",
+    }[fault]
+    with pytest.raises(InputError, match=f"^{server.url}.* {sentence}"):
+        load_dataset(config(path=server.url))
+    assert not cache.exists()
+
+
+def test_a_changed_file_below_the_folder_is_read_again(tmp_path: Path, arrays: Arrays) -> None:
+    (tmp_path / "datasets").mkdir()
+    path = npz(tmp_path / "datasets/mnist.npz", arrays)
+    load_dataset(config(path=str(tmp_path)))
+    path.write_bytes(b"damaged")
+    with pytest.raises(InputError, match="got a file"):
+        load_dataset(config(path=str(tmp_path)))
 
 
 def test_a_damaged_cache_is_refused_and_left_alone(arrays: Arrays, cache: Path) -> None:

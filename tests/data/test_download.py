@@ -15,7 +15,8 @@ from small_mnist import Server, npz, same, serving, use_small_mnist
 
 from mnist_exp.core.errors import InputError
 from mnist_exp.data import mnist
-from mnist_exp.data.mnist import Arrays, UnreachableError, fetch
+from mnist_exp.data.download import UnreachableError, fetch
+from mnist_exp.data.mnist import Arrays
 
 pytestmark = pytest.mark.filterwarnings("error")  # an unclosed socket or file is a fault
 
@@ -178,10 +179,10 @@ def test_threads_that_start_together_download_once(
 FETCH = """
 import sys
 from pathlib import Path
-from mnist_exp.data import mnist
+from mnist_exp.data import download, mnist
 mnist.MNIST = eval(sys.argv[3], vars(mnist))
 print("ready", flush=True)
-mnist.fetch(sys.argv[1], Path(sys.argv[2]))
+download.fetch(sys.argv[1], Path(sys.argv[2]))
 """
 
 

@@ -16,6 +16,7 @@ from small_mnist import npz, same, unreadable, use_small_mnist
 from mnist_exp.core.errors import InputError
 from mnist_exp.data import mnist
 from mnist_exp.data.mnist import Array, Arrays
+from mnist_exp.data.places import locate
 
 pytestmark = pytest.mark.filterwarnings("error")  # an unclosed file is a fault
 ADVICE = "try another"
@@ -37,17 +38,21 @@ def idx(array: Array) -> bytes:
 
 
 def folder(path: Path, arrays: Arrays, name: Callable[[str], str] = str) -> Path:
-    path.mkdir()
     for official in mnist.MNIST:
         file = path / name(official.file)
+        file.parent.mkdir(parents=True, exist_ok=True)
         content = idx(arrays[official.key])
         file.write_bytes(gzip.compress(content) if file.suffix == ".gz" else content)
     return path
 
 
+def read(path: Path) -> Arrays:
+    return mnist.read(locate(path, ADVICE), ADVICE)
+
+
 def refusal(path: Path) -> str:
     with pytest.raises(InputError) as error:
-        mnist.read(path, ADVICE)
+        read(path)
     message = str(error.value)
     assert message.startswith(str(path))
     assert message.endswith(ADVICE)
@@ -56,7 +61,7 @@ def refusal(path: Path) -> str:
 
 
 def test_an_npz_is_read_as_it_was_saved(tmp_path: Path, arrays: Arrays) -> None:
-    found = mnist.read(npz(tmp_path / "m.npz", arrays), ADVICE)
+    found = read(npz(tmp_path / "m.npz", arrays))
     assert same(found, arrays)
     assert {array.dtype for array in found.values()} == {np.dtype(np.uint8)}
 
@@ -68,13 +73,17 @@ def test_an_npz_is_read_as_it_was_saved(tmp_path: Path, arrays: Arrays) -> None:
         "{}.gz".format,
         lambda n: n.replace("-idx", ".idx"),
         lambda n: n.replace("-idx", ".idx") + ".gz",
+        lambda n: f"{n}/{n}",
+        lambda n: f"{n}/{n}".replace("-idx", ".idx"),
+        "MNIST/raw/{}".format,
+        "raw/{}.gz".format,
     ],
-    ids=["plain", "gz", "dot", "dot-gz"],
+    ids=["plain", "gz", "dot", "dot-gz", "kaggle", "kaggle-dot", "torchvision", "its-MNIST"],
 )
 def test_a_folder_of_idx_files_is_read_under_every_usual_name(
     tmp_path: Path, arrays: Arrays, name: Callable[[str], str]
 ) -> None:
-    assert same(mnist.read(folder(tmp_path / "idx", arrays, name), ADVICE), arrays)
+    assert same(read(folder(tmp_path / "idx", arrays, name)), arrays)
 
 
 def test_the_digest_is_that_of_the_uncompressed_idx_file(arrays: Arrays) -> None:
@@ -203,6 +212,23 @@ def test_a_missing_idx_file_is_named(tmp_path: Path, arrays: Arrays) -> None:
     assert "expected t10k-labels-idx1-ubyte or t10k-labels-idx1-ubyte.gz" in refusal(path)
 
 
+@pytest.mark.parametrize("name", ["mnist.npz", "datasets/mnist.npz"])
+def test_a_folder_with_the_archive_is_read(tmp_path: Path, arrays: Arrays, name: str) -> None:
+    (tmp_path / "datasets").mkdir()
+    npz(tmp_path / name, arrays)
+    assert same(read(tmp_path), arrays)
+
+
+def test_a_folder_of_something_else_is_refused_with_what_is_there(tmp_path: Path) -> None:
+    for name in ("mnist/3.0.1", "downloads", "FashionMNIST/raw"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "train.csv").touch()
+    assert (
+        "expected the four idx files, such as train-images-idx3-ubyte (plain or .gz), in it or in "
+        "MNIST/raw below, or mnist.npz; there is ['FashionMNIST', 'downloads', 'mnist', 'train.csv"
+    ) in refusal(tmp_path)
+
+
 @pytest.mark.parametrize("name", [str, "{}.gz".format], ids=["plain", "gz"])
 def test_a_truncated_idx_file_is_refused(
     tmp_path: Path, arrays: Arrays, name: Callable[[str], str]
@@ -244,7 +270,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(
     content[random.integers(len(content))] ^= 1 << random.integers(8)
     file.write_bytes(content)
     try:
-        found = mnist.read(path, ADVICE)
+        found = read(path)
     except InputError:
         assert refusal(path)
     else:

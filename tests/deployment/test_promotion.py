@@ -50,7 +50,7 @@ def test_the_alias_stays_with_the_better_run_unless_forced(
     assert [(each["name"], str(each["version"])) for each in registered] == [("ranked", "1")]
     assert version.description == f"{run.title}\n\nOf [{better}](#/runs/{run.run_id})."
     assert version.tags["val/accuracy"] == f"{run.metrics['val/accuracy']:.4f}"
-    assert "pixels (n, 28, 28)" in client.get_registered_model("ranked").description
+    assert "28x28 pixels of 0-255" in client.get_registered_model("ranked").description
     code, out, _ = command("promote", "--run", worse, "--name", "ranked", "--force")
     assert code == 0
     assert f"before: run {resolve_run(better, store_config()).run_id[:8]} ({better})" in out

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import mlflow
@@ -157,7 +158,9 @@ def test_sigterm_ends_everything_as_killed(tmp_path: Path, arguments: list[str])
 
 
 @pytest.mark.slow
-def test_mlflow_serves_a_run_that_answers_as_predict_does(tmp_path: Path) -> None:
+def test_mlflow_serves_a_run_without_this_package_and_answers_as_predict_does(
+    tmp_path: Path,
+) -> None:
     assert run(tmp_path, "data=mnist5k").returncode == 0
     (recorded,) = runs(tmp_path)
     digits = load_dataset(compose(["data=mnist5k"]).data).test_images[:5]
@@ -168,7 +171,12 @@ def test_mlflow_serves_a_run_that_answers_as_predict_does(tmp_path: Path) -> Non
         port = free.getsockname()[1]
     model = f"runs:/{recorded.info.run_id}/dense128"
     serve = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "-p", str(port)]
-    active = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}  # uvicorn
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked/mnist_exp.py").write_text("raise ImportError('not installed here')")
+    active = {  # uvicorn is found, this package is not
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(tmp_path / "blocked"),
+    }
     with subprocess.Popen(
         [*serve, "--env-manager", "local"], cwd=tmp_path, env=os.environ | active
     ) as server:
@@ -178,10 +186,14 @@ def test_mlflow_serves_a_run_that_answers_as_predict_does(tmp_path: Path) -> Non
                 until_up = Retry(total=20, backoff_factor=0.5, backoff_max=8)
                 session.mount(address, HTTPAdapter(max_retries=until_up))
                 session.get(f"{address}/ping", timeout=60)
-            body = {"inputs": digits.tolist()}
-            answer = requests.post(f"{address}/invocations", json=body, timeout=60).json()
+            post = partial(requests.post, f"{address}/invocations", timeout=60)
+            answer = post(json={"inputs": digits.tolist()}).json()
+            row = post(json={"instances": digits[0].astype(float).ravel().tolist()}).json()
+            scaled = post(json={"inputs": (digits / 255).tolist()})
         finally:
             server.terminate()
+    assert row["predictions"][0] == pytest.approx(answer["predictions"][0], abs=1e-6)
+    assert (scaled.status_code, "multiply those of 0-1 by 255" in scaled.text) == (400, True)
     temperature = find_run("last", uri=f"sqlite:///{tmp_path}/mlflow.db").temperature()
     shares = calibrated(np.array(answer["predictions"]), temperature)
     assert shares.argmax(axis=1).tolist() == [row["digit"] for row in said]

@@ -247,9 +247,10 @@ def test_the_data_is_looked_for_where_it_was_and_where_it_is_now(
 ) -> None:
     class OfPath(Run):
         def config(self) -> Config:
-            return compose([f"data.path={tmp_path / 'mnist.npz'}"])
+            return compose(["data.path=~/mnist.npz"])
 
-    monkeypatch.setenv("MNIST_PATH", "/elsewhere")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MNIST_PATH", "'/elsewhere'")
     run = OfPath("id", "name", "FINISHED", {}, {}, {"data.name": "mnist"}, store_config())
     assert run.data_config().path == "/elsewhere"
     (tmp_path / "mnist.npz").touch()
