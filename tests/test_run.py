@@ -147,6 +147,7 @@ REFUSED: list[tuple[list[str], str]] = [
         ["-m", "seed=1,2", "hydra.sweep.subdir=${hydra.job.override_dirname}"],
         "hydra.sweep.subdir=${hydra.job.override_dirname}: the folders of jobs have numbers",
     ),
+    (["tracking.experiment=" + 501 * "x"], "tracking.experiment: expected text of at most 500"),
     (["--config-name", "other"], "Cannot find primary config 'other'"),
     (["--nonsense"], "unrecognized arguments: --nonsense"),
     (
@@ -205,6 +206,16 @@ def test_only_what_hydra_made_is_removed(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert list(here.iterdir()) == []
     assert here.exists()
+
+
+def test_a_file_that_hides_a_library_is_named(tmp_path: Path) -> None:
+    (tmp_path / "random_notes.py").touch()
+    (tmp_path / "mlflow").mkdir()  # without __init__.py it hides nothing
+    assert call_run(tmp_path, "--cfg", "job").returncode == 0
+    (tmp_path / "keras.py").touch()
+    done = call_run(tmp_path, "--cfg", "job")
+    assert done.returncode == 2
+    assert done.stderr == (f"{tmp_path}/keras.py hides the library keras from Python; rename it\n")
 
 
 @pytest.mark.parametrize("module", ["mnist_exp.run", "mnist_exp doctor"])

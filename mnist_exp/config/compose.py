@@ -30,8 +30,9 @@ CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if 
 CONFIG_OPTIONS = {"--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 OPTIONS_WITH_VALUE = CONFIG_OPTIONS | {"--cfg", "-c", "--package", "-p", "--experimental-rerun"}
 RESUME = "resume"  # a key of the command, not of an experiment
-UNQUOTED_ADDRESS = (  # with a character that Hydra's grammar wants quoted
-    r"^(data\.path|tracking\.uri)=(?=.*[^A-Za-z0-9_/\\+.$%*@?|: -])([^'\",[{]*[^'\",[{\\])$"
+UNQUOTED_TEXT = (  # with a character that Hydra's grammar wants quoted
+    r"^(data\.path|tracking\.\w+|name|notes|\+tags\.\S+?)="
+    r"(?=.*[^A-Za-z0-9_/\\+.$%*@?|: -])([^'\",[{]*[^'\",[{\\])$"
 )
 COMPOSING = Lock()
 Group = TypeVar("Group", bound=ConfigGroup)
@@ -97,12 +98,12 @@ def config_sources(arguments: Sequence[str]) -> list[str]:
 
 
 def translate_overrides(overrides: Sequence[str]) -> list[str]:
-    """The overrides as Hydra takes them: `tags.x=1` as `+tags.x=1`, and addresses quoted.
+    """The overrides as Hydra takes them: `tags.x=1` as `+tags.x=1`, and free text quoted.
 
     Its grammar has no `~`, `=`, `&` or umlaut outside quotes; lists and `${...}` stay as they are.
     """
     tagged = [f"+{text}" if text.startswith("tags.") else text for text in overrides]
-    return [re.sub(UNQUOTED_ADDRESS, r"\1='\2'", text) for text in tagged]
+    return [re.sub(UNQUOTED_TEXT, r"\1='\2'", text) for text in tagged]
 
 
 def refuse_typed_lists(overrides: Sequence[str]) -> None:

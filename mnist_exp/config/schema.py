@@ -107,7 +107,7 @@ class TrackingConfig(ConfigGroup):
 
     enabled: bool
     uri: Annotated[str, AS_TEXT] | None
-    experiment: Annotated[str, Field(min_length=1), AS_TEXT]
+    experiment: Annotated[str, Field(min_length=1, max_length=500), AS_TEXT]
     skip_finished: bool
     system_metrics: bool = False
 

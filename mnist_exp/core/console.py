@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from rich.box import SIMPLE_HEAD
@@ -23,6 +24,7 @@ from mnist_exp.core.output import make_output_lenient, plain
 FULL_ERROR = "HYDRA_FULL_ERROR"
 REDACTED = "***@"  # in place of a user and password before the @ of a URI
 GC_THRESHOLD = 10_000  # objects
+LIBRARIES = ("fastapi", "keras", "matplotlib", "mlflow", "optuna", "PIL", "tensorflow")
 WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
 
 # Plain lines in a notebook: it claims to be a terminal, but cannot redraw a progress bar.
@@ -61,7 +63,7 @@ log_handler = ConsoleHandler()
 def prepare_process() -> None:
     """Settle output, environment and log, and keep the garbage collector out of imports.
 
-    Exits with code 2 when the current folder has been removed.
+    Exits with code 2 when the current folder has been removed, or hides a library.
     """
     make_output_lenient()
     own_warnings_only()
@@ -71,6 +73,11 @@ def prepare_process() -> None:
         os.getcwd()
     except FileNotFoundError as error:
         exit_with(2, "the current folder has been removed; change to another one", error)
+    for name in LIBRARIES:  # `python -m` looks for modules in the current folder first
+        for file in (Path(sys.path[0], f"{name}.py"), Path(sys.path[0], name, "__init__.py")):
+            if file.exists() and "site-packages" not in file.parts:
+                shadowed = ImportError(name)
+                exit_with(2, f"{file} hides the library {name} from Python; rename it", shadowed)
     # Python's default, a collection every 700 objects, traverses the modules being imported again
     # and again: a second of a short run.
     gc.set_threshold(GC_THRESHOLD)

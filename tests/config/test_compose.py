@@ -230,6 +230,9 @@ def test_quotes_lists_and_null_keep_their_meaning(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PLACE", "~")
     for text, value in [("null", None), ("'~/m'", "~/m"), ("${oc.env:PLACE}/m", "~/m")]:
         assert compose([f"data.path={text}"]).data.path == value
+    for key in ("name", "notes", "tracking.experiment", "tags.team"):
+        for text in ("Zahl für Zahl", "a=b", "a#b & c", "50 % mehr; wow!"):
+            assert compose([f"{key}={text}"]) == compose([f'{key}="{text}"'])
     for text in ("~/a,~/b", "[~/a]"):
         assert translate_overrides([f"data.path={text}"]) == [f"data.path={text}"]
 
