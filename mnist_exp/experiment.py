@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from mnist_exp.config.compose import fingerprint_values, flatten, redacted_values
 from mnist_exp.config.schema import Config
 from mnist_exp.core import hardware, layout, provenance
-from mnist_exp.core.console import redact
 from mnist_exp.core.environment import keras_defaults
 from mnist_exp.core.errors import DivergedError, PrunedError
 from mnist_exp.core.files import storage_errors
@@ -18,8 +17,8 @@ from mnist_exp.core.output import quiet_stderr
 from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
 from mnist_exp.data.dataset import Dataset, load_dataset
 from mnist_exp.runs.folder import RunFolder, RunResult
-from mnist_exp.runs.names import model_label, run_name, run_note
-from mnist_exp.runs.run import TITLE_TAG, run_tags
+from mnist_exp.runs.names import model_label, origin_note, run_name, run_note
+from mnist_exp.runs.run import EXTENDED_FROM_TAG, TITLE_TAG, run_tags
 from mnist_exp.runs.search import finished_runs
 from mnist_exp.tracking import store
 from mnist_exp.tracking.open_run import is_sweep_job, track_run
@@ -72,13 +71,9 @@ def run_experiment(
             store.check_reachable(config.tracking)  # before anything is left anywhere
         code = provenance.commit()
         path = folder or Path(datetime.now().strftime("outputs/%Y-%m-%d/%H-%M-%S"))
-        overrides = [redact(override) for override in overrides]
         with storage_errors(path):
-            run_folder = RunFolder.claim(path, config)
-            run_folder.write_overrides(overrides)
-            if code.is_dirty:
-                run_folder.write_code_diff(code.diff)
-        tags = run_tags(data, code, overrides, fingerprint)
+            run_folder = RunFolder.claim(path, config, overrides, code.diff)
+        tags = run_tags(data, code, run_folder.overrides(), fingerprint)
         return run_in(run_folder, config, data, tags, check_interrupt, callbacks)
 
 
@@ -90,13 +85,13 @@ def run_in(
     check_interrupt: Callable[[], None],
     callbacks: Sequence["Callback"] = (),
 ) -> RunResult:
-    """The result of the run in `folder`, begun or resumed there."""
+    """The result of the run in `folder`, begun, resumed or extended there."""
     with (
         storage_errors(folder.path),
         folder.log(),
         track_run(
             config.tracking,
-            name=run_name(config, folder.overrides()),
+            name=run_name(config, folder.overrides(), EXTENDED_FROM_TAG in tags),
             folder=folder.path,
             params=flatten(redacted_values(config)),
             tags={**config.tags, **tags},  # what the program goes by wins
@@ -114,7 +109,8 @@ def run_in(
             check_interrupt()  # native code may have turned a SIGTERM into an error of its own
             raise
         folder.write_result(result)
-        Checkpoints(folder.path).remove()
+        checkpoints = Checkpoints(folder.path)
+        checkpoints.remove() if config.bound_to_epochs else checkpoints.keep_newest()
     if tracker.page:
         logger.info(f"in MLflow: {tracker.page}")
     if result.run_id != tracker.run_id:  # its store could only be used at the end
@@ -163,7 +159,8 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
     tracker.log_metrics({k: v for k, v in metrics.items() if k not in last}, step=0)
     if restored := {k: v for k, v in metrics.items() if k in last and last[k] != v}:
         tracker.log_metrics(restored, step=len(epochs))
-    tracker.log_tags({TITLE_TAG: run_note(title, config.notes, overrides, tracker.run_id)})
+    note = run_note(title, config.notes, overrides, tracker.run_id, origin_note(tracker.tags))
+    tracker.log_tags({TITLE_TAG: note})
     logger.info(title)
     return RunResult(title, folder.path, tracker.run_id, metrics, data.label)
 

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 DATA_LABEL_TAG = "data.label"
 FINGERPRINT_TAG, TITLE_TAG = "fingerprint", "mlflow.note.content"
+# Of an extended run: the id of the finished run, or its folder, and the epochs taken over.
+EXTENDED_FROM_TAG, EXTENDED_AFTER_TAG = "extended_from", "extended_after"
 ECE_CALIBRATED = "test/ece_calibrated"  # of the runs that have a temperature
 OBJECTIVE = "val/accuracy"  # what models are chosen by
 

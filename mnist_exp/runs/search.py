@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.errors import InputError
-from mnist_exp.runs.run import FINGERPRINT_TAG, Run
+from mnist_exp.runs.run import EXTENDED_FROM_TAG, FINGERPRINT_TAG, Run
 from mnist_exp.tracking import store
 from mnist_exp.tracking.mlflow_backend import PARENT_TAG
 
@@ -107,14 +107,18 @@ def find_runs(where: str = "", experiment: str = "mnist", uri: str | None = None
 
 
 def finished_runs(config: TrackingConfig, fingerprints: Iterable[str]) -> dict[str, Run]:
-    """The experiment's latest FINISHED run for each fingerprint that has one."""
+    """The experiment's latest FINISHED run for each fingerprint that has one.
+
+    Deleted runs are none of them, and neither are extended ones, which began as another run.
+    """
     with store.connect(config) as client:
         experiment = client.get_experiment_by_name(config.experiment)
         found: dict[str, Run] = {}
         for fingerprint in set(fingerprints) if experiment else ():
             query = f"attributes.status = 'FINISHED' and tags.{FINGERPRINT_TAG} = '{fingerprint}'"
-            for run in client.search_runs([experiment.experiment_id], query, max_results=1):
-                found[fingerprint] = to_run(run, config)
+            for run in client.search_runs([experiment.experiment_id], query):
+                if EXTENDED_FROM_TAG not in run.data.tags:
+                    found.setdefault(fingerprint, to_run(run, config))
     return found
 
 

@@ -48,7 +48,7 @@ class Checkpoints:
     def save(self, epoch: int, checkpoint: Checkpoint) -> None:
         """Start writing the checkpoint after this epoch; a failure is a warning."""
         self.wait()
-        self._writing = self._thread.submit(self._write, epoch, checkpoint)
+        self._writing = self._thread.submit(self.write, epoch, checkpoint)
 
     def wait(self) -> None:
         """Block until what was saved is on disk."""
@@ -83,12 +83,18 @@ class Checkpoints:
         self.wait()
         self._thread.shutdown()
 
+    def keep_newest(self) -> None:
+        """Remove all but the newest, by which a finished run can be extended."""
+        for old in self._paths()[:-1]:
+            old.unlink(missing_ok=True)
+
     def remove(self) -> None:
-        """Remove them all: the run is finished."""
+        """Remove them all."""
         self.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _write(self, epoch: int, checkpoint: Checkpoint) -> None:
+    def write(self, epoch: int, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint after this epoch; raises `OSError`."""
         self.folder.mkdir(exist_ok=True)
         write_atomic(self.folder / f"epoch-{epoch:06}.npz", lambda file: dump(checkpoint, file))
         for old in self._paths()[:-KEPT]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
 import keras
@@ -131,6 +131,9 @@ def fit(
                 checkpoints.save(epoch + 1, _checkpoint(state, history, best, curve))
             keras_logs = {KERAS_NAMES[k]: v for k, v in row.items() if k in KERAS_NAMES}
             hooks.on_epoch_end(epoch, row | keras_logs)
+    done = len(history.epochs)
+    if checkpoints and not checkpoints.is_due(done):  # the run may be extended from its end
+        checkpoints.save(done, _checkpoint(loop.state(), history, best, curve))
     loop.keep_averaged_weights()
     history.best_epoch = best.restore(model)
     if not loop.is_finite():  # no epoch's loss includes the last step's update
@@ -158,6 +161,7 @@ def _checkpoint(
         "compile_seconds": history.compile_seconds,
         "best_loss": best.loss,
         "best_epoch": best.epoch,
+        "patience_since": best.patience_since,
     }
     arrays = {"state": state, "best": best.weights, "curve": curve.state()}
     return Checkpoint(list(history.epochs), scalars, arrays)
@@ -173,7 +177,19 @@ def _restore(
     history.compile_seconds += scalars["compile_seconds"]
     best.last_epoch = len(history.epochs)
     best.loss, best.epoch = scalars["best_loss"], int(scalars["best_epoch"])
+    best.patience_since = int(scalars.get("patience_since", 0))
     best.weights = list(checkpoint.arrays.get("best", []))
+
+
+def with_new_patience(checkpoint: Checkpoint, patience: int | None) -> Checkpoint:
+    """The checkpoint, from which a run whose patience has run out goes on with it anew."""
+    done, best = len(checkpoint.epochs), BestWeights(patience)
+    best.last_epoch = done
+    best.epoch = int(checkpoint.scalars["best_epoch"])
+    best.patience_since = int(checkpoint.scalars.get("patience_since", 0))
+    if not best.is_stale:
+        return checkpoint
+    return replace(checkpoint, scalars={**checkpoint.scalars, "patience_since": done})
 
 
 class BestWeights:
@@ -183,6 +199,7 @@ class BestWeights:
         self.patience = patience
         self.loss = math.inf
         self.epoch = self.last_epoch = 0
+        self.patience_since = 0  # an epoch, where a run that had stopped early was extended
         self.weights: list[np.ndarray] = []
 
     def update(self, model: keras.Model, row: dict[str, float]) -> None:
@@ -195,7 +212,8 @@ class BestWeights:
     @property
     def is_stale(self) -> bool:
         """Whether `patience` epochs have passed without a better one."""
-        return self.patience is not None and self.last_epoch - self.epoch >= self.patience
+        since = max(self.epoch, self.patience_since)
+        return self.patience is not None and self.last_epoch - since >= self.patience
 
     def restore(self, model: keras.Model) -> int | None:
         """Set the best weights; their epoch, or None without patience."""
