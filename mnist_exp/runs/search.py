@@ -27,20 +27,27 @@ def store_config(experiment: str = "mnist", uri: str | None = None) -> TrackingC
 
 
 def search_runs(
-    where: TrackingConfig, query: str = "", *, status: str = "FINISHED", sweep: str = ""
+    where: TrackingConfig,
+    query: str = "",
+    *,
+    status: str = "FINISHED",
+    sweep: str = "",
+    foreign: bool = False,
 ) -> list[Run]:
     """The experiment's runs of the status, or of any, that match MLflow's filter, the latest first.
 
-    With `sweep`, which is `last` or the beginning of an id, only its jobs. Parents of sweeps are no
-    runs of their own. Raises `InputError` when the filter is not understood or nothing fits.
+    With `sweep`, which is `last` or the beginning of an id, only its jobs; with `foreign` also runs
+    that other programs logged. Parents of sweeps are no runs of their own. Raises `InputError` when
+    the filter is not understood or nothing fits.
     """
     from mlflow.exceptions import MlflowException
 
-    kept = f"attributes.status = '{status}' and {OURS}" if status else OURS
-    kept += f" and {_jobs_of(sweep, where)}" if sweep else ""
+    parts = [f"attributes.status = '{status}'" if status else "", "" if foreign else OURS]
+    parts += [_jobs_of(sweep, where) if sweep else "", query]
     with store.connect_to_read(where) as client:
         try:
-            found = list(search(client, where, " and ".join(filter(None, [kept, query]))))
+            every = search(client, where, " and ".join(filter(None, parts)))
+            found = [run for run in every if run.is_foreign or FINGERPRINT_TAG in run.tags]
         except MlflowException as error:
             raise InputError(
                 f"--where {query}: MLflow does not understand it ({error.message}); write it like "
