@@ -364,6 +364,7 @@ def test_what_cannot_be_extended_is_refused(
 def test_a_deleted_run_is_restored_by_resume_and_not_by_sync(broken: Path, store: str) -> None:
     client, run_id = mlflow.MlflowClient(store), Journal(broken).run_id
     client.delete_run(run_id)
+    assert find_resumable(run_id[:12], store_config(uri=store)).run_id == run_id
     journal = (broken / JOURNAL).read_text().splitlines(keepends=True)
     (broken / JOURNAL).write_text("".join(journal[:-1]))  # its end is not published
 
