@@ -293,13 +293,13 @@ def planned(name: str, store: str, epochs: int) -> Config:
 def test_an_extended_run_is_the_one_planned_longer(
     name: str, before: int, tmp_path: Path, store: str, whole: Callable[[str], Path]
 ) -> None:
-    typed = ["seed=0", f"train.epochs={before}"]
+    longer, typed = whole(name), ["seed=0", f"train.epochs={before}"]
     origin = run_experiment(
         planned(name, store, before), folder=tmp_path / "origin", overrides=typed
     )
     record = (origin.folder / JOURNAL).read_bytes()
     extended = extend_experiment(origin.folder, 4, tmp_path / "extended")
-    assert_same(extended.folder, whole(name))
+    assert_same(extended.folder, longer)
     assert (origin.folder / JOURNAL).read_bytes() == record
     assert [path.name for path in (extended.folder / CHECKPOINTS).iterdir()] == ["epoch-000004.npz"]
     run = resolve_run(extended.run_id, store_config(uri=store))

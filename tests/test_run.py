@@ -140,6 +140,9 @@ REFUSED: list[tuple[list[str], str]] = [
     (["train.epochs"], "train.epochs: not understood; expected key=value"),
     (["data.path=/nowhere"], "/nowhere: no such file or folder"),
     (["data=mnist5k", "data.limit=9999"], "data.limit: expected at most 4000"),
+    (["resume=."], "expected the folder of a run, with its config.yaml"),
+    (["resume=.", "train.epochs=20"], "expected the folder of a run, with its config.yaml"),
+    (["resume=.", "train.epochs=20", "seed=1", "~augment"], "; without seed=1, ~augment"),
     (["--config-name", "other"], "Cannot find primary config 'other'"),
     (["--nonsense"], "unrecognized arguments: --nonsense"),
     (
