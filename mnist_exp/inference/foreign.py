@@ -15,7 +15,7 @@ from mnist_exp.tracking.logged_model import MODEL_FILE
 logger = logging.getLogger(__name__)
 
 SHAPES = ((28, 28), (28, 28, 1), (784,))  # of an input
-PIXELS = {"0 to 1": (1 / 255, 0), "0 to 255": (1, 0), "-1 to 1": (2 / 255, -1)}  # scale, offset
+PIXELS = {"0 to 255": (1, 0), "0 to 1": (1 / 255, 0), "-1 to 1": (2 / 255, -1)}  # scale, offset
 BUNDLED = DataConfig(name="mnist5k", path=None, fallback="error", validation_split=0.0, limit=None)
 SAME = 0.01  # of an accuracy: networks of relus read digits alike at any scale
 
