@@ -142,7 +142,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["data=mnist5k", "data.limit=9999"], "data.limit: expected at most 4000"),
     (["resume=."], "expected the folder of a run, with its config.yaml"),
     (["resume=.", "train.epochs=20"], "expected the folder of a run, with its config.yaml"),
-    (["resume=.", "train.epochs=20", "seed=1", "~augment"], "; without seed=1, ~augment"),
+    (["resume=.", "train.epochs=20", "seed=1"], "for a finished run; without seed=1"),
     (["--config-name", "other"], "Cannot find primary config 'other'"),
     (["--nonsense"], "unrecognized arguments: --nonsense"),
     (
