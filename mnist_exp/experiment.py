@@ -5,12 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mnist_exp.config.compose import fingerprint_values, flatten, redacted_values
 from mnist_exp.config.schema import Config, TrainConfig
 from mnist_exp.core import hardware, layout, provenance
-from mnist_exp.core.console import redact
 from mnist_exp.core.environment import caller_settings, keras_defaults, refuse_fork
 from mnist_exp.core.errors import DivergedError, PrunedError, UnsupportedError
 from mnist_exp.core.files import storage_errors
@@ -18,8 +17,8 @@ from mnist_exp.core.output import quiet_stderr
 from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
 from mnist_exp.data.dataset import Dataset, load_dataset
 from mnist_exp.runs.folder import RunFolder, RunResult
-from mnist_exp.runs.names import model_label, run_name, run_note
-from mnist_exp.runs.run import TITLE_TAG, run_tags
+from mnist_exp.runs.names import model_label, origin_note, run_name, run_note
+from mnist_exp.runs.run import EXTENDED_FROM_TAG, TITLE_TAG, run_tags
 from mnist_exp.runs.search import finished_runs
 from mnist_exp.tracking import store
 from mnist_exp.tracking.open_run import is_sweep_job, track_run
@@ -73,13 +72,9 @@ def run_experiment(
             store.check_reachable(config.tracking)  # before anything is left anywhere
         code = provenance.commit()
         path = folder or Path(datetime.now().strftime("outputs/%Y-%m-%d/%H-%M-%S"))
-        overrides = [redact(override) for override in overrides]
         with storage_errors(path):
-            run_folder = RunFolder.claim(path, config)
-            run_folder.write_overrides(overrides)
-            if code.is_dirty:
-                run_folder.write_code_diff(code.diff)
-        tags = run_tags(data, code, overrides, fingerprint)
+            run_folder = RunFolder.claim(path, config, overrides, code.diff)
+        tags = run_tags(data, code, run_folder.overrides(), fingerprint)
         return run_in(run_folder, config, data, tags, check_interrupt, callbacks)
 
 
@@ -91,13 +86,13 @@ def run_in(
     check_interrupt: Callable[[], None],
     callbacks: Sequence["Callback"] = (),
 ) -> RunResult:
-    """The result of the run in `folder`, begun or resumed there."""
+    """The result of the run in `folder`, begun, resumed or extended there."""
     with (
         storage_errors(folder.path),
         folder.log(),
         track_run(
             config.tracking,
-            name=run_name(config, folder.overrides()),
+            name=run_name(config, folder.overrides(), EXTENDED_FROM_TAG in tags),
             folder=folder.path,
             params=flatten(redacted_values(config)),
             tags={**config.tags, **tags},  # what the program goes by wins
@@ -115,7 +110,8 @@ def run_in(
             check_interrupt()  # native code may have turned a SIGTERM into an error of its own
             raise
         folder.write_result(result)
-        Checkpoints(folder.path).remove()
+        checkpoints = Checkpoints(folder.path)
+        checkpoints.remove() if config.bound_to_epochs else checkpoints.keep_newest()
     if tracker.page:
         logger.info(f"in MLflow: {tracker.page}")
     if result.run_id != tracker.run_id:  # its store could only be used at the end
@@ -131,7 +127,7 @@ def _train_and_score(
     with quiet_stderr():  # TensorFlow greets every import with a page of hints
         from mnist_exp import plots
         from mnist_exp.models.io import summary
-        from mnist_exp.runs.report import Report, score, write_report
+        from mnist_exp.runs.report import Report, save_models, score, write_report
         from mnist_exp.training.fit import prepare
 
         resolved = resolve_auto(wanted, config.model)
@@ -152,7 +148,7 @@ def _train_and_score(
             raise
         logger.warning(f"{str(error).rpartition(';')[0]}; trained in float32 without XLA instead")
         return _train_and_score(config, data, context, without_auto(wanted))
-    model_file = _save_models(loop, config, folder)  # first: what cost most is kept first
+    model_file = save_models(loop, config, folder)  # first: what cost most is kept first
 
     scores = score(model, data, config.model.output)
     test, metrics = scores.test, history.metrics() | scores.metrics
@@ -173,7 +169,8 @@ def _train_and_score(
     tracker.log_metrics({k: v for k, v in metrics.items() if k not in last}, step=0)
     if restored := {k: v for k, v in metrics.items() if k in last and last[k] != v}:
         tracker.log_metrics(restored, step=len(epochs))
-    tracker.log_tags({TITLE_TAG: run_note(title, config.notes, overrides, tracker.run_id)})
+    note = run_note(title, config.notes, overrides, tracker.run_id, origin_note(tracker.tags))
+    tracker.log_tags({TITLE_TAG: note})
     logger.info(title)
     return RunResult(title, folder.path, tracker.run_id, metrics, data.label)
 
@@ -182,6 +179,7 @@ def _fit(loop: "EpochLoop", config: Config, context: RunContext) -> "History":
     """Train; each epoch is shown in the terminal and recorded in the folder and in MLflow."""
     from keras.callbacks import LambdaCallback
 
+    from mnist_exp.runs.report import save_interrupted
     from mnist_exp.tracking.tracker import sampled_system_metrics
     from mnist_exp.training.callbacks import EpochBar
     from mnist_exp.training.fit import fit
@@ -232,33 +230,7 @@ def _fit(loop: "EpochLoop", config: Config, context: RunContext) -> "History":
             raise
         except BaseException:
             with defer_interrupts():
-                _save_interrupted(loop.model, folder.interrupted_model)
+                save_interrupted(loop.model, folder.interrupted_model)
             raise
         finally:
             checkpoints.close()
-
-
-def _save_models(loop: "EpochLoop", config: Config, folder: RunFolder) -> str:
-    """Save the trained model in every form asked for; the name of the one to log."""
-    from mnist_exp.models.convert import to_stock_keras
-    from mnist_exp.models.io import save_model
-    from mnist_exp.training.optimizers import with_optimizer_state
-
-    model = with_optimizer_state(to_stock_keras(loop.model), loop.optimizer, config.train.loss)
-    names = [*config.save_as]
-    if all(not Path(name).suffix for name in names):
-        names.append(layout.MODEL)
-    for name in names:
-        save_model(model, folder.path / name)
-    return next(name for name in names if Path(name).suffix)
-
-
-def _save_interrupted(model: Any, path: Path) -> None:
-    """Save the weights so far; a failure is a warning, since another error is being raised."""
-    from mnist_exp.models.convert import to_stock_keras
-    from mnist_exp.models.io import save_model
-
-    try:
-        save_model(to_stock_keras(model), path)
-    except Exception as error:
-        logger.warning(f"{path}: the weights so far could not be saved ({error})")

@@ -1,29 +1,44 @@
-"""Resume a run that broke off, from its newest checkpoint, if config and data are unchanged."""
+"""Resume a run that broke off, or extend a finished one, if config and data are unchanged."""
 
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from mnist_exp.config.compose import fingerprint_values, flatten, redacted_values
+from mnist_exp.config.compose import (
+    fingerprint_values,
+    flatten,
+    from_yaml,
+    redacted_values,
+    to_yaml,
+    with_values,
+)
 from mnist_exp.config.schema import Config
 from mnist_exp.core import layout, provenance
 from mnist_exp.core.console import REDACTED
 from mnist_exp.core.environment import caller_settings, refuse_fork
 from mnist_exp.core.errors import InputError
-from mnist_exp.core.files import is_orphaned
+from mnist_exp.core.files import is_orphaned, storage_errors
 from mnist_exp.core.signals import sigterm_interrupts
 from mnist_exp.data.dataset import Dataset, load_dataset
 from mnist_exp.experiment import run_in
 from mnist_exp.runs.folder import RunFolder, RunResult
-from mnist_exp.runs.run import FINGERPRINT_TAG, run_tags
+from mnist_exp.runs.run import (
+    EXTENDED_AFTER_TAG,
+    EXTENDED_FROM_TAG,
+    FINGERPRINT_TAG,
+    run_tags,
+)
 from mnist_exp.tracking import store
 from mnist_exp.tracking.events import Opening
 from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.logged_model import ENVIRONMENT
+from mnist_exp.training.checkpoints import Checkpoints, with_new_patience
 
 logger = logging.getLogger(__name__)
+EPOCHS = "train.epochs="
 
 
 def resume_experiment(path: Path) -> RunResult:
@@ -45,17 +60,83 @@ def resume_experiment(path: Path) -> RunResult:
             result = _result(folder)
             logger.info(f"finished already: {result.title}")
             return result
-        data = load_dataset(config.data)
-        fingerprint = provenance.fingerprint(fingerprint_values(config), data.digest)
-        if journal.opening:
-            _refuse_changes(journal, journal.opening, config, data, path)
-            if journal.opening.tags.get(FINGERPRINT_TAG) != fingerprint:
-                logger.warning("this package has changed since the run began; so may its result")
-        config = _with_password(config, path)
-        if config.tracking.enabled:
-            store.check_reachable(config.tracking)
-        tags = run_tags(data, provenance.commit(), folder.overrides(), fingerprint)
+        config, data = _unchanged(config, journal, path)
+        tags = run_tags(data, provenance.commit(), folder.overrides(), _fingerprint(config, data))
         return run_in(folder, config, data, tags, check_interrupt)
+
+
+def extend_experiment(path: Path, epochs: Any, folder: Path) -> RunResult:
+    """Go on with the finished run in this folder until `epochs`, as a run of its own in `folder`.
+
+    It is what a run planned so long would have been, to the last bit; but if the finished one ended
+    by early stopping, patience begins anew. Raises `InputError` when the run is not finished, has
+    no checkpoint, depends on the number of its epochs, or the data is not what it was.
+    """
+    refuse_fork()
+    with sigterm_interrupts() as check_interrupt, caller_settings():
+        path = path.absolute()
+        origin = RunFolder(path)
+        before = _config(origin)
+        config = _with_epochs(before, epochs, path)
+        if not origin.has_result():
+            raise InputError(
+                f"resume={path}: train.epochs is raised of finished runs, and this one broke off; "
+                "let it finish first, with resume= alone"
+            )
+        result, checkpoint = _result(origin), Checkpoints(path).newest()
+        if checkpoint is None:
+            raise InputError(
+                f"resume={path}: expected the checkpoint of its last epoch in {layout.CHECKPOINTS}/"
+                f": an older version left none, or clean removed it; begin a new run with "
+                f"train.epochs={config.train.epochs}"
+            )
+        tracking, data = _unchanged(before, _journal(path), path)
+        config = config.model_copy(update={"tracking": tracking.tracking})
+        typed = [o for o in origin.overrides() if not o.startswith(EPOCHS)]
+        overrides = [*typed, f"{EPOCHS}{config.train.epochs}"]
+        code, done = provenance.commit(), len(checkpoint.epochs)
+        with storage_errors(folder):
+            new = RunFolder.claim(folder, config, overrides, code.diff)
+            start = with_new_patience(checkpoint, config.train.patience)
+            Checkpoints(new.path).write(done, start)
+        tags = run_tags(data, code, new.overrides(), _fingerprint(config, data)) | {
+            EXTENDED_FROM_TAG: result.run_id or str(path),
+            EXTENDED_AFTER_TAG: str(done),
+        }
+        return run_in(new, config, data, tags, check_interrupt)
+
+
+def _with_epochs(config: Config, epochs: Any, path: Path) -> Config:
+    """The config with more epochs; raises `InputError` where that cannot be."""
+    raised = from_yaml(with_values(to_yaml(config), {EPOCHS.rstrip("="): epochs}))
+    if config.bound_to_epochs:
+        raise InputError(
+            f"resume={path}: {config.bound_to_epochs}, so that a run of {epochs} epochs does not "
+            f"begin with this one; begin a new run with train.epochs={epochs}"
+        )
+    if raised.train.epochs <= config.train.epochs:
+        raise InputError(
+            f"resume={path}: expected more epochs than train.epochs={config.train.epochs} of the "
+            f"finished run, got train.epochs={epochs}"
+        )
+    return raised
+
+
+def _unchanged(config: Config, journal: Journal, path: Path) -> tuple[Config, Dataset]:
+    """The config, with what it needs to record, and the data; raises `InputError` for others."""
+    data = load_dataset(config.data)
+    if journal.opening:
+        _refuse_changes(journal, journal.opening, config, data, path)
+        if journal.opening.tags.get(FINGERPRINT_TAG) != _fingerprint(config, data):
+            logger.warning("this package has changed since the run began; so may its result")
+    config = _with_password(config, path)
+    if config.tracking.enabled:
+        store.check_reachable(config.tracking)
+    return config, data
+
+
+def _fingerprint(config: Config, data: Dataset) -> str:
+    return provenance.fingerprint(fingerprint_values(config), data.digest)
 
 
 def _config(folder: RunFolder) -> Config:

@@ -61,7 +61,8 @@ def job(values: DictConfig) -> "RunResult":
         refuse_lists(context.runtime.choices)
         refuse_unhonoured(cast(DictConfig, context))
         is_resumed = values.resume is not None
-        result = _resume(values, overrides) if is_resumed else _run(values, folder, overrides)
+        start = _resume if is_resumed else _run
+        result = start(values, folder, overrides)
         _log_folder(result)
         finished.append(result)
         return result
@@ -115,24 +116,30 @@ def _run(values: DictConfig, folder: Path, overrides: list[str]) -> "RunResult":
     return run_experiment(config, folder=folder, overrides=overrides, callbacks=callbacks)
 
 
-def _resume(values: DictConfig, overrides: list[str]) -> "RunResult":
-    if len(overrides) > 1:
-        others = ", ".join(o for o in overrides if not o.startswith("resume="))
+def _resume(values: DictConfig, folder: Path, overrides: list[str]) -> "RunResult":
+    typed = {override.lstrip("+").partition("=")[0]: override for override in overrides}
+    reference = typed.pop("resume", "")
+    is_extended = typed.pop("train.epochs", None) is not None
+    if typed:
         raise InputError(
-            "resume: the run goes on as its record says, so it stands alone; without " + others
+            "resume: the run goes on as its record says, so it stands alone, or with a higher "
+            f"train.epochs for a finished run; without {', '.join(typed.values())}"
         )
-    reference = overrides[0].partition("=")[2].strip("'\"")  # as typed: some ids look like numbers
+    reference = reference.partition("=")[2].strip("'\"")  # as typed: some ids look like numbers
     if not reference:
         raise InputError("resume: expected the folder of a run or its id, got nothing")
-    from mnist_exp.resume import resume_experiment
+    from mnist_exp.resume import extend_experiment, resume_experiment
 
-    if Path(reference).exists():
-        return resume_experiment(Path(reference))
-    from mnist_exp.runs.find import find_resumable
-    from mnist_exp.runs.search import store_config
+    path = Path(reference)
+    if not path.exists():
+        from mnist_exp.runs.find import find_resumable
+        from mnist_exp.runs.search import store_config
 
-    tracking = store_config(values.tracking.experiment, values.tracking.uri)
-    return resume_experiment(Path(find_resumable(reference, tracking).folder))
+        tracking = store_config(values.tracking.experiment, values.tracking.uri)
+        path = Path(find_resumable(reference, tracking).folder)
+    if is_extended:
+        return extend_experiment(path, values.train.epochs, folder)
+    return resume_experiment(path)
 
 
 def _callbacks(config: Config) -> "list[Callback]":

@@ -72,6 +72,7 @@ def test_the_folder_tells_everything(outcome: RunResult) -> None:
     assert {path.name for path in outcome.folder.iterdir()} - {"code.diff"} == {
         "config.yaml",
         "record.jsonl",
+        "checkpoints",
         "overrides.txt",
         "run.log",
         "history.csv",

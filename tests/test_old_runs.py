@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 from support import Command
 
+from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import Dataset
-from mnist_exp.resume import resume_experiment
+from mnist_exp.resume import extend_experiment, resume_experiment
 from mnist_exp.runs.find import find_run
 from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.recovery import PUBLISHED, sync
@@ -95,6 +96,11 @@ def test_an_old_run_resumes_from_its_checkpoint(here: Path) -> None:
     )
     assert [metric.step for metric in history] == [1, 2, 3, 4]
     assert find_run(result.run_id).status == "FINISHED"
+
+
+def test_an_old_finished_run_has_no_checkpoint_to_be_extended_from(here: Path) -> None:
+    with pytest.raises(InputError, match="an older version left none"):
+        extend_experiment(Path(find_run("models:/digits@champion").folder), 9, here / "none")
 
 
 def test_an_old_journal_is_published_anew(here: Path) -> None:

@@ -1,4 +1,4 @@
-"""A run that broke off and goes on comes to what it would have come to, to the last bit."""
+"""A run that is resumed or extended is what it would have been at once, to the last bit."""
 
 import re
 import shutil
@@ -17,13 +17,15 @@ from support import figures, tiny
 from mnist_exp.config.schema import Config
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import run_lock
-from mnist_exp.core.layout import JOURNAL
+from mnist_exp.core.layout import CHECKPOINTS, JOURNAL
 from mnist_exp.experiment import run_experiment
-from mnist_exp.resume import resume_experiment
-from mnist_exp.runs.find import find_resumable
-from mnist_exp.runs.folder import RunResult
-from mnist_exp.runs.search import store_config
+from mnist_exp.resume import extend_experiment, resume_experiment
+from mnist_exp.runs.find import find_resumable, resolve_run
+from mnist_exp.runs.folder import RunFolder, RunResult
+from mnist_exp.runs.run import FINGERPRINT_TAG, TITLE_TAG
+from mnist_exp.runs.search import finished_runs, store_config
 from mnist_exp.tracking.journal import Journal
+from mnist_exp.tracking.recovery import BINNED, PUBLISHED, sync
 from mnist_exp.training.checkpoints import dump, read
 
 EVERYTHING = [
@@ -35,6 +37,7 @@ SETTINGS = {
     "dense": ["model=dropout", "model.units=[16]", *EVERYTHING],
     "conv": [*SMALL_CONV, *EVERYTHING],
     "plain": ["train.epochs=4", "optimizer=sgd", "train.checkpoint_every=2"],
+    "averaged": [*SMALL_CONV, *EVERYTHING, "schedule=constant", "train.clean_epochs=0"],
     "early": ["train.epochs=9", "train.patience=1", "optimizer.learning_rate=0.05"],
 }
 
@@ -275,3 +278,105 @@ def test_a_run_of_someone_else_is_refused(store: str) -> None:
     run_id = client.create_run(number).info.run_id
     with pytest.raises(InputError, match="was not made by"):
         find_resumable(run_id, store_config(uri=store))
+
+
+def planned(name: str, store: str, epochs: int) -> Config:
+    """These settings with another number of epochs."""
+    config = made(name, store)
+    train = config.train.model_copy(update={"epochs": epochs})
+    return config.model_copy(update={"train": train})
+
+
+@pytest.mark.parametrize(
+    ("name", "before"), [("plain", 3), pytest.param("averaged", 2, marks=pytest.mark.slow)]
+)
+def test_an_extended_run_is_the_one_planned_longer(
+    name: str, before: int, tmp_path: Path, store: str, whole: Callable[[str], Path]
+) -> None:
+    longer, typed = whole(name), ["seed=0", f"train.epochs={before}"]
+    origin = run_experiment(
+        planned(name, store, before), folder=tmp_path / "origin", overrides=typed
+    )
+    record = (origin.folder / JOURNAL).read_bytes()
+    extended = extend_experiment(origin.folder, 4, tmp_path / "extended")
+    assert_same(extended.folder, longer)
+    assert (origin.folder / JOURNAL).read_bytes() == record
+    assert [path.name for path in (extended.folder / CHECKPOINTS).iterdir()] == ["epoch-000004.npz"]
+    run = resolve_run(extended.run_id, store_config(uri=store))
+    assert run.name.endswith("epochs=4 seed=0 extended")
+    assert run.params["train.epochs"] == "4"
+    assert (run.tags["extended_from"], run.tags["extended_after"]) == (origin.run_id, str(before))
+    assert f"from run [{origin.run_id[:8]}](#/runs/{origin.run_id})" in run.tags[TITLE_TAG]
+    history = mlflow.MlflowClient(store).get_metric_history(extended.run_id, "train/loss")
+    assert [metric.step for metric in history] == [1, 2, 3, 4]
+    (taken,) = finished_runs(made(name, store).tracking, [run.tags[FINGERPRINT_TAG]]).values()
+    assert taken.run_id != extended.run_id  # by skip_finished: one planned longer
+
+
+@pytest.mark.slow
+def test_a_run_that_stopped_early_is_extended_from_its_last_weights(
+    tmp_path: Path, store: str
+) -> None:
+    origin = run_experiment(made("early", store), folder=tmp_path / "origin")
+    stopped = len(figures(origin.folder))
+    assert stopped < 9
+    extended = extend_experiment(origin.folder, 10, tmp_path / "extended")
+    without = planned("early", store, stopped + 1)
+    train = without.train.model_copy(update={"patience": None})
+    run_experiment(without.model_copy(update={"train": train}), folder=tmp_path / "without")
+    assert figures(extended.folder)[: stopped + 1] == figures(tmp_path / "without")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["schedule=cosine"], "schedule=cosine spreads the learning rate over all epochs"),
+        (["schedule.warmup=0.1"], "schedule.warmup=0.1 is a share of all epochs"),
+        (["augment=affine", "train.clean_epochs=1", "train.epochs=2"], "train.clean_epochs=1 leav"),
+    ],
+)
+def test_a_run_that_depends_on_its_number_of_epochs_is_not_extended(
+    overrides: list[str], reason: str, tmp_path: Path
+) -> None:
+    folder = RunFolder.claim(tmp_path / "run", tiny(*overrides)).path
+    with pytest.raises(InputError, match=f"{reason}.*; begin a new run with train.epochs=5"):
+        extend_experiment(folder, 5, tmp_path / "none")
+
+
+def test_what_cannot_be_extended_is_refused(
+    broken: Path, recorded: dict[str, RunResult], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="this one broke off; let it finish first, with resume="):
+        extend_experiment(broken, 5, tmp_path / "none")
+    folder = recorded["dense128 seed=0"].folder
+    with pytest.raises(InputError, match=r"more epochs than .*=1 of the .*, got train\.epochs=1"):
+        extend_experiment(folder, 1, tmp_path / "none")
+    with pytest.raises(InputError, match=r"train\.epochs: expected a whole number, got 'many'"):
+        extend_experiment(folder, "many", tmp_path / "none")
+    (folder / CHECKPOINTS).rename(folder / "gone")
+    try:
+        with pytest.raises(InputError, match="an older version left none, or clean removed it"):
+            extend_experiment(folder, 5, tmp_path / "none")
+    finally:
+        (folder / "gone").rename(folder / CHECKPOINTS)
+
+
+def test_a_deleted_run_is_restored_by_resume_and_not_by_sync(broken: Path, store: str) -> None:
+    client, run_id = mlflow.MlflowClient(store), Journal(broken).run_id
+    client.delete_run(run_id)
+    assert find_resumable(run_id[:12], store_config(uri=store)).run_id == run_id
+    journal = (broken / JOURNAL).read_text().splitlines(keepends=True)
+    (broken / JOURNAL).write_text("".join(journal[:-1]))  # its end is not published
+
+    def stage() -> str:
+        return str(client.get_run(run_id).info.lifecycle_stage)
+
+    assert (sync(broken), stage()) == (BINNED, "deleted")
+    assert (resume_experiment(broken).run_id, stage()) == (run_id, "active")
+    client.delete_run(run_id)
+    assert (resume_experiment(broken).run_id, stage()) == (run_id, "deleted")  # it is finished
+    run = resolve_run(run_id, store_config(uri=store))
+    taken = finished_runs(made("plain", store).tracking, [run.tags[FINGERPRINT_TAG]])
+    assert run_id not in [other.run_id for other in taken.values()]  # nor by skip_finished
+    assert (sync(broken, restore=True), stage()) == (PUBLISHED, "active")
+    assert client.get_run(run_id).info.status == "FINISHED"

@@ -148,6 +148,9 @@ REFUSED: list[tuple[list[str], str]] = [
         "hydra.sweep.subdir=${hydra.job.override_dirname}: the folders of jobs have numbers",
     ),
     (["tracking.experiment=" + 501 * "x"], "tracking.experiment: expected text of at most 500"),
+    (["resume=."], "expected the folder of a run, with its config.yaml"),
+    (["resume=.", "train.epochs=20"], "expected the folder of a run, with its config.yaml"),
+    (["resume=.", "train.epochs=20", "seed=1"], "for a finished run; without seed=1"),
     (["--config-name", "other"], "Cannot find primary config 'other'"),
     (["--nonsense"], "unrecognized arguments: --nonsense"),
     (

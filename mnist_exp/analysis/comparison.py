@@ -15,7 +15,7 @@ from mnist_exp.config.messages import nearest
 from mnist_exp.core.errors import InputError
 from mnist_exp.evaluation.significance import SeedGroup, group_by_settings
 from mnist_exp.runs.names import label, short_keys
-from mnist_exp.runs.run import OBJECTIVE, Run
+from mnist_exp.runs.run import EXTENDED_AFTER_TAG, OBJECTIVE, Run
 
 NOT_SETTINGS = ("seed", "save_as", "name", "notes", "data.path", "data.fallback")
 NOT_SETTINGS_OF = ("tags.", "tracking.", "report.")
@@ -123,10 +123,14 @@ def _predictions(
 
 
 def _settings(run: Run, by: Sequence[str] = ()) -> dict[str, str]:
-    """The params `by`, sorted; without them all that the result depends on except the seed."""
+    """The params `by`, sorted; without them all that the result depends on except the seed.
+
+    An extended run always has the epochs that it took over, too: it repeats no other run.
+    """
+    own = {tag: value for tag, value in run.tags.items() if tag == EXTENDED_AFTER_TAG}
     if by:
-        return {param: run.params.get(param, "none") for param in sorted(by)}
-    return {
+        return {param: run.params.get(param, "none") for param in sorted(by)} | own
+    return own | {
         param: value
         for param, value in sorted(run.params.items())
         if param not in NOT_SETTINGS and not param.startswith(NOT_SETTINGS_OF)

@@ -10,7 +10,7 @@ from mnist_exp.core.console import TextTable
 from mnist_exp.core.errors import InputError
 from mnist_exp.evaluation.significance import SeedGroup
 from mnist_exp.runs.names import short_value
-from mnist_exp.runs.run import OBJECTIVE, Run
+from mnist_exp.runs.run import EXTENDED_AFTER_TAG, OBJECTIVE, Run
 
 Group = SeedGroup[Run]
 
@@ -106,8 +106,11 @@ def latex_table(
             place = group.settings[rows], group.settings[columns]
             if place in cells:
                 raise InputError(
-                    "--output: the runs are on several data sets; take --columns data.name, or one "
-                    "of them with --where \"tags.data.name = 'mnist'\""
+                    "--output: some of these runs are extended, and others are not; choose with "
+                    '--where, such as "tags.extended_from IS NULL"'
+                    if any(EXTENDED_AFTER_TAG in group.settings for group in comparison.groups)
+                    else "--output: the runs are on several data sets; take --columns data.name, "
+                    "or one of them with --where \"tags.data.name = 'mnist'\""
                 )
             score = group.mean_and_sd(TEST_ACCURACY).replace("±", r"$\pm$")
             cells[place] = f"{score} ({group.n})"
@@ -149,7 +152,10 @@ def _escaped(text: str) -> str:
     return text.translate(SPECIAL)
 
 
-CAUSES = ("data.", "auto.", "version.", "git.", "mlflow.source.git.commit", "cpu", "gpu", "threads")
+CAUSES = (
+    "data.", "auto.", "version.", "git.", "mlflow.source.git.commit", "cpu", "gpu", "threads",
+    "extended_",
+)  # fmt: skip
 NO_CAUSES = ("name", "notes", "tags.", "tracking.", "report.", "save_as")
 RESULTS = ("val/", "test/", "model/", "train/seconds", "train/kept_epoch")
 

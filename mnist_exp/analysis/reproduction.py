@@ -19,7 +19,7 @@ from mnist_exp.core.output import quiet_stderr
 from mnist_exp.core.provenance import Commit
 from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.runs.folder import RunFolder
-from mnist_exp.runs.run import FINGERPRINT_TAG, Run
+from mnist_exp.runs.run import EXTENDED_FROM_TAG, FINGERPRINT_TAG, Run
 
 # In a child process: it may import other code, and TensorFlow counts its threads when it starts.
 TRAIN_PROGRAM = """
@@ -96,6 +96,8 @@ def reproduce(run: Run, folder: Path) -> Reproduction:
         weights = load_model(folder / MODEL, MODEL).get_weights()
         machine = hardware.describe()
     again = RunFolder(folder)
+    if origin := run.tags.get(EXTENDED_FROM_TAG):
+        reasons.append(f"it is trained from the start, and was extended from run {origin[:8]}")
     return Reproduction(
         score_change(run, again.evaluation(), dict(sorted(again.metrics().items()))),
         weight=_max_abs_difference(model.get_weights(), weights),

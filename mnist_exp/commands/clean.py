@@ -1,32 +1,50 @@
-"""clean: remove deleted and failed runs for good."""
+"""clean: remove deleted and failed runs for good, or the checkpoints of finished ones."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mnist_exp.commands.options import ExperimentOption, StoreOption
 from mnist_exp.core.console import TextTable, console, short_time
 
+if TYPE_CHECKING:
+    from mnist_exp.config.schema import TrackingConfig
+
 
 def clean(
     delete: Annotated[
         bool, typer.Option("--delete", help="Remove them for good, instead of listing them.")
     ] = False,
+    checkpoints: Annotated[
+        bool,
+        typer.Option("--checkpoints", help="Only those that finished runs keep to be extended."),
+    ] = False,
     experiment: ExperimentOption = "mnist",
     tracking_uri: StoreOption = None,
 ) -> None:
     """List the deleted and the failed runs with what they occupy; --delete removes them."""
-    from mnist_exp.runs.clean import find_removable, remove
     from mnist_exp.runs.search import store_config
 
     where = store_config(experiment, tracking_uri)
+    if checkpoints:
+        _clean_checkpoints(where, delete=delete)
+    else:
+        _clean_runs(where, delete=delete)
+
+
+def _clean_runs(where: "TrackingConfig", *, delete: bool) -> None:
+    from mnist_exp.runs.clean import find_checkpoints, find_removable, remove
+
     found, kept = find_removable(where)
     for run in kept:
         reason = "a registered model is of this run; delete its version first"
         console.print(f"kept: {run}, {reason}", markup=False)
+    if checkpoints := find_checkpoints(where):
+        what = f"{len(checkpoints)}, {_megabytes(sum(each.bytes for each in checkpoints))} MB"
+        console.print(f"checkpoints of finished runs: {what}; --checkpoints lists them")
     if not found:
-        other = "other " if kept else ""
-        console.print(f"experiment {experiment} has no {other}deleted or failed run to remove")
+        what = f"{'other ' if kept else ''}deleted or failed run to remove"
+        console.print(f"experiment {where.experiment} has no {what}")
         return
     rows, total = [], 0
     for each in found:
@@ -43,6 +61,26 @@ def clean(
         return
     remove(found, where)
     console.print(f"removed: {what}")
+
+
+def _clean_checkpoints(where: "TrackingConfig", *, delete: bool) -> None:
+    from mnist_exp.runs.clean import find_checkpoints, remove_checkpoints
+
+    if not (found := find_checkpoints(where)):
+        console.print(f"no finished run of experiment {where.experiment} has a checkpoint here")
+        return
+    sizes = [each.bytes for each in found]
+    rows = [
+        [each.run.run_id[:8], each.run.name, _megabytes(size), str(each.folder)]
+        for each, size in zip(found, sizes, strict=True)
+    ]
+    console.print(TextTable(["run", "name", "MB", "folder"], rows, optional=["folder"]))
+    what = f"checkpoints of finished runs: {len(found)}, {_megabytes(sum(sizes))} MB"
+    if delete:
+        remove_checkpoints(found)
+        console.print(f"removed: {what}; the runs stay")
+    else:
+        console.print(f"{what}; python -m mnist_exp clean --checkpoints --delete removes them")
 
 
 def _megabytes(size: int) -> str:

@@ -32,12 +32,12 @@ def runs(
     experiment: ExperimentOption = "mnist",
     tracking_uri: StoreOption = None,
 ) -> None:
-    """List the recorded runs, the latest first."""
+    """List the recorded runs, the latest first, also those that other programs logged."""
     from mnist_exp.runs.search import search_runs, store_config
 
     every = every or bool(STATUS.search(where))  # the filter says itself which
     status = "" if every else "FINISHED"
-    found = search_runs(store_config(experiment, tracking_uri), where, status=status)
+    found = search_runs(store_config(experiment, tracking_uri), where, status=status, foreign=True)
     if as_json:
         typer.echo(json.dumps([_values(run) for run in found[:limit]], indent=2))
         return
@@ -45,6 +45,10 @@ def runs(
     columns = [*COLUMNS, "status"] if every else COLUMNS
     rows = [_cells(run)[: len(columns)] for run in shown]
     console.print(TextTable(columns, rows, optional=["data", "began", "seconds"], whole="name"))
+    if any(run.is_foreign for run in shown):
+        console.print(
+            "foreign: logged by another program; predict and serve can use one with a Keras model"
+        )
     if len(found) > len(shown):
         console.print(
             f"the newest {len(shown)} of {len(found)}; --limit {len(found)} lists them all"
@@ -57,7 +61,8 @@ def _cells(run: "Run") -> list[str]:
 
     seconds = f"{run.metrics['train/seconds']:.1f}" if "train/seconds" in run.metrics else "-"
     scores = [percent("val/accuracy"), percent("test/accuracy")]
-    return [run.run_id[:8], run.name, short_time(run.start), *scores, seconds, run.data, run.status]
+    name = f"{run.name} (foreign)" if run.is_foreign else run.name
+    return [run.run_id[:8], name, short_time(run.start), *scores, seconds, run.data, run.status]
 
 
 def _values(run: "Run") -> dict[str, object]:
@@ -65,6 +70,7 @@ def _values(run: "Run") -> dict[str, object]:
         "run_id": run.run_id,
         "name": run.name,
         "status": run.status,
+        "foreign": run.is_foreign,
         "title": run.title,
         "start_time": run.start.isoformat(),
         "params": dict(run.params),

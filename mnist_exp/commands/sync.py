@@ -17,7 +17,7 @@ def sync(
         typer.Argument(metavar="FOLDER...", help="Run folders, or what they lie in: outputs."),
     ],
     restore: Annotated[
-        bool, typer.Option("--restore", help="Also the runs that were deleted for good.")
+        bool, typer.Option("--restore", help="Also the runs that were deleted in MLflow.")
     ] = False,
     tracking_uri: StoreOption = None,
 ) -> None:

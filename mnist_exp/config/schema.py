@@ -135,6 +135,7 @@ class SearchSettings(ConfigGroup):
 
 RESERVED_TAGS = {  # what the program logs of every run
     "overrides", "fingerprint", "host", "folder", "record", "outcome", "cpu", "threads", "gpu",
+    "extended_from", "extended_after",
 }  # fmt: skip
 MAX_NOTE = 4000  # characters: a tag of MLflow holds 8,000, of which a ranking takes its share
 MODEL_SUFFIXES = (".keras", ".h5", "")  # none is a SavedModel folder
@@ -172,6 +173,17 @@ class Config(ConfigGroup):
     tags: Annotated[dict[TagName, TagValue], Field(default_factory=dict)]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     save_as: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_model_files)]
+
+    @property
+    def bound_to_epochs(self) -> str:
+        """What depends on the number of epochs before the last one; empty without such a thing."""
+        if self.schedule.name != "constant":
+            return f"schedule={self.schedule.name} spreads the learning rate over all epochs"
+        if self.schedule.warmup:
+            return f"schedule.warmup={self.schedule.warmup:g} is a share of all epochs"
+        if self.augment.name != "none" and self.train.clean_epochs:
+            return f"train.clean_epochs={self.train.clean_epochs} leaves the last ones unaugmented"
+        return ""
 
     @model_validator(mode="after")
     def _check_tags(self) -> Self:

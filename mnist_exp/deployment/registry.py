@@ -124,6 +124,7 @@ def promote(run: Run, name: str, alias: str, *, force: bool = False) -> Promotio
     of the alias's present holder or not comparable with it (unless forced), and when the registered
     model does not predict exactly what the run's does on the test images.
     """
+    run.config()  # one of another program has none
     before = get_alias_holder(run, name, alias)
     if before and not force:
         _refuse_worse(run, before, f"{name}@{alias}")
@@ -182,6 +183,6 @@ def _incomparable(run: Run, champion: Run) -> str:
     for either in (run, champion):
         if OBJECTIVE not in either.metrics:
             return f"{either} was trained without validation images, and test images choose nothing"
-    if run.tags["data.digest"] != champion.tags["data.digest"]:
+    if run.tags["data.digest"] != champion.tags.get("data.digest"):
         return f"one is on {run.data}, the other on {champion.data}"
     return ""

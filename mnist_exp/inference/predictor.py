@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mnist_exp.core.output import quiet_stderr
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation.metrics import Evaluation, calibrated, from_scores, probabilities
+from mnist_exp.inference.foreign import digit_model
 from mnist_exp.pictures.preprocess import PreprocessedPicture
 from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.run import Run
@@ -61,8 +62,10 @@ class Predictor:
             from mnist_exp.models.forward import batched_scores, forward_function
 
         self.run = run
-        self.model = model or run.model()
-        self.output = run.config().model.output
+        if run.is_foreign:
+            self.model, self.output = digit_model(run)
+        else:
+            self.model, self.output = model or run.model(), run.config().model.output
         self.temperature = run.temperature()
         self.scores = partial(batched_scores, forward_function(self.model))
 

@@ -1,6 +1,7 @@
 """Model files: atomic saving, loading in Keras' safe mode."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import shorten
@@ -35,11 +36,13 @@ def save_model(model: keras.Model, path: Path) -> None:
         part.replace(path)
 
 
-def load_model(path: Path, name: str) -> keras.Model:
+def load_model(
+    path: Path, name: str, shapes: Sequence[tuple[int, ...]] = ((28, 28),)
+) -> keras.Model:
     """The saved model, loaded in Keras' safe mode: code inside the file is not run.
 
-    Raises `InputError`, which calls the file `name`, for anything but a model of 28x28 pixels and
-    10 scores.
+    Raises `InputError`, which calls the file `name`, for anything but a model of pixels in one of
+    these shapes and 10 scores.
     """
     refuse_fork()
     if path.suffix == ".keras":
@@ -51,11 +54,12 @@ def load_model(path: Path, name: str) -> keras.Model:
         raise InputError(
             f"{name}: expected a Keras model that loads in safe mode ({reason}); {CHOOSE}"
         ) from error
-    shapes = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
-    if shapes != ((None, 28, 28), (None, 10)):
+    takes, gives = (getattr(model, f"{end}_shape", None) for end in ("input", "output"))
+    if takes not in [(None, *shape) for shape in shapes] or gives != (None, 10):
+        expected = " or ".join(f"(n, {', '.join(map(str, shape))})" for shape in shapes)
         raise InputError(
-            f"{name}: expected a model of (n, 28, 28) pixels and (n, 10) scores, got {shapes[0]} "
-            f"and {shapes[1]}; {CHOOSE}"
+            f"{name}: expected a model of {expected} pixels and (n, 10) scores, got {takes} and "
+            f"{gives}; {CHOOSE}"
         )
     return model
 

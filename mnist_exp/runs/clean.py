@@ -1,4 +1,4 @@
-"""Deleted and failed runs: what they occupy, and their removal for good."""
+"""Deleted and failed runs, and checkpoints of finished ones: their size, and their removal."""
 
 import platform
 import shutil
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import is_orphaned, remove_empty
-from mnist_exp.core.layout import JOURNAL
+from mnist_exp.core.layout import CHECKPOINTS, JOURNAL
 from mnist_exp.runs.run import Run
-from mnist_exp.runs.search import OURS, search
+from mnist_exp.runs.search import FINISHED, OURS, search
 from mnist_exp.tracking import store
 from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.mlflow_backend import FOLDER_TAG, HOST_TAG
@@ -92,6 +92,37 @@ def remove(runs: Sequence[RemovableRun], where: TrackingConfig) -> None:
             database._hard_delete_run(removable.run.run_id)
 
 
+@dataclass(frozen=True)
+class KeptCheckpoint:
+    """The checkpoint by which a finished run can be extended."""
+
+    run: Run
+    folder: Path  # of checkpoints
+
+    @property
+    def bytes(self) -> int:
+        """Its size."""
+        return _size(self.folder)
+
+
+def find_checkpoints(where: TrackingConfig) -> list[KeptCheckpoint]:
+    """Those of the experiment's finished runs whose folders are on this machine."""
+    with store.connect_to_read(where) as client:
+        runs = [*search(client, where, FINISHED)]
+    found = []
+    for run in runs:
+        checkpoints = Path(run.tags.get(FOLDER_TAG, "")) / CHECKPOINTS
+        if checkpoints.is_dir() and _owns(run, checkpoints.parent):
+            found.append(KeptCheckpoint(run, checkpoints))
+    return found
+
+
+def remove_checkpoints(checkpoints: Sequence[KeptCheckpoint]) -> None:
+    """Remove them; the runs stay."""
+    for each in checkpoints:
+        shutil.rmtree(each.folder, ignore_errors=True)
+
+
 @contextmanager
 def _database(where: TrackingConfig) -> Iterator["SqlAlchemyStore"]:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -122,14 +153,20 @@ def _model_places(
 def _folder(run: Run) -> Path | None:
     """The run folder, if it is this run's alone, on this machine and in no process's hands."""
     folder = Path(run.tags.get(FOLDER_TAG, ""))
-    if run.tags.get(HOST_TAG) != platform.node() or not is_orphaned(folder):
-        return None
-    try:
-        is_its_own = Journal(folder).run_id == run.run_id
-    except (InputError, OSError, ValueError):  # not readable, so perhaps another's
+    if not _owns(run, folder):
         return None
     others = [path for path in folder.rglob(JOURNAL) if path.parent != folder]
-    return folder if is_its_own and not others else None
+    return None if others else folder
+
+
+def _owns(run: Run, folder: Path) -> bool:
+    """Whether the folder is of this run, on this machine and in no process's hands."""
+    if run.tags.get(HOST_TAG) != platform.node() or not is_orphaned(folder):
+        return False
+    try:
+        return Journal(folder).run_id == run.run_id
+    except (InputError, OSError, ValueError):  # not readable, so perhaps another's
+        return False
 
 
 def _size(folder: Path) -> int:

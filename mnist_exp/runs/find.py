@@ -69,11 +69,16 @@ def resolve_run(reference: str, where: TrackingConfig) -> Run:
 
 
 def find_resumable(reference: str, where: TrackingConfig) -> Run:
-    """The run of this id or unique prefix, in any experiment; raises `InputError`."""
+    """The run of this id or unique prefix, in any experiment or the bin; raises `InputError`."""
     with store.connect_to_read(where) as client:
         names = [each.name for each in client.search_experiments()]
         places = [where.model_copy(update={"experiment": name}) for name in names]
-        found = {r.run_id: r for each in places for r in _by_id(client, each, reference)}
+        found = {
+            run.run_id: run
+            for each in places
+            for deleted in (False, True)
+            for run in _by_id(client, each, reference, deleted=deleted)
+        }
     if len(found) != 1:
         came = f"the beginning of {len(found)} ids" if found else "neither"
         raise InputError(
@@ -143,12 +148,15 @@ def _listed(runs: Sequence[Run]) -> str:
     )
 
 
-def _by_id(client: "MlflowClient", where: TrackingConfig, reference: str) -> list[Run]:
+def _by_id(
+    client: "MlflowClient", where: TrackingConfig, reference: str, *, deleted: bool = False
+) -> list[Run]:
     """The runs whose id has this prefix; a whole id is searched in every experiment."""
     if not MIN_PREFIX <= len(reference) <= ID_LENGTH or set(reference) - set("0123456789abcdef"):
         return []
     if len(reference) < ID_LENGTH:
-        return list(search(client, where, f"attributes.run_id LIKE '{reference}%'"))
+        query = f"attributes.run_id LIKE '{reference}%'"
+        return list(search(client, where, query, deleted=deleted))
     from mlflow.exceptions import MlflowException
 
     try:

@@ -14,6 +14,7 @@ import numpy as np
 from mnist_exp.config.compose import from_yaml, to_yaml
 from mnist_exp.config.schema import Config
 from mnist_exp.core import layout
+from mnist_exp.core.console import redact
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import log_file, make_folder, write_atomic
 from mnist_exp.evaluation.calibration import Calibration
@@ -55,8 +56,12 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def claim(cls, path: Path, config: Config) -> "RunFolder":
-        """A folder of one's own that holds the config; numbered when the name is taken.
+    def claim(
+        cls, path: Path, config: Config, overrides: Iterable[str] = (), diff: str = ""
+    ) -> "RunFolder":
+        """A folder of one's own, numbered when the name is taken.
+
+        It holds the config, what was typed to ask for it, and uncommitted changes of the code.
 
         Raises `InputError` when it cannot be made, or is the current folder and not empty.
         """
@@ -67,6 +72,10 @@ class RunFolder:
                 if _is_empty(folder):
                     with (folder / layout.CONFIG).open("x", encoding="utf-8") as file:
                         file.write(to_yaml(config))
+                    typed = "".join(f"{redact(override)}\n" for override in overrides)
+                    (folder / layout.OVERRIDES).write_text(typed)
+                    if diff:
+                        (folder / layout.CODE_DIFF).write_text(diff)
                     return cls(folder)
             except FileExistsError:  # another run was quicker
                 continue
@@ -84,14 +93,6 @@ class RunFolder:
         """What was typed to ask for the run."""
         path = self.path / layout.OVERRIDES
         return path.read_text().splitlines() if path.exists() else []
-
-    def write_overrides(self, overrides: Sequence[str]) -> None:
-        """A line for each override."""
-        (self.path / layout.OVERRIDES).write_text("".join(f"{line}\n" for line in overrides))
-
-    def write_code_diff(self, diff: str) -> None:
-        """The uncommitted changes of the code."""
-        (self.path / layout.CODE_DIFF).write_text(diff)
 
     def log(self) -> AbstractContextManager[None]:
         """Context manager: what the package logs is also written to the run's log."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
@@ -10,6 +11,7 @@ from typing import Any
 from mnist_exp.config.compose import variant_values
 from mnist_exp.config.schema import Config
 from mnist_exp.core.console import TextTable
+from mnist_exp.runs.run import EXTENDED_AFTER_TAG, EXTENDED_FROM_TAG
 
 SWEPT_VARIABLE = "MNIST_EXP_SWEPT"  # the keys that differ between the jobs of this process's sweep
 MAX_NAME = 250  # characters that MLflow keeps
@@ -19,7 +21,7 @@ UNNAMED = ("model", "name", "notes", "seed", "save_as", "data.path", "data.fallb
 UNNAMED_GROUPS = ("tags.", "tracking.", "report.", "hydra")
 
 
-def run_name(config: Config, overrides: Iterable[str]) -> str:
+def run_name(config: Config, overrides: Iterable[str], is_extended: bool = False) -> str:
     """'dense128 lr=3e-3 seed=1': the variant or preset, and what was swept, else typed.
 
     Without a sweep the seed is always named. `name=` stands for the variant in a sweep, else for
@@ -38,7 +40,7 @@ def run_name(config: Config, overrides: Iterable[str]) -> str:
     if not (chosen or config.name):  # a sweep of models alone
         chosen["seed"] = str(config.seed)
     base = config.name or preset or config.model.name
-    return " ".join(filter(None, [base, label(chosen)]))[:MAX_NAME]
+    return " ".join(filter(None, [base, label(chosen), "extended" * is_extended]))[:MAX_NAME]
 
 
 def model_label(config: Config, overrides: Iterable[str]) -> str:
@@ -100,8 +102,19 @@ def _is_unnamed(key: str) -> bool:
     return key in UNNAMED or key.startswith(UNNAMED_GROUPS)
 
 
-def run_note(title: str, notes: str | None, overrides: Sequence[str], run_id: str) -> str:
-    """The result, the user's notes, what was typed, and what to do with the run.
+def origin_note(tags: Mapping[str, str]) -> str:
+    """Where an extended run started; empty for others."""
+    if not (origin := tags.get(EXTENDED_FROM_TAG)):
+        return ""
+    is_id = re.fullmatch("[0-9a-f]{32}", origin)
+    link = f"[{origin[:8]}](#/runs/{origin})" if is_id else f"in `{origin}`"
+    return f"Extended from run {link}, whose {tags[EXTENDED_AFTER_TAG]} epochs are its first ones."
+
+
+def run_note(
+    title: str, notes: str | None, overrides: Sequence[str], run_id: str, origin: str = ""
+) -> str:
+    """The result, the user's notes, its origin, what was typed, and what to do with the run.
 
     The first line is the title, by which `Run.title` knows it.
     """
@@ -111,6 +124,7 @@ def run_note(title: str, notes: str | None, overrides: Sequence[str], run_id: st
     parts = [
         title,
         notes or "",
+        origin,
         f"Typed: `{shlex.join(typed)}`" if typed else "",
         "\n".join(["```sh", predict, *commands, "```"]) if run_id else "",
     ]

@@ -4,12 +4,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mnist_exp import plots
 from mnist_exp.config.schema import Config
+from mnist_exp.core import layout
 from mnist_exp.core.console import only_warned_of
 from mnist_exp.core.output import quiet_stderr
 from mnist_exp.data.dataset import Dataset
@@ -17,6 +18,9 @@ from mnist_exp.evaluation.calibration import Calibration, fit_calibration
 from mnist_exp.evaluation.metrics import Evaluation, Output, from_scores
 from mnist_exp.runs.folder import RunFolder
 from mnist_exp.runs.run import ECE_CALIBRATED
+
+if TYPE_CHECKING:
+    from mnist_exp.training.epoch import EpochLoop
 
 logger = logging.getLogger(__name__)
 
@@ -141,3 +145,29 @@ def write_figures(folder: Path, report: Report) -> None:
         "training_digits": plots.digit_sheet(seen, data.train_labels, train),
     }
     plots.save(figures, folder, config.report.formats, config.report.dpi)
+
+
+def save_models(loop: "EpochLoop", config: Config, folder: RunFolder) -> str:
+    """Save the trained model in every form asked for; the name of the one to log."""
+    from mnist_exp.models.convert import to_stock_keras
+    from mnist_exp.models.io import save_model
+    from mnist_exp.training.optimizers import with_optimizer_state
+
+    model = with_optimizer_state(to_stock_keras(loop.model), loop.optimizer, config.train.loss)
+    names = [*config.save_as]
+    if all(not Path(name).suffix for name in names):
+        names.append(layout.MODEL)
+    for name in names:
+        save_model(model, folder.path / name)
+    return next(name for name in names if Path(name).suffix)
+
+
+def save_interrupted(model: Any, path: Path) -> None:
+    """Save the weights so far; a failure is a warning, since another error is being raised."""
+    from mnist_exp.models.convert import to_stock_keras
+    from mnist_exp.models.io import save_model
+
+    try:
+        save_model(to_stock_keras(model), path)
+    except Exception as error:
+        logger.warning(f"{path}: the weights so far could not be saved ({error})")

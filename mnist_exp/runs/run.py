@@ -23,13 +23,16 @@ from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.tracking import store
 from mnist_exp.tracking.logged_model import MODEL_FILE, download_model, global_tracking_uri
-from mnist_exp.tracking.mlflow_backend import FOLDER_TAG
+from mnist_exp.tracking.mlflow_backend import FOLDER_TAG, JOURNAL_TAG
 
 logger = logging.getLogger(__name__)
 
 DATA_LABEL_TAG = "data.label"
 FINGERPRINT_TAG, TITLE_TAG = "fingerprint", "mlflow.note.content"
+# Of an extended run: the id of the finished run, or its folder, and the epochs taken over.
+EXTENDED_FROM_TAG, EXTENDED_AFTER_TAG = "extended_from", "extended_after"
 ECE_CALIBRATED = "test/ece_calibrated"  # of the runs that have a temperature
+FOREIGN = "logged by another program"
 OBJECTIVE = "val/accuracy"  # what models are chosen by
 
 
@@ -50,7 +53,8 @@ class Run:
     @property
     def title(self) -> str:
         """Model, data, score and n in one line."""
-        return self.tags.get(TITLE_TAG, "").partition("\n")[0]
+        default = FOREIGN if self.is_foreign else ""
+        return self.tags.get(TITLE_TAG, default).partition("\n")[0]
 
     @property
     def start(self) -> datetime:
@@ -65,7 +69,12 @@ class Run:
     @property
     def data(self) -> str:
         """The data set's label."""
-        return self.tags[DATA_LABEL_TAG]
+        return self.tags.get(DATA_LABEL_TAG, "unknown data")
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether another program logged it, into the same experiment."""
+        return not {FINGERPRINT_TAG, JOURNAL_TAG, FOLDER_TAG} & self.tags.keys()
 
     def __str__(self) -> str:
         return f"run {self.run_id[:8]} ({self.name})"
@@ -92,10 +101,12 @@ class Run:
                 return Path(client.download_artifacts(self.run_id, name, str(place)))
             except (MlflowException, OSError) as error:
                 what = "model" if name == MODEL_FILE else name
-                raise InputError(
-                    f"{self} is {self.status} and has no {what} that could be read; "
-                    "choose another with --run"
-                ) from error
+                reason = f"{self} is {self.status} and has no {what} that could be read"
+                if self.is_foreign:
+                    use = "only predict and serve can use it, if it holds a Keras model"
+                    what = "Keras model" if name == MODEL_FILE else f"{name}: {use}"
+                    reason = f"{self} was {FOREIGN} and has no {what}"
+                raise InputError(f"{reason}; choose another with --run") from error
 
     def config(self) -> Config:
         """The config; raises `InputError`."""
@@ -106,8 +117,9 @@ class Run:
 
         Raises `InputError` when that cannot be found, or is not what it was made with.
         """
+        config = self.data_config(data)
         try:
-            dataset = load_dataset(self.data_config(data))
+            dataset = load_dataset(config)
         except InputError as error:
             if not data:
                 raise

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.errors import InputError
-from mnist_exp.runs.run import FINGERPRINT_TAG, Run
+from mnist_exp.runs.run import EXTENDED_FROM_TAG, FINGERPRINT_TAG, Run
 from mnist_exp.tracking import store
 from mnist_exp.tracking.mlflow_backend import PARENT_TAG
 
@@ -27,20 +27,27 @@ def store_config(experiment: str = "mnist", uri: str | None = None) -> TrackingC
 
 
 def search_runs(
-    where: TrackingConfig, query: str = "", *, status: str = "FINISHED", sweep: str = ""
+    where: TrackingConfig,
+    query: str = "",
+    *,
+    status: str = "FINISHED",
+    sweep: str = "",
+    foreign: bool = False,
 ) -> list[Run]:
     """The experiment's runs of the status, or of any, that match MLflow's filter, the latest first.
 
-    With `sweep`, which is `last` or the beginning of an id, only its jobs. Parents of sweeps are no
-    runs of their own. Raises `InputError` when the filter is not understood or nothing fits.
+    With `sweep`, which is `last` or the beginning of an id, only its jobs; with `foreign` also runs
+    that other programs logged. Parents of sweeps are no runs of their own. Raises `InputError` when
+    the filter is not understood or nothing fits.
     """
     from mlflow.exceptions import MlflowException
 
-    kept = f"attributes.status = '{status}' and {OURS}" if status else OURS
-    kept += f" and {_jobs_of(sweep, where)}" if sweep else ""
+    parts = [f"attributes.status = '{status}'" if status else "", "" if foreign else OURS]
+    parts += [_jobs_of(sweep, where) if sweep else "", query]
     with store.connect_to_read(where) as client:
         try:
-            found = list(search(client, where, " and ".join(filter(None, [kept, query]))))
+            every = search(client, where, " and ".join(filter(None, parts)))
+            found = [run for run in every if run.is_foreign or FINGERPRINT_TAG in run.tags]
         except MlflowException as error:
             raise InputError(
                 f"--where {query}: MLflow does not understand it ({error.message}); write it like "
@@ -107,14 +114,18 @@ def find_runs(where: str = "", experiment: str = "mnist", uri: str | None = None
 
 
 def finished_runs(config: TrackingConfig, fingerprints: Iterable[str]) -> dict[str, Run]:
-    """The experiment's latest FINISHED run for each fingerprint that has one."""
+    """The experiment's latest FINISHED run for each fingerprint that has one.
+
+    Deleted runs are none of them, and neither are extended ones, which began as another run.
+    """
     with store.connect(config) as client:
         experiment = client.get_experiment_by_name(config.experiment)
         found: dict[str, Run] = {}
         for fingerprint in set(fingerprints) if experiment else ():
             query = f"attributes.status = 'FINISHED' and tags.{FINGERPRINT_TAG} = '{fingerprint}'"
-            for run in client.search_runs([experiment.experiment_id], query, max_results=1):
-                found[fingerprint] = to_run(run, config)
+            for run in client.search_runs([experiment.experiment_id], query):
+                if EXTENDED_FROM_TAG not in run.data.tags:
+                    found.setdefault(fingerprint, to_run(run, config))
     return found
 
 

@@ -140,11 +140,18 @@ def find_model(client: "MlflowClient", run_id: str) -> "LoggedModel":
 
 
 def download_model(client: "MlflowClient", run_id: str, folder: Path) -> Path:
-    """A copy in the folder of the Keras file of the run's model; raises as `find_model`."""
+    """A copy in the folder of the Keras file of the run's first model that has one.
+
+    Raises `MlflowException` or `OSError` when none has.
+    """
+    from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    location = find_model(client, run_id).artifact_location
-    return Path(get_artifact_repository(location).download_artifacts(MODEL_FILE, str(folder)))
+    for model in logged_models(client, run_id):
+        files = get_artifact_repository(model.artifact_location)
+        with suppress(MlflowException, OSError):
+            return Path(files.download_artifacts(MODEL_FILE, str(folder)))
+    return Path(client.download_artifacts(run_id, f"model/{MODEL_FILE}", str(folder)))  # MLflow 2
 
 
 def has_model(client: "MlflowClient", run_id: str) -> bool:

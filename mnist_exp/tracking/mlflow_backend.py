@@ -37,6 +37,7 @@ EXPERIMENT_TAGS = {
         "are better, `python -m mnist_exp serve --run best` opens the best."
     ),
 }
+IN_BIN = "deleted"  # the lifecycle stage of a run that can still be restored
 METRICS_PER_REQUEST = 1000  # MLflow takes no more
 
 
@@ -46,10 +47,14 @@ class MlflowBackend:
     def __init__(
         self, client: "MlflowClient", uri: str, opening: Opening, folder: Path, run_id: str
     ) -> None:
-        """Open the run of this id where the store has it, else a new one, for `folder`."""
+        """Open the run of this id where the store has it, restored if deleted, else a new one."""
         self.client, self.uri, self.folder = client, uri, folder
         self.experiment_id = self._experiment_id(opening.experiment)
-        self.run_id = run_id if is_there(client, run_id) else self._new(opening)
+        stage = lifecycle_stage(client, run_id)
+        self.run_id = run_id if stage else self._new(opening)
+        if stage == IN_BIN:
+            client.restore_run(run_id)
+            logger.info(f"run {run_id[:8]} had been deleted in MLflow; it is restored")
         self._links = links_of_metrics(client, self.run_id)
 
     def _new(self, opening: Opening) -> str:
@@ -172,15 +177,15 @@ def open_mlflow_run(
         return MlflowBackend(client, store.uri(config), opening, folder, run_id)
 
 
-def is_there(client: "MlflowClient", run_id: str) -> bool:
-    """Whether the store has this run."""
+def lifecycle_stage(client: "MlflowClient", run_id: str) -> str:
+    """MLflow's word: active, or deleted and still restorable; empty where there is no such run."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return bool(run_id and client.get_run(run_id))
+        return str(client.get_run(run_id).info.lifecycle_stage) if run_id else ""
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
+            return ""
         raise
 
 

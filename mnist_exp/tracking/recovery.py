@@ -16,9 +16,10 @@ from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.mlflow_backend import (
     FOLDER_TAG,
     HOST_TAG,
+    IN_BIN,
     OUTCOME_TAG,
     MlflowBackend,
-    is_there,
+    lifecycle_stage,
     mark_killed,
     running_runs,
 )  # fmt: skip
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 COMPLETE, PUBLISHED = "complete already", "published"
 MISSING, RUNNING = "not published whole", "still running"
 DELETED = "deleted in MLflow for good; sync --restore publishes it again"
+BINNED = "deleted in MLflow before it was published whole; sync --restore restores it"
 
 MakeTracker = Callable[[Path, TrackingConfig], RunTracker]
 
@@ -101,9 +103,9 @@ def sync(
 ) -> str:
     """What came of publishing what is missing of the run in `folder`, in words.
 
-    `uri` is the store; default: the one the run was for. A run that was published there and
-    deleted for good is published again only to `restore` it. Raises `InputError` when the journal
-    cannot be read, or the store cannot be used.
+    `uri` is the store; default: the one the run was for. A run that was deleted there comes back
+    only to `restore` it. Raises `InputError` when the journal cannot be read, or the store cannot
+    be used.
     """
     try:
         journal = Journal(folder)
@@ -117,13 +119,17 @@ def sync(
     config = TrackingConfig(
         enabled=True, uri=where, experiment=opening.experiment, skip_finished=False
     )
-    if journal.is_published:
+    if journal.run_id:
         with store.connect(config) as client:
-            if is_there(client, journal.run_id):
+            stage = lifecycle_stage(client, journal.run_id)
+            is_kept = stage == IN_BIN and not restore
+            if journal.is_published and (is_kept or stage not in ("", IN_BIN)):
                 return COMPLETE
+            if is_kept:
+                return BINNED
             is_its_own = store.display_uri(config) == opening.uri
             knows_experiment = client.get_experiment_by_name(opening.experiment) is not None
-            if is_its_own and knows_experiment and not restore:
+            if not stage and is_its_own and knows_experiment and not restore:
                 return DELETED
     store.check_reachable(config)
     try:

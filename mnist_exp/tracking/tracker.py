@@ -63,6 +63,11 @@ class RunTracker:
         return self.journal.run_id
 
     @property
+    def tags(self) -> Mapping[str, str]:
+        """The tags that the run was opened with."""
+        return self.journal.opening.tags if self.journal.opening else {}
+
+    @property
     def page(self) -> str:
         """Where the run is seen in MLflow; empty as long as it is not open."""
         return self.queue.page

@@ -1,20 +1,24 @@
-"""The whole state of training in the run folder, after each epoch; written atomically."""
+"""The whole state of training after each epoch, in the run folder, and its best weights."""
 
 import json
 import logging
+import math
 import re
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from mnist_exp.core.files import write_atomic
 from mnist_exp.core.layout import CHECKPOINTS
+
+if TYPE_CHECKING:
+    import keras
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +52,7 @@ class Checkpoints:
     def save(self, epoch: int, checkpoint: Checkpoint) -> None:
         """Start writing the checkpoint after this epoch; a failure is a warning."""
         self.wait()
-        self._writing = self._thread.submit(self._write, epoch, checkpoint)
+        self._writing = self._thread.submit(self.write, epoch, checkpoint)
 
     def wait(self) -> None:
         """Block until what was saved is on disk."""
@@ -83,12 +87,18 @@ class Checkpoints:
         self.wait()
         self._thread.shutdown()
 
+    def keep_newest(self) -> None:
+        """Remove all but the newest, by which a finished run can be extended."""
+        for old in self._paths()[:-1]:
+            old.unlink(missing_ok=True)
+
     def remove(self) -> None:
-        """Remove them all: the run is finished."""
+        """Remove them all."""
         self.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _write(self, epoch: int, checkpoint: Checkpoint) -> None:
+    def write(self, epoch: int, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint after this epoch; raises `OSError`."""
         self.folder.mkdir(exist_ok=True)
         write_atomic(self.folder / f"epoch-{epoch:06}.npz", lambda file: dump(checkpoint, file))
         for old in self._paths()[:-KEPT]:
@@ -130,3 +140,45 @@ def read(path: Path) -> Checkpoint:
         return Checkpoint(text["epochs"], text["facts"], arrays)
     except Exception as error:  # a damaged archive can raise anything
         raise ValueError(str(error) or type(error).__name__) from error
+
+
+class BestWeights:
+    """Early stopping on val/loss: the best weights so far, and whether patience has run out."""
+
+    def __init__(self, patience: int | None) -> None:
+        self.patience = patience
+        self.loss = math.inf
+        self.epoch = self.last_epoch = 0
+        self.patience_since = 0  # an epoch, where a run that had stopped early was extended
+        self.weights: list[np.ndarray] = []
+
+    def update(self, model: "keras.Model", row: dict[str, float]) -> None:
+        """Count an epoch; copy the weights when its `row` is the best so far."""
+        self.last_epoch += 1
+        if self.patience and row["val/loss"] < self.loss:
+            self.loss, self.epoch = row["val/loss"], self.last_epoch
+            self.weights = model.get_weights()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether `patience` epochs have passed without a better one."""
+        since = max(self.epoch, self.patience_since)
+        return self.patience is not None and self.last_epoch - since >= self.patience
+
+    def restore(self, model: "keras.Model") -> int | None:
+        """Set the best weights; their epoch, or None without patience."""
+        if not self.weights:
+            return None
+        model.set_weights(self.weights)
+        return self.epoch
+
+
+def with_new_patience(checkpoint: Checkpoint, patience: int | None) -> Checkpoint:
+    """The checkpoint, from which a run whose patience has run out goes on with it anew."""
+    done, best = len(checkpoint.epochs), BestWeights(patience)
+    best.last_epoch = done
+    best.epoch = int(checkpoint.scalars["best_epoch"])
+    best.patience_since = int(checkpoint.scalars.get("patience_since", 0))
+    if not best.is_stale:
+        return checkpoint
+    return replace(checkpoint, scalars={**checkpoint.scalars, "patience_since": done})

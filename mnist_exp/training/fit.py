@@ -22,7 +22,7 @@ from mnist_exp.core.errors import DivergedError, UnsupportedError
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.models import families
 from mnist_exp.training import augmentation, optimizers
-from mnist_exp.training.checkpoints import Checkpoint, Checkpoints
+from mnist_exp.training.checkpoints import BestWeights, Checkpoint, Checkpoints
 from mnist_exp.training.epoch import EpochLoop
 from mnist_exp.training.step_curve import StepCurve
 
@@ -134,6 +134,9 @@ def fit(
                 checkpoints.save(epoch + 1, _checkpoint(state, history, best, curve))
             keras_logs = {KERAS_NAMES[k]: v for k, v in row.items() if k in KERAS_NAMES}
             hooks.on_epoch_end(epoch, row | keras_logs)
+    done = len(history.epochs)
+    if checkpoints and not checkpoints.is_due(done):  # the run may be extended from its end
+        checkpoints.save(done, _checkpoint(loop.state(), history, best, curve))
     loop.keep_averaged_weights()
     history.best_epoch = best.restore(model)
     if not loop.is_finite():  # no epoch's loss includes the last step's update
@@ -172,21 +175,20 @@ def _learning_rates(
 
 
 def _checkpoint(
-    state: Sequence[np.ndarray], history: History, best: "BestWeights", curve: StepCurve
+    state: Sequence[np.ndarray], history: History, best: BestWeights, curve: StepCurve
 ) -> Checkpoint:
     scalars = {
         "seconds": history.seconds,
         "compile_seconds": history.compile_seconds,
         "best_loss": best.loss,
         "best_epoch": best.epoch,
+        "patience_since": best.patience_since,
     }
     arrays = {"state": state, "best": best.weights, "curve": curve.state()}
     return Checkpoint(list(history.epochs), scalars, arrays)
 
 
-def _restore(
-    checkpoint: Checkpoint, loop: EpochLoop, history: History, best: "BestWeights"
-) -> None:
+def _restore(checkpoint: Checkpoint, loop: EpochLoop, history: History, best: BestWeights) -> None:
     loop.restore(checkpoint.arrays["state"])
     scalars = checkpoint.scalars
     history.epochs = list(checkpoint.epochs)
@@ -194,36 +196,8 @@ def _restore(
     history.compile_seconds += scalars["compile_seconds"]
     best.last_epoch = len(history.epochs)
     best.loss, best.epoch = scalars["best_loss"], int(scalars["best_epoch"])
+    best.patience_since = int(scalars.get("patience_since", 0))
     best.weights = list(checkpoint.arrays.get("best", []))
-
-
-class BestWeights:
-    """Early stopping on val/loss: the best weights so far, and whether patience has run out."""
-
-    def __init__(self, patience: int | None) -> None:
-        self.patience = patience
-        self.loss = math.inf
-        self.epoch = self.last_epoch = 0
-        self.weights: list[np.ndarray] = []
-
-    def update(self, model: keras.Model, row: dict[str, float]) -> None:
-        """Count an epoch; copy the weights when its `row` is the best so far."""
-        self.last_epoch += 1
-        if self.patience and row["val/loss"] < self.loss:
-            self.loss, self.epoch = row["val/loss"], self.last_epoch
-            self.weights = model.get_weights()
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether `patience` epochs have passed without a better one."""
-        return self.patience is not None and self.last_epoch - self.epoch >= self.patience
-
-    def restore(self, model: keras.Model) -> int | None:
-        """Set the best weights; their epoch, or None without patience."""
-        if not self.weights:
-            return None
-        model.set_weights(self.weights)
-        return self.epoch
 
 
 @lru_cache(maxsize=1)

@@ -50,4 +50,6 @@ class StepCurve:
         if state:
             rows = ((int(step), *values) for step, *values in state[0].tolist())
             self.rows = [dict(zip(CURVE_COLUMNS, row, strict=True)) for row in rows]
-            self._open = state[1]
+            # A run with more epochs has wider points: its first one begins where it does.
+            is_as_wide = not self.rows or self.rows[0]["step"] == self.every
+            self._open = state[1] if is_as_wide else np.zeros(3)

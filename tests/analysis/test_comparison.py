@@ -84,6 +84,23 @@ def test_runs_that_differ_in_their_seed_are_one_group() -> None:
     )
 
 
+@pytest.mark.parametrize("by", [(), ("model.name",)])
+def test_an_extended_run_is_in_no_group_of_others(by: tuple[str, ...]) -> None:
+    planned = seeds("cnn", [10, 12], **{"train.epochs": "20"})
+    extended = [
+        replace(run, run_id=f"{run.run_id}-extended", tags=run.tags | {"extended_after": "10"})
+        for run in planned
+    ]
+    origins = seeds("cnn", [20, 21], **{"train.epochs": "10"}, number=1)
+    found = one(compare([*extended, *planned, *origins], by))
+    together = {frozenset(run.run_id for run in group.runs) for group in found.groups}
+    assert frozenset(run.run_id for run in extended) in together
+    assert len(together) == 3 - len(by)
+    assert not any("repeats" in note for note in found.notes)
+    (name,) = (group.name for group in found.groups if group.runs[0] in extended)
+    assert name == ("cnn extended_after=10" if by else "cnn extended_after=10 epochs=20")
+
+
 def test_groups_of_one_model_are_named_by_what_differs() -> None:
     found = one(
         compare(

@@ -1,6 +1,7 @@
 """An alias moves to a model that is not worse and predicts the same after registration."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -71,6 +72,9 @@ def test_runs_that_cannot_be_compared_are_refused(
             patch.setitem(values, key, value) if value else patch.delitem(values, key)
             with pytest.raises(InputError, match=f"cannot be compared with .*{reason}.*--force"):
                 promote(better, "mixed", "champion")
+    foreign = replace(better, run_id="0" * 32, tags={}, artifact_uri="")
+    with pytest.raises(InputError, match=r"logged by another program and has no config\.yaml"):
+        promote(foreign, "mixed", "champion")
     assert promote(better, "mixed", "champion").version == "2"
 
 

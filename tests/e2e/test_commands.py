@@ -78,6 +78,20 @@ def test_one_command_trains_scores_and_records(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_finished_run_is_extended_as_typed(tmp_path: Path) -> None:
+    settings = ("data=mnist5k", "train.epochs=1", "report.formats=[]")
+    first = run(tmp_path, *settings, "hydra.run.dir=first")
+    assert first.returncode == 0, first.stderr
+    second = run(tmp_path, "resume=first", "train.epochs=2", "hydra.run.dir=second")
+    assert second.returncode == 0, second.stderr
+    assert "going on after epoch 1 of 2" in second.stdout
+    names = [each.info.run_name for each in runs(tmp_path)]
+    assert names[1] == "dense128 data=mnist5k epochs=2 seed=0 extended"
+    listed = use(tmp_path, "clean", "--checkpoints").stdout
+    assert "checkpoints of finished runs: 2, 2.9 MB" in listed
+
+
+@pytest.mark.slow
 @pytest.mark.skipif("MNIST_PATH" not in os.environ, reason="MNIST_PATH is not set")
 def test_the_full_data_is_used_where_it_is(tmp_path: Path) -> None:
     done = run(tmp_path, "debug=fast")

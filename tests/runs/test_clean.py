@@ -28,6 +28,17 @@ def test_deleted_and_failed_runs_go_with_all_they_occupy(
     assert "failed" in out
     assert finished.run_id[:8] not in out
 
+    kept = good / "checkpoints"
+    assert "checkpoints of finished runs: 1, 1.4 MB; --checkpoints lists them" in out
+    _, out, _ = command("clean", "--checkpoints", *where)
+    assert str(kept) in out
+    assert kept.is_dir()
+    _, out, _ = command("clean", "--checkpoints", "--delete", *where)
+    assert "removed: checkpoints of finished runs: 1, 1.4 MB; the runs stay" in out
+    assert not kept.exists()
+    assert finished.folder.is_dir()
+    assert "has a checkpoint here" in command("clean", "--checkpoints", *where)[1]
+
     client = mlflow.MlflowClient(store)
     artifacts = Path(client.get_run(finished.run_id).info.artifact_uri)
     (logged,) = client.get_run(finished.run_id).outputs.model_outputs

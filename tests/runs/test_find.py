@@ -117,7 +117,8 @@ def test_several_runs_of_one_name_are_listed(
     recorded: Recorded, client: mlflow.MlflowClient
 ) -> None:
     (experiment,) = client.search_experiments(filter_string="name = 'mnist'")
-    twins = [client.create_run(experiment.experiment_id, run_name="twin") for _ in range(2)]
+    number, ours = experiment.experiment_id, {"fingerprint": "x"}
+    twins = [client.create_run(number, run_name="twin", tags=ours) for _ in range(2)]
     ids = [twin.info.run_id for twin in twins]
     with pytest.raises(InputError) as refused:
         resolve_run("twin", store_config())

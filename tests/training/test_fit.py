@@ -1,6 +1,7 @@
 """Training against Keras' own, and against itself bit for bit."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,6 +17,7 @@ from mnist_exp.models.convert import to_stock_keras
 from mnist_exp.models.forward import timed_scores
 from mnist_exp.training import fit as training
 from mnist_exp.training import optimizers
+from mnist_exp.training.checkpoints import Checkpoints, with_new_patience
 from mnist_exp.training.epoch import EpochLoop, loss_function
 
 NORMALIZED = ["model=cnn", "model.filters=[4,8]", "model.units=[]", "model.batch_norm=true"]
@@ -296,6 +298,25 @@ def test_patience_stops_and_restores_the_best_weights(few_digits: Dataset) -> No
     assert loss == pytest.approx(min(losses), rel=1e-4)
     assert history.metrics()["val/loss"] == min(losses)
     assert history.metrics()["train/kept_epoch"] == history.best_epoch
+
+
+def test_new_patience_goes_on_from_the_last_weights(few_digits: Dataset, tmp_path: Path) -> None:
+    early = tiny("train.patience=2", "train.epochs=60", "optimizer.learning_rate=0.02")
+    checkpoints = Checkpoints(tmp_path, every=100)  # the last epoch has one all the same
+    stopped = train(prepare(early, few_digits), early, checkpoints=checkpoints)
+    checkpoints.close()
+    start, number = checkpoints.newest(), len(stopped.epochs)
+    assert start
+    ended = train(prepare(early, few_digits), early, start=start)
+    assert len(ended.epochs) == number < 60
+    renewed = with_new_patience(start, 2)
+    extended = train(prepare(early, few_digits), early, start=renewed)
+    assert len(extended.epochs) >= number + 2
+    whole = tiny(f"train.epochs={number + 1}", "optimizer.learning_rate=0.02")
+    rows = train(prepare(whole, few_digits), whole).epochs
+    for ours, theirs in zip(extended.epochs, rows, strict=False):
+        assert ours["train/loss"] == theirs["train/loss"]
+    assert with_new_patience(start, 60) is start  # there is some left
 
 
 def test_a_loss_that_is_not_finite_is_an_error(few_digits: Dataset) -> None:

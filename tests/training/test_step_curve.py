@@ -61,3 +61,12 @@ def test_the_points_of_a_training_add_up_to_its_epochs(few_digits: Dataset, jit:
         for name in ("loss", "accuracy"):
             mean = np.average([p[f"step/train_{name}"] for p in points], weights=[50, 50, 50, 30])
             assert row[f"train/{name}"] == pytest.approx(mean, rel=1e-5)
+
+
+def test_the_curve_of_an_extended_run_goes_on_with_wider_points() -> None:
+    before, after = StepCurve(3, 70), StepCurve(3, 250)  # 2 and 4 steps a point
+    before.add(0, np.array([[2.0, 2, 2], [1, 1, 1]]), np.ones(3, np.float32))
+    after.restore(before.state())
+    after.add(1, np.array([[5.0, 1, 1], [2, 2, 2]]), np.ones(3, np.float32))
+    # The point at step 4 begins with the extended run, at step 3.
+    assert [(row["step"], row["step/train_loss"]) for row in after.rows] == [(2, 1.0), (4, 5.0)]
