@@ -16,7 +16,7 @@ from mnist_exp.core.signals import sigterm_interrupts
 from mnist_exp.data.dataset import Dataset, load_dataset
 from mnist_exp.experiment import run_in
 from mnist_exp.runs.folder import RunFolder, RunResult
-from mnist_exp.runs.run import FINGERPRINT_TAG, run_tags
+from mnist_exp.runs.run import FINGERPRINT_TAG, data_path, run_tags
 from mnist_exp.tracking import store
 from mnist_exp.tracking.events import Opening
 from mnist_exp.tracking.journal import Journal
@@ -43,13 +43,17 @@ def resume_experiment(path: Path) -> RunResult:
             result = _result(folder)
             logger.info(f"finished already: {result.title}")
             return result
-        data = load_dataset(config.data)
+        opening = journal.opening
+        found = data_path(config.data.path or "", opening.tags if opening else {}, path)
+        data = load_dataset(
+            config.data.model_copy(update={"path": found if config.data.path else None})
+        )
         fingerprint = provenance.fingerprint(fingerprint_values(config), data.digest)
         if journal.opening:
             _refuse_changes(journal, journal.opening, config, data, path)
             if journal.opening.tags.get(FINGERPRINT_TAG) != fingerprint:
                 logger.warning("this package has changed since the run began; so may its result")
-        config = _with_password(config, path)
+        config = _with_store(config, journal, path)
         if config.tracking.enabled:
             store.check_reachable(config.tracking)
         tags = run_tags(data, provenance.commit(), folder.overrides(), fingerprint)
@@ -83,17 +87,16 @@ def _refuse_changes(
         )
 
 
-def _with_password(config: Config, path: Path) -> Config:
-    """The config with a store's URI that can be used: the recorded one has no password."""
-    recorded_uri = config.tracking.uri
-    if not recorded_uri or REDACTED not in recorded_uri:
-        return config
-    if ENVIRONMENT not in os.environ:
+def _with_store(config: Config, journal: Journal, path: Path) -> Config:
+    """The config with the URI of the store the run began in; a password is not recorded."""
+    recorded = (journal.opening.uri if journal.opening else config.tracking.uri) or ""
+    if REDACTED in recorded and ENVIRONMENT not in os.environ:
         raise InputError(
-            f"resume={path}: the password of {recorded_uri} is not recorded; set "
+            f"resume={path}: the password of {recorded} is not recorded; set "
             f"{ENVIRONMENT} to the whole URI"
         )
-    return config.model_copy(update={"tracking": config.tracking.model_copy(update={"uri": None})})
+    uri = None if REDACTED in recorded else journal.store or config.tracking.uri
+    return config.model_copy(update={"tracking": config.tracking.model_copy(update={"uri": uri})})
 
 
 def _result(folder: RunFolder) -> RunResult:

@@ -124,7 +124,7 @@ def _find(config: DataConfig, url: str) -> tuple[str, str, Arrays]:
             )
         return "mnist5k", BUNDLE, _bundled()
     if config.path:
-        path = Path(os.path.expanduser(config.path))
+        path = Path(os.path.expanduser(config.path)).absolute()
         origin = "MNIST_PATH" if config.path == os.environ.get("MNIST_PATH") else "data.path"
         advice = f"{origin} names it: give another copy with data.path=..., or data.path=null"
         return "mnist", str(path), _read(path, advice)
