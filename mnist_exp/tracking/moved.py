@@ -88,14 +88,13 @@ def _root_now(database: sqlite3.Connection, root: Path, where: str) -> Path:
         path = to_path(place)
         if path is None or root not in path.parents:
             continue
-        found = to_path(artifacts_now(place, where, tell=False))
-        if found and found.exists():
-            return relocated(root, path, found)
-        if run_id in folders:
+        found = to_path(artifacts_now(place, where, tell=False)) or path
+        if found == path and run_id in folders:
             folder, record = folders[run_id]
-            found = run_folder({FOLDER_TAG: folder, JOURNAL_TAG: record}, run_id, where)
-            if found.exists():
-                return relocated(root, Path(folder), found)
+            after = run_folder({FOLDER_TAG: folder, JOURNAL_TAG: record}, run_id, where)
+            found = relocated(path, Path(folder), after)
+        if found != path or path.exists():
+            return relocated(root, path, found)
     return root
 
 

@@ -40,8 +40,8 @@ def to_path(place: str) -> Path | None:
 
 
 def to_place(path: Path) -> str:
-    """The path as MLflow reads it: a URI where it has signs of one."""
-    return path.as_uri() if set("%?#") & set(str(path)) else str(path)
+    """The path as MLflow reads it: a URI where it has signs of one, or quotes, which MLflow omits."""
+    return path.as_uri() if set("%?#'\"") & set(str(path)) else str(path)
 
 
 def now(path: Path, where: str, is_it: Callable[[Path], bool]) -> Path:

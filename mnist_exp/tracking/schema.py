@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from mnist_exp.core.errors import InputError
-from mnist_exp.tracking.places import sqlite_uri
+from mnist_exp.tracking.places import sqlite_uri, to_place
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def create_whole(file: Path) -> None:
     for left in file.parent.glob(f"{escape(file.name)}.*.part"):
         left.unlink(missing_ok=True)
     part = part_of(file)
-    SqlAlchemyStore(sqlite_uri(part), "./mlruns").engine.dispose()
+    SqlAlchemyStore(sqlite_uri(part), to_place(Path.cwd() / "mlruns")).engine.dispose()
     with suppress(FileExistsError):  # an mlflow ui created it meanwhile
         os.link(part, file)
     part.unlink()
