@@ -40,7 +40,7 @@ def to_path(place: str) -> Path | None:
 
 
 def to_place(path: Path) -> str:
-    """The path as MLflow reads it: a URI where it has signs of one, or quotes, which MLflow omits."""
+    """The path as MLflow reads it: a URI where it has signs of one, or quotes, which SQL has."""
     return path.as_uri() if set("%?#'\"") & set(str(path)) else str(path)
 
 

@@ -71,8 +71,8 @@ def _refuse_scheme(where: str, scheme: str) -> None:
 
 def _refuse_options(where: str) -> None:
     """Raise `UnusableError` for what SQLAlchemy would ignore, or fail at."""
-    path, _, options = where.removeprefix(SQLITE).partition("?")
-    if path in ("", ":memory:"):
+    options = where.partition("?")[2]
+    if sqlite_file(where).name == ":memory:":
         raise UnusableError(f"expected the path of a file, such as {SQLITE}mlflow.db")
     if not re.fullmatch(OPTIONS, options):
         raise UnusableError(f"expected no option but timeout=SECONDS, got {options}")
