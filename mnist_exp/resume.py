@@ -33,7 +33,7 @@ def resume_experiment(path: Path) -> RunResult:
     what it was.
     """
     with sigterm_interrupts() as check_interrupt:
-        path = path.absolute()
+        path = Path(os.path.abspath(path))  # as it is recorded: without ..
         folder = RunFolder(path)
         config = _config(folder)
         if not is_orphaned(path):

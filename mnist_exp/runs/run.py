@@ -110,7 +110,8 @@ class Run:
             dataset = load_dataset(self.data_config(data))
         except InputError as error:
             if not data:
-                raise
+                made_with = self.tags.get("data.source", "other data")
+                raise InputError(f"{self} was made with {made_with}; {error}") from error
             reason = str(error).partition(";")[0]
             raise InputError(
                 f"--data {data}: {reason}; give mnist5k, or the path of MNIST (an .npz or a folder)"

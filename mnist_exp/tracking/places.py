@@ -1,6 +1,7 @@
 """Where recorded files are now: a store keeps absolute paths, and projects are moved or copied."""
 
 import logging
+import os
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -19,7 +20,7 @@ REPAIR = "to rewrite the paths in the store: python -m mnist_exp doctor --repair
 
 def sqlite_file(where: str) -> Path:
     """The absolute path of the SQLite file that the URI names."""
-    return Path(unquote(where.removeprefix(SQLITE).partition("?")[0])).absolute()
+    return Path(os.path.abspath(unquote(where.removeprefix(SQLITE).partition("?")[0])))
 
 
 def sqlite_uri(file: Path, options: str = "") -> str:
