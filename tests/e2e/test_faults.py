@@ -426,8 +426,8 @@ def statuses(folder: Path) -> list[str]:
 def test_a_project_may_have_any_name_and_be_moved(tmp_path: Path) -> None:
     project, settings = tmp_path / "a?b=c%20d#e ${z}&;:+é'\"", ("debug=fast", "data=mnist5k")
     project.mkdir()
-    assert "could not" not in ended(begin(project, *settings))
-    assert "2 jobs: 2 finished" in ended(begin(project, "-m", *settings, "seed=1,2"))
+    assert "could be published" not in ended(begin(project, *settings))
+    assert "(2 of 2)  seed=2  val" in ended(begin(project, "-m", *settings, "seed=1,2"))
     moved = project.rename(tmp_path / "moved")
     assert "warning: new files go to" in ended(begin(moved, *settings, "seed=3"))
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
