@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+from os.path import exists
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Journal:
             return "" if REDACTED in uri else uri
         recorded, folder = sqlite_file(uri), self.path.parent.absolute()
         moved = relocated(recorded, Path(self.opening.tags.get(FOLDER_TAG, folder)), folder)
-        is_moved = moved.exists() or not recorded.parent.is_dir()
+        is_moved = exists(moved) or not exists(recorded.parent)
         return sqlite_uri(moved if is_moved else recorded, uri.partition("?")[2])
 
     @property

@@ -4,6 +4,7 @@ import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from os.path import exists
 from pathlib import Path
 
 from mnist_exp.core.files import relocated
@@ -51,7 +52,7 @@ def settle(where: str, experiment_id: str, run_id: str) -> None:
                     continue
                 root = path.parents[DEPTH[table]]
                 new = _root_now(database, root, where)
-                if new == root and root.name == MLRUNS and not root.parent.exists():
+                if new == root and root.name == MLRUNS and not exists(root.parent):
                     new = Path.cwd() / MLRUNS  # moved, and no file shows where to
                 if (new_place := to_place(new / path.relative_to(root))) != place:
                     update = f"update {table} set {COLUMNS[table]} = ? where {key} = ?"
@@ -80,7 +81,7 @@ def _open(where: str) -> Iterator[sqlite3.Connection]:
 
 def _root_now(database: sqlite3.Connection, root: Path, where: str) -> Path:
     """Where the folder of artifacts is now: as the newest run with files, or a folder, shows."""
-    if root.exists() and sqlite_file(where).parent in root.parents:
+    if exists(root) and sqlite_file(where).parent in root.parents:
         return root
     folders = {run: tags for run, *tags in database.execute(FOLDERS)}
     newest = "select run_uuid, artifact_uri from runs order by start_time desc"
@@ -93,7 +94,7 @@ def _root_now(database: sqlite3.Connection, root: Path, where: str) -> Path:
             folder, record = folders[run_id]
             after = run_folder({FOLDER_TAG: folder, JOURNAL_TAG: record}, run_id, where)
             found = relocated(path, Path(folder), after)
-        if found != path or path.exists():
+        if found != path or exists(path):
             return relocated(root, path, found)
     return root
 
@@ -106,7 +107,7 @@ def _stale_places(
         for table, column in COLUMNS.items()
     }
     paths = {
-        table: [(path, row) for place, row in found if place and (path := to_path(place))]
+        table: [(path, row) for place, row in found if (path := to_path(place))]
         for table, found in rows.items()
     }
     roots = {path.parents[depth] for table, depth in DEPTH.items() for path, _ in paths[table]}
@@ -115,7 +116,7 @@ def _stale_places(
         for path, row in found:
             root = next((root for root in roots if root in path.parents), path)
             new = moves.get(root, root) / path.relative_to(root)
-            if new != path and (table == "experiments" or new.exists() or not path.exists()):
+            if new != path and (table == "experiments" or exists(new) or not exists(path)):
                 update = f"update {table} set {COLUMNS[table]} = ? where rowid = ?"
                 yield update, (to_place(new), row)
 

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
+from os.path import exists  # Path.exists may raise
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -33,11 +34,11 @@ def sqlite_uri(file: Path, options: str = "") -> str:
     return f"{SQLITE}{path}{'?' * bool(options)}{options}"
 
 
-def to_path(place: str) -> Path | None:
-    """The local path of a recorded place; None for one elsewhere."""
-    if place.startswith("file:"):
+def to_path(place: str | None) -> Path | None:
+    """The local path of a recorded place; None for none, or one elsewhere."""
+    if place and place.startswith("file:"):
         return Path(unquote(urlsplit(place).path))
-    return None if re.match(r"[\w+.-]{2,}:", place) else Path(place)
+    return None if not place or re.match(r"[\w+.-]{2,}:", place) else Path(place)
 
 
 def to_place(path: Path) -> str:
@@ -52,13 +53,13 @@ def now(path: Path, where: str, is_it: Callable[[Path], bool]) -> Path:
     file, also while the original exists; where it was moved alone, below the current folder.
     """
     around = sqlite_file(where).parents if where.startswith(SQLITE) else ()
-    is_there = path.exists()
+    is_there = exists(path)
     if is_there and (not around or around[0] in path.parents):
         return path
     for base in (*around, *([] if is_there else [Path.cwd()])):
         for length in range(len(path.parts) - 1, 0, -1):
             found = base.joinpath(*path.parts[-length:])
-            if found.exists() and is_it(found):
+            if exists(found) and is_it(found):
                 return path if is_there and found.samefile(path) else found
     return path
 
@@ -81,8 +82,10 @@ def run_folder(tags: Mapping[str, str], run_id: str, where: str) -> Path:
     own = tags.get(JOURNAL_TAG, run_id)
 
     def is_it(folder: Path) -> bool:
-        journal = folder / JOURNAL
-        return journal.is_file() and own in journal.read_text(encoding="utf-8", errors="replace")
+        try:
+            return own in (folder / JOURNAL).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
 
     return now(Path(tags.get(FOLDER_TAG, "")), where, is_it)
 
