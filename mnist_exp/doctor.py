@@ -21,7 +21,8 @@ from mnist_exp.core.layout import CONFIG, JOURNAL
 from mnist_exp.data.dataset import local_source
 from mnist_exp.tracking import store
 from mnist_exp.tracking.journal import Journal
-from mnist_exp.tracking.probe import SQLITE
+from mnist_exp.tracking.moved import stale_paths
+from mnist_exp.tracking.places import SQLITE, sqlite_file
 from mnist_exp.tracking.recovery import find_orphans, recover_run
 from mnist_exp.training.auto import resolve_auto
 
@@ -39,17 +40,20 @@ class Finding:
     needs_doing: bool = False
 
 
-def examine(config: TrackingConfig, *, close: bool = False) -> Iterator[Finding]:
+def examine(
+    config: TrackingConfig, *, close: bool = False, repair: bool = False
+) -> Iterator[Finding]:
     """The findings, each as soon as its check is done.
 
-    `close`: publish and close orphaned runs, and those whose folder is gone.
+    `close`: publish and close orphaned runs, and those whose folder is gone. `repair`: rewrite the
+    paths that the store has from before a move.
     """
     yield _python()
     yield from _packages()
     yield from _environment()
     yield _data()
     yield _disk()
-    yield from _store(config, close)
+    yield from _store(config, close, repair)
     yield from _unpublished()
     yield _hardware()
 
@@ -98,18 +102,20 @@ def _disk() -> Finding:
     return Finding("disk", text if free >= FREE_BYTES else f"{text}: make room", free < FREE_BYTES)
 
 
-def _store(config: TrackingConfig, close: bool) -> Iterator[Finding]:
-    """The store, and its runs that are RUNNING without a process or a folder."""
+def _store(config: TrackingConfig, close: bool, repair: bool) -> Iterator[Finding]:
+    """The store, its old paths, and its runs that are RUNNING without a process or a folder."""
     uri = store.uri(config)
     shown = store.display_uri(config)
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
-        yield Finding("store", f"{shown}: not there yet, the first run makes it")
-        return
     try:
+        if uri.startswith(SQLITE) and not sqlite_file(uri).exists():
+            store.check_reachable(config)
+            yield Finding("store", f"{shown}: not there yet, the first run makes it")
+            return
         with store.connect(config) as client:
             ids = [experiment.experiment_id for experiment in client.search_experiments()]
-            orphans = find_orphans(client, ids)
-            without_folder = find_orphans(client, ids, with_missing_folder=True)
+            stale = stale_paths(uri, rewrite=repair)
+            orphans = find_orphans(client, ids, config)
+            without_folder = find_orphans(client, ids, config, with_missing_folder=True)
         if close:
             for run_id, folder in [*orphans, *without_folder]:
                 recover_run(client, run_id, folder, config)
@@ -117,6 +123,10 @@ def _store(config: TrackingConfig, close: bool) -> Iterator[Finding]:
         yield Finding("store", str(error), True)
         return
     yield Finding("store", f"{shown}: answers, schema current")
+    if stale:
+        advice = "rewritten now" if repair else "rewrite them: python -m mnist_exp doctor --repair"
+        text = f"{stale} paths in it are from before the project was moved or copied; {advice}"
+        yield Finding("paths", text, not repair)
     for run_id, folder in orphans:
         resume = f"go on: python -m mnist_exp.run resume={folder}"
         if not (folder / CONFIG).exists():

@@ -29,6 +29,7 @@ from mnist_exp.runs.run import (
     EXTENDED_AFTER_TAG,
     EXTENDED_FROM_TAG,
     FINGERPRINT_TAG,
+    data_path,
     run_tags,
 )
 from mnist_exp.tracking import store
@@ -50,7 +51,7 @@ def resume_experiment(path: Path) -> RunResult:
     """
     refuse_fork()
     with sigterm_interrupts() as check_interrupt, caller_settings():
-        path = path.absolute()
+        path = Path(os.path.abspath(path))  # as it is recorded: without ..
         folder = RunFolder(path)
         config = _config(folder)
         if not is_orphaned(path):
@@ -74,7 +75,7 @@ def extend_experiment(path: Path, epochs: Any, folder: Path) -> RunResult:
     """
     refuse_fork()
     with sigterm_interrupts() as check_interrupt, caller_settings():
-        path = path.absolute()
+        path = Path(os.path.abspath(path))
         origin = RunFolder(path)
         before = _config(origin)
         config = _with_epochs(before, epochs, path)
@@ -124,12 +125,15 @@ def _with_epochs(config: Config, epochs: Any, path: Path) -> Config:
 
 def _unchanged(config: Config, journal: Journal, path: Path) -> tuple[Config, Dataset]:
     """The config, with what it needs to record, and the data; raises `InputError` for others."""
-    data = load_dataset(config.data)
-    if journal.opening:
-        _refuse_changes(journal, journal.opening, config, data, path)
-        if journal.opening.tags.get(FINGERPRINT_TAG) != _fingerprint(config, data):
+    opening = journal.opening
+    found = data_path(config.data.path or "", opening.tags if opening else {}, path)
+    own = {"path": found if config.data.path else None}
+    data = load_dataset(config.data.model_copy(update=own))
+    if opening:
+        _refuse_changes(journal, opening, config, data, path)
+        if opening.tags.get(FINGERPRINT_TAG) != _fingerprint(config, data):
             logger.warning("this package has changed since the run began; so may its result")
-    config = _with_password(config, path)
+    config = _with_store(config, journal, path)
     if config.tracking.enabled:
         store.check_reachable(config.tracking)
     return config, data
@@ -166,17 +170,16 @@ def _refuse_changes(
         )
 
 
-def _with_password(config: Config, path: Path) -> Config:
-    """The config with a store's URI that can be used: the recorded one has no password."""
-    recorded_uri = config.tracking.uri
-    if not recorded_uri or REDACTED not in recorded_uri:
-        return config
-    if ENVIRONMENT not in os.environ:
+def _with_store(config: Config, journal: Journal, path: Path) -> Config:
+    """The config with the URI of the store the run began in; a password is not recorded."""
+    recorded = (journal.opening.uri if journal.opening else config.tracking.uri) or ""
+    if REDACTED in recorded and ENVIRONMENT not in os.environ:
         raise InputError(
-            f"resume={path}: the password of {recorded_uri} is not recorded; set "
+            f"resume={path}: the password of {recorded} is not recorded; set "
             f"{ENVIRONMENT} to the whole URI"
         )
-    return config.model_copy(update={"tracking": config.tracking.model_copy(update={"uri": None})})
+    uri = None if REDACTED in recorded else journal.store or config.tracking.uri
+    return config.model_copy(update={"tracking": config.tracking.model_copy(update={"uri": uri})})
 
 
 def _result(folder: RunFolder) -> RunResult:

@@ -52,8 +52,9 @@ finished: "list[RunResult]" = []  # in this process; a sweep's are left out, its
 def job(values: DictConfig) -> "RunResult":
     """One experiment from its composed config."""
     context = HydraConfig.get()
-    os.chdir(context.runtime.cwd)  # hydra.job.chdir would move mlflow.db and relative paths
-    folder = Path(context.runtime.output_dir)
+    paths = cast(dict[str, str], OmegaConf.to_container(context.runtime, resolve=False))
+    os.chdir(paths["cwd"])  # hydra.job.chdir would move mlflow.db and relative paths
+    folder = Path(paths["output_dir"])
     overrides = cast(list[str], OmegaConf.to_container(context.overrides.task, resolve=False))
     if context.mode == RunMode.MULTIRUN:
         return _sweep_job(values, folder, overrides)

@@ -15,7 +15,7 @@ from mnist_exp.core.layout import JOURNAL
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.tracking.events import Opening
 from mnist_exp.tracking.journal import Journal
-from mnist_exp.tracking.mlflow_backend import JOURNAL_TAG
+from mnist_exp.tracking.places import JOURNAL_TAG
 from mnist_exp.training.auto import resolve_auto
 
 

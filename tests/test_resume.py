@@ -19,7 +19,7 @@ from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import run_lock
 from mnist_exp.core.layout import CHECKPOINTS, JOURNAL
 from mnist_exp.experiment import run_experiment
-from mnist_exp.resume import extend_experiment, resume_experiment
+from mnist_exp.resume import _with_store, extend_experiment, resume_experiment
 from mnist_exp.runs.find import find_resumable, resolve_run
 from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.runs.run import FINGERPRINT_TAG, TITLE_TAG
@@ -181,6 +181,13 @@ def test_a_run_is_found_by_the_beginning_of_its_id_and_after_a_move(
     assert find_resumable(run_id, where).folder == str(tmp_path / "moved")
     with pytest.raises(InputError, match=r"resume=zzzz: expected the folder of a run or the id"):
         find_resumable("zzzz", where)
+
+
+def test_a_run_goes_on_in_the_store_it_began_in(
+    broken: Path, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/another.db")
+    assert _with_store(tiny(), Journal(broken), broken).tracking.uri == store
 
 
 def test_what_is_not_needed_to_go_on_may_be_gone(broken: Path) -> None:

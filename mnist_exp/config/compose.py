@@ -224,7 +224,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def to_yaml(config: Config) -> str:
     """The config as YAML; a password is redacted."""
-    return OmegaConf.to_yaml(OmegaConf.create(redacted_values(config)))
+    return OmegaConf.to_yaml(OmegaConf.create(_literal(redacted_values(config))))
 
 
 def from_yaml(text: str) -> Config:
@@ -236,5 +236,17 @@ def with_values(text: str, values: Mapping[str, Any]) -> str:
     """The YAML with other values at these dotted keys; an older version may have written it."""
     config = OmegaConf.create(text)
     for key, value in values.items():
-        OmegaConf.update(config, key, value)
+        OmegaConf.update(config, key, _literal(value))
     return OmegaConf.to_yaml(config)
+
+
+def _literal(value: Any) -> Any:
+    """The value as OmegaConf reads it back: `${` in a text, such as a path, is no interpolation."""
+    match value:
+        case str():
+            return value.replace("${", "\\${")
+        case list():
+            return [_literal(each) for each in value]
+        case dict():
+            return {key: _literal(each) for key, each in value.items()}
+    return value

@@ -79,6 +79,19 @@ def short_path(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
+def relocated(path: Path, before: Path, after: Path) -> Path:
+    """The path after a move that brought `before` to `after`."""
+    old, new = moved_roots(before, after)
+    return new / path.relative_to(old) if path.is_relative_to(old) else path
+
+
+def moved_roots(before: Path, after: Path) -> tuple[Path, Path]:
+    """Both paths without the end that they share: what was moved, and where to."""
+    while before.name == after.name and before.name:
+        before, after = before.parent, after.parent
+    return before, after
+
+
 @contextmanager
 def storage_errors(folder: Path) -> Iterator[None]:
     """Context manager: an error of writing, such as a full disk's, becomes a `StorageError`."""

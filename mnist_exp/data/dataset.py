@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mnist_exp.config.schema import DataConfig
 from mnist_exp.core.errors import InputError
-from mnist_exp.data import download, mnist, places
+from mnist_exp.data import download, mnist, sources
 from mnist_exp.data.mnist import Array, Arrays, OfficialArray
 
 logger = logging.getLogger(__name__)
@@ -109,8 +109,8 @@ def local_source(config: DataConfig) -> str:
 
     Raises `InputError` for a damaged one.
     """
-    given = places.understand(config.path or "")
-    if os.path.exists(_keras_cache()) or (given and not places.is_web(given)):
+    given = sources.understand(config.path or "")
+    if os.path.exists(_keras_cache()) or (given and not sources.is_web(given)):
         return load_dataset(config).source
     return ""
 
@@ -124,8 +124,8 @@ def _find(config: DataConfig, url: str) -> tuple[str, str, Arrays]:
                 "choose data=mnist5k, which leaves the path out, or data=mnist"
             )
         return "mnist5k", BUNDLE, _bundled()
-    given = places.understand(config.path or "")
-    if given and not places.is_web(given):
+    given = sources.understand(config.path or "")
+    if given and not sources.is_web(given):
         return "mnist", given, _read(Path(given), _advice(config.path, given))
     cache = _keras_cache()
     if os.path.exists(cache):  # Path.exists may raise
@@ -171,7 +171,7 @@ def _fall_back(config: DataConfig, reason: str) -> tuple[str, str, Arrays]:
 
 def _read(path: Path, advice: str) -> Arrays:
     """The verified arrays; the jobs of a sweep read unchanged files only once."""
-    files = places.locate(path, advice)
+    files = sources.locate(path, advice)
     stats = [file.stat() for file in files]
     return _read_once(files, advice, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
 

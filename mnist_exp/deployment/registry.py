@@ -15,6 +15,7 @@ from mnist_exp.runs.find import resolve_run, shared_accuracies, split
 from mnist_exp.runs.run import OBJECTIVE, Run
 from mnist_exp.tracking import store
 from mnist_exp.tracking.logged_model import MODEL_FILE, find_model, global_tracking_uri
+from mnist_exp.tracking.places import artifacts_now
 
 MODEL_VERSIONS = "mlflow.modelVersions"  # of a logged model: its registered versions
 SCORES = (OBJECTIVE, "test/accuracy")
@@ -84,7 +85,7 @@ def load_version(run: Run, name: str, version: str) -> Any:
         global_tracking_uri(uri),
         tempfile.TemporaryDirectory() as place,
     ):
-        artifacts = client.get_model_version_download_uri(name, version)
+        artifacts = artifacts_now(client.get_model_version_download_uri(name, version), uri)
         folder = mlflow.artifacts.download_artifacts(artifacts, dst_path=place)
         return load_model(Path(folder) / MODEL_FILE, f"models:/{name}/{version}")
 

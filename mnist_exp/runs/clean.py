@@ -16,7 +16,8 @@ from mnist_exp.runs.run import Run
 from mnist_exp.runs.search import FINISHED, OURS, search
 from mnist_exp.tracking import store
 from mnist_exp.tracking.journal import Journal
-from mnist_exp.tracking.mlflow_backend import FOLDER_TAG, HOST_TAG
+from mnist_exp.tracking.mlflow_backend import HOST_TAG
+from mnist_exp.tracking.places import artifacts_now, to_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,8 +43,7 @@ class RemovableRun:
     @property
     def artifact_bytes(self) -> int:
         """The size of the artifacts, its models' included, as far as they are on this machine."""
-        paths = (Path(place.removeprefix("file://")) for place in self.places.values())
-        return sum(_size(path) for path in paths if path.is_absolute())
+        return sum(_size(path) for place in self.places.values() if (path := to_path(place)))
 
 
 def find_removable(where: TrackingConfig) -> tuple[list[RemovableRun], list[Run]]:
@@ -51,7 +51,8 @@ def find_removable(where: TrackingConfig) -> tuple[list[RemovableRun], list[Run]
 
     Raises `InputError` for a tracking server: only what holds the database can remove a run.
     """
-    if store.uri(where).startswith("http"):
+    uri = store.uri(where)
+    if uri.startswith("http"):
         raise InputError(
             f"{store.display_uri(where)}: expected a store that this command can open itself, got "
             "a tracking server; delete the runs there, and run mlflow gc on its machine"
@@ -67,6 +68,7 @@ def find_removable(where: TrackingConfig) -> tuple[list[RemovableRun], list[Run]
                     kept.append(run)
                     continue
                 places = {"": run.artifact_uri} | _model_places(client, database, run.run_id)
+                places = {key: artifacts_now(each, uri) for key, each in places.items()}
                 found.append(RemovableRun(run, state, _folder(run), places))
     return found, kept
 
@@ -86,7 +88,8 @@ def remove(runs: Sequence[RemovableRun], where: TrackingConfig) -> None:
             for model, place in removable.places.items():
                 get_artifact_repository(place).delete_artifacts()
                 with suppress(OSError):  # on this machine the folder around them is empty now
-                    Path(place.removeprefix("file://")).parent.rmdir()
+                    if path := to_path(place):
+                        path.parent.rmdir()
                 if model:  # by what `mlflow gc` calls, which would remove deleted experiments, too
                     database._hard_delete_logged_model(model)
             database._hard_delete_run(removable.run.run_id)
@@ -111,7 +114,7 @@ def find_checkpoints(where: TrackingConfig) -> list[KeptCheckpoint]:
         runs = [*search(client, where, FINISHED)]
     found = []
     for run in runs:
-        checkpoints = Path(run.tags.get(FOLDER_TAG, "")) / CHECKPOINTS
+        checkpoints = Path(run.folder) / CHECKPOINTS
         if checkpoints.is_dir() and _owns(run, checkpoints.parent):
             found.append(KeptCheckpoint(run, checkpoints))
     return found
@@ -152,7 +155,7 @@ def _model_places(
 
 def _folder(run: Run) -> Path | None:
     """The run folder, if it is this run's alone, on this machine and in no process's hands."""
-    folder = Path(run.tags.get(FOLDER_TAG, ""))
+    folder = Path(run.folder)
     if not _owns(run, folder):
         return None
     others = [path for path in folder.rglob(JOURNAL) if path.parent != folder]

@@ -12,7 +12,7 @@ from mnist_exp.core.errors import InputError
 from mnist_exp.runs.run import OBJECTIVE, Run
 from mnist_exp.runs.search import FINISHED, NEWEST, search, store_config, to_run
 from mnist_exp.tracking import store
-from mnist_exp.tracking.mlflow_backend import FOLDER_TAG
+from mnist_exp.tracking.places import FOLDER_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -15,15 +15,22 @@ import numpy as np
 from mnist_exp.config.schema import Config, DataConfig, TrackingConfig
 from mnist_exp.core import layout
 from mnist_exp.core.errors import InputError
+from mnist_exp.core.files import relocated
 from mnist_exp.core.output import quiet_stderr
 from mnist_exp.core.provenance import Commit, versions
-from mnist_exp.data import places
+from mnist_exp.data import sources
 from mnist_exp.data.dataset import DISPLAY_NAMES, Dataset, load_dataset
 from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.tracking import store
 from mnist_exp.tracking.logged_model import MODEL_FILE, download_model, global_tracking_uri
-from mnist_exp.tracking.mlflow_backend import FOLDER_TAG, JOURNAL_TAG
+from mnist_exp.tracking.places import (
+    FOLDER_TAG,
+    JOURNAL_TAG,
+    artifacts_now,
+    run_folder,
+    to_path,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +70,8 @@ class Run:
 
     @property
     def folder(self) -> str:
-        """The run folder."""
-        return self.tags[FOLDER_TAG]
+        """The run folder, as it is now."""
+        return str(run_folder(self.tags, self.run_id, store.uri(self.tracking)))
 
     @property
     def data(self) -> str:
@@ -84,20 +91,20 @@ class Run:
 
         `MODEL_FILE` is that of the run's logged model.
         """
-        local = Path(self.artifact_uri.removeprefix("file://"), name)
-        if local.is_absolute() and local.exists():  # MLflow takes 40 ms for a copy
-            return local
+        uri = store.uri(self.tracking)
+        local = to_path(artifacts_now(self.artifact_uri, uri))
+        if local and local.is_absolute() and (local / name).exists():  # MLflow takes 40 ms
+            return local / name
         place = Path(_downloads().name) / self.run_id
         if (place / name).exists():
             return place / name
         place.mkdir(exist_ok=True)
         from mlflow.exceptions import MlflowException
 
-        uri = store.uri(self.tracking)
         with store.connect_to_read(self.tracking) as client, global_tracking_uri(uri):
             try:
                 if name == MODEL_FILE:
-                    return download_model(client, self.run_id, place)
+                    return download_model(client, self.run_id, place, uri)
                 return Path(client.download_artifacts(self.run_id, name, str(place)))
             except (MlflowException, OSError) as error:
                 what = "model" if name == MODEL_FILE else name
@@ -122,7 +129,8 @@ class Run:
             dataset = load_dataset(config)
         except InputError as error:
             if not data:
-                raise
+                made_with = self.tags.get("data.source", "other data")
+                raise InputError(f"{self} was made with {made_with}; {error}") from error
             reason = str(error).partition(";")[0]
             raise InputError(
                 f"--data {data}: {reason}; give mnist5k, or the path of MNIST (an .npz or a folder)"
@@ -138,14 +146,14 @@ class Run:
         if not data:
             own["name"] = self.tags["data.name"]
             if own["name"] == "mnist":
-                recorded = places.understand(made_with.path or "")
-                is_there = os.path.exists(recorded)
-                own["path"] = recorded if is_there else os.environ.get("MNIST_PATH")
+                found = data_path(made_with.path or "", self.tags, Path(self.folder))
+                instead = os.environ.get("MNIST_PATH")
+                own["path"] = found if os.path.exists(found) else instead
         elif data in DISPLAY_NAMES:
             own |= {"name": data, "path": os.environ.get("MNIST_PATH") if data == "mnist" else None}
         else:
             own |= {"name": "mnist", "path": data}
-        own["path"] = places.understand(own["path"] or "") or None
+        own["path"] = sources.understand(own["path"] or "") or None
         return made_with.model_copy(update=own)
 
     def history(self) -> list[dict[str, float]]:
@@ -198,6 +206,24 @@ class Run:
     def _downloaded(self, name: str) -> RunFolder:
         """A copy of the run folder that has this file; raises `InputError` for none."""
         return RunFolder(self.file(name).parent)
+
+
+def data_path(path: str, tags: Mapping[str, str], folder: Path) -> str:
+    """The `data.path` of the run now in `folder`, else MNIST_PATH; absolute, though it may be gone.
+
+    A relative one was meant from where the run was started: its recorded source tells, or it lies
+    in a folder around the run's.
+    """
+    instead = os.environ.get("MNIST_PATH", "")
+    given = sources.without_decoration(path)
+    if not given or sources.is_web(given):
+        return given or instead
+    asked = Path(given)
+    source = Path(tags.get("data.source", ""))
+    known = source if source.is_absolute() and not asked.is_absolute() else asked.absolute()
+    moved = relocated(known, Path(tags.get(FOLDER_TAG, folder)), folder)
+    places = [moved, known, *(base / asked for base in folder.parents)]
+    return next((str(place) for place in places if os.path.exists(place)), instead or str(known))
 
 
 @cache

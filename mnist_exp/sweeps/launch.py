@@ -112,8 +112,8 @@ def _own_overrides(
 
 
 def _quoted(value: str) -> str:
-    """The text quoted for Hydra's grammar."""
-    return "'" + value.replace("'", "\\'") + "'"
+    """The text quoted for Hydra's grammar, and without interpolations."""
+    return "'" + value.replace("'", "\\'").replace("${", "\\${") + "'"
 
 
 def _threads(launcher: Launcher) -> int | None:

@@ -25,7 +25,7 @@ from mnist_exp.sweeps.results import Job, JobResult
 from mnist_exp.sweeps.search_space import extremes, scale_of
 from mnist_exp.sweeps.strategy import SweepStrategy
 from mnist_exp.tracking import store
-from mnist_exp.tracking.probe import SQLITE
+from mnist_exp.tracking.places import SQLITE, sqlite_file, sqlite_uri
 
 if TYPE_CHECKING:
     from mnist_exp.plots import Figure, Trial
@@ -246,5 +246,5 @@ class OptunaStrategy(SweepStrategy):
 def _default_url(tracking_uri: str) -> str:
     """The study's SQLite file: beside MLflow's, or in this folder when MLflow's is no file."""
     is_file = tracking_uri.startswith(SQLITE)
-    folder = Path(tracking_uri.removeprefix(SQLITE)).parent if is_file else Path.cwd()
-    return f"{SQLITE}{folder / 'optuna.db'}"
+    folder = sqlite_file(tracking_uri).parent if is_file else Path.cwd()
+    return sqlite_uri(folder / "optuna.db")

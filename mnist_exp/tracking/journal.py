@@ -3,10 +3,13 @@
 import json
 import logging
 import threading
+from os.path import exists
 from pathlib import Path
 from typing import Any
 
+from mnist_exp.core.console import REDACTED
 from mnist_exp.core.errors import InputError
+from mnist_exp.core.files import relocated
 from mnist_exp.core.layout import JOURNAL
 from mnist_exp.tracking.events import (
     VERSION,
@@ -20,6 +23,7 @@ from mnist_exp.tracking.events import (
     from_line,
     to_line,
 )  # fmt: skip
+from mnist_exp.tracking.places import FOLDER_TAG, SQLITE, sqlite_file, sqlite_uri
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +54,17 @@ class Journal:
         """How the run was closed; empty while it is open."""
         last = self.events[-1] if self.events else None
         return last.status if isinstance(last, Close) else ""
+
+    @property
+    def store(self) -> str:
+        """The URI of the run's store, moved with it perhaps; empty for none, or with a password."""
+        uri = self.opening.uri if self.opening else ""
+        if REDACTED in uri or not self.opening or not uri.startswith(SQLITE):
+            return "" if REDACTED in uri else uri
+        recorded, folder = sqlite_file(uri), self.path.parent.absolute()
+        moved = relocated(recorded, Path(self.opening.tags.get(FOLDER_TAG, folder)), folder)
+        is_moved = exists(moved) or not exists(recorded.parent)
+        return sqlite_uri(moved if is_moved else recorded, uri.partition("?")[2])
 
     @property
     def params(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_exp.core.files import replace_by_link
 from mnist_exp.core.provenance import versions
+from mnist_exp.tracking.places import artifacts_now, to_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -117,8 +118,9 @@ def log_keras_model(
             again = Metric(name, last.value, last.timestamp, last.step, **links["val"])
             client.log_batch(run_id, metrics=[again])
     location = client.get_logged_model(logged.model_id).artifact_location
-    if file.suffix == KERAS:  # stored once; the run's own file has its optimizer, too
-        replace_by_link(Path(location.removeprefix("file://"), MODEL_FILE), file)
+    local = to_path(location)
+    if local and file.suffix == KERAS:  # stored once; the run's own file has its optimizer, too
+        replace_by_link(local / MODEL_FILE, file)
 
 
 def logged_models(client: "MlflowClient", run_id: str) -> "Iterator[LoggedModel]":
@@ -139,7 +141,7 @@ def find_model(client: "MlflowClient", run_id: str) -> "LoggedModel":
     raise MlflowException(f"run {run_id} has no logged model")
 
 
-def download_model(client: "MlflowClient", run_id: str, folder: Path) -> Path:
+def download_model(client: "MlflowClient", run_id: str, folder: Path, where: str) -> Path:
     """A copy in the folder of the Keras file of the run's first model that has one.
 
     Raises `MlflowException` or `OSError` when none has.
@@ -148,7 +150,7 @@ def download_model(client: "MlflowClient", run_id: str, folder: Path) -> Path:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     for model in logged_models(client, run_id):
-        files = get_artifact_repository(model.artifact_location)
+        files = get_artifact_repository(artifacts_now(model.artifact_location, where))
         with suppress(MlflowException, OSError):
             return Path(files.download_artifacts(MODEL_FILE, str(folder)))
     return Path(client.download_artifacts(run_id, f"model/{MODEL_FILE}", str(folder)))  # MLflow 2

@@ -16,6 +16,8 @@ from mnist_exp.tracking.logged_model import (
     links_of_metrics,
     log_keras_model,
 )
+from mnist_exp.tracking.moved import settle
+from mnist_exp.tracking.places import JOURNAL_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,8 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HOST_TAG, FOLDER_TAG, PARENT_TAG = "host", "folder", "mlflow.parentRunId"
-JOURNAL_TAG, OUTCOME_TAG = "record", "outcome"
+HOST_TAG, PARENT_TAG, OUTCOME_TAG = "host", "mlflow.parentRunId", "outcome"
 EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",  # or the page shows GenAI's tabs
     "mlflow.note.content": (
@@ -50,6 +51,7 @@ class MlflowBackend:
         """Open the run of this id where the store has it, restored if deleted, else a new one."""
         self.client, self.uri, self.folder = client, uri, folder
         self.experiment_id = self._experiment_id(opening.experiment)
+        settle(uri, self.experiment_id, run_id)
         stage = lifecycle_stage(client, run_id)
         self.run_id = run_id if stage else self._new(opening)
         if stage == IN_BIN:

@@ -21,13 +21,8 @@ from mnist_exp.core.provenance import PACKAGE
 from mnist_exp.core.signals import defer_interrupts
 from mnist_exp.tracking import store
 from mnist_exp.tracking.events import Opening
-from mnist_exp.tracking.mlflow_backend import (
-    FOLDER_TAG,
-    HOST_TAG,
-    JOURNAL_TAG,
-    OUTCOME_TAG,
-    PARENT_TAG,
-)  # fmt: skip
+from mnist_exp.tracking.mlflow_backend import HOST_TAG, OUTCOME_TAG, PARENT_TAG
+from mnist_exp.tracking.places import FOLDER_TAG, JOURNAL_TAG
 from mnist_exp.tracking.recovery import recover_orphans
 from mnist_exp.tracking.tracker import RunTracker
 

@@ -13,14 +13,16 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from mnist_exp.core.errors import InputError
-from mnist_exp.tracking.schema import check_schema
+from mnist_exp.tracking.places import SQLITE, sqlite_file
+from mnist_exp.tracking.schema import check_schema, part_of
 
-SQLITE = "sqlite:///"
 PORTS = {"http": 80, "https": 443}
 DIALECTS = ("postgresql", "mysql", "mssql")  # that MLflow has beside SQLite
 DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 CONNECT_SECONDS, ANSWER_SECONDS = 3, 10
 LOGIN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+OPTIONS = r"((timeout=[\d.]+|check_same_thread=(true|false))&?)*"  # of a SQLite address
+LONGEST = 512  # bytes of a path
 OLDEST = 3  # MLflow's major version: earlier servers have no logged models
 
 
@@ -35,6 +37,7 @@ def probe_store(where: str, experiment: str, *, to_write: bool, answer_seconds: 
     """
     scheme = urlsplit(where).scheme
     if where.startswith(SQLITE):
+        _refuse_options(where)
         _probe_file(sqlite_file(where), experiment, to_write)
     elif scheme in PORTS:
         _probe_server(where, experiment, to_write, answer_seconds)
@@ -42,14 +45,6 @@ def probe_store(where: str, experiment: str, *, to_write: bool, answer_seconds: 
         _probe_database(where)
     else:
         _refuse_scheme(where, scheme)
-
-
-def sqlite_file(where: str) -> Path:
-    """The store's file; raises `FileNotFoundError` when it has no folder."""
-    file = Path(where.removeprefix(SQLITE))
-    if not file.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {file.parent}")
-    return file
 
 
 def _refuse_scheme(where: str, scheme: str) -> None:
@@ -74,9 +69,22 @@ def _refuse_scheme(where: str, scheme: str) -> None:
     raise UnusableError(f"no store of MLflow begins with {scheme}:, but with {known}")
 
 
+def _refuse_options(where: str) -> None:
+    """Raise `UnusableError` for what SQLAlchemy would ignore, or fail at."""
+    options = where.partition("?")[2]
+    if sqlite_file(where).name == ":memory:":
+        raise UnusableError(f"expected the path of a file, such as {SQLITE}mlflow.db")
+    if not re.fullmatch(OPTIONS, options):
+        raise UnusableError(f"expected no option but timeout=SECONDS, got {options}")
+
+
 def _probe_file(file: Path, experiment: str, to_write: bool) -> None:
-    """Raise an error when this is no database, or none that can be written."""
+    """Raise an error when this is no database, or none that can be written or made."""
+    if not file.parent.is_dir():
+        raise UnusableError(f"there is no folder {file.parent}")
     if not file.exists():
+        if to_write:
+            _make(part_of(file))
         return
     place = f"{file.absolute().as_uri()}?mode={'rw' if to_write else 'ro'}"
     with closing(sqlite3.connect(place, timeout=0, uri=True)) as database:
@@ -94,6 +102,23 @@ def _probe_file(file: Path, experiment: str, to_write: bool) -> None:
             for number, stage in database.execute(query, [experiment]) if to_write else ():
                 _refuse_deleted(experiment, str(number), stage)
     check_schema(file)
+
+
+def _make(part: Path) -> None:
+    """Make an empty database, and remove it; raises `UnusableError` when that fails."""
+    try:
+        with closing(sqlite3.connect(part)) as database:
+            database.execute("select name from sqlite_master")
+    except sqlite3.OperationalError as error:
+        why, length = str(error), len(os.fsencode(part))
+        if not os.access(part.parent, os.W_OK):
+            why = "no permission to write there"
+        elif length > LONGEST:
+            why = f"its path is {length - LONGEST} bytes too long for SQLite"
+        raise UnusableError(f"no file can be made in {part.parent}: {why}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
 
 
 def _probe_database(where: str) -> None:

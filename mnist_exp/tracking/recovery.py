@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_exp.config.schema import TrackingConfig
-from mnist_exp.core.console import REDACTED
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import is_orphaned, run_lock
 from mnist_exp.core.layout import CHECKPOINTS, JOURNAL
 from mnist_exp.tracking import store
 from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.mlflow_backend import (
-    FOLDER_TAG,
     HOST_TAG,
     IN_BIN,
     OUTCOME_TAG,
@@ -23,6 +21,7 @@ from mnist_exp.tracking.mlflow_backend import (
     mark_killed,
     running_runs,
 )  # fmt: skip
+from mnist_exp.tracking.places import run_folder
 from mnist_exp.tracking.tracker import RunTracker
 
 if TYPE_CHECKING:
@@ -40,21 +39,29 @@ MakeTracker = Callable[[Path, TrackingConfig], RunTracker]
 
 def recover_orphans(backend: MlflowBackend, config: TrackingConfig) -> None:
     """Recover the runs of the experiment that no process of this machine holds any more."""
-    for run_id, folder in find_orphans(backend.client, [backend.experiment_id]):
+    for run_id, folder in find_orphans(backend.client, [backend.experiment_id], config):
         recover_run(backend.client, run_id, folder, config)
 
 
 def find_orphans(
-    client: "MlflowClient", experiment_ids: Sequence[str], *, with_missing_folder: bool = False
+    client: "MlflowClient",
+    experiment_ids: Sequence[str],
+    config: TrackingConfig,
+    *,
+    with_missing_folder: bool = False,
 ) -> list[tuple[str, Path]]:
     """The ids and folders of this machine's RUNNING runs that no process holds.
 
     `with_missing_folder`: those whose folder is gone instead; they may live, and have been moved.
     """
     running = running_runs(client, experiment_ids, HOST_TAG, platform.node())
-    found = [(run.info.run_id, Path(run.data.tags[FOLDER_TAG])) for run in running]
+    where = store.uri(config)
+    ids = [run.info.run_id for run in running]
+    folders = [run_folder(run.data.tags, run.info.run_id, where) for run in running]
     is_wanted = (lambda folder: not folder.exists()) if with_missing_folder else is_orphaned
-    return [(run_id, folder) for run_id, folder in found if is_wanted(folder)]
+    return [
+        (run_id, folder) for run_id, folder in zip(ids, folders, strict=True) if is_wanted(folder)
+    ]
 
 
 def recover_run(client: "MlflowClient", run_id: str, folder: Path, config: TrackingConfig) -> None:
@@ -115,7 +122,7 @@ def sync(
         return COMPLETE  # it broke off before anything was logged
     if not is_orphaned(folder):
         return RUNNING
-    where = uri or (None if REDACTED in opening.uri else opening.uri or None)
+    where = uri or journal.store or None
     config = TrackingConfig(
         enabled=True, uri=where, experiment=opening.experiment, skip_finished=False
     )
@@ -127,7 +134,7 @@ def sync(
                 return COMPLETE
             if is_kept:
                 return BINNED
-            is_its_own = store.display_uri(config) == opening.uri
+            is_its_own = store.display_uri(config) in (opening.uri, journal.store)
             knows_experiment = client.get_experiment_by_name(opening.experiment) is not None
             if not stage and is_its_own and knows_experiment and not restore:
                 return DELETED

@@ -8,10 +8,12 @@ import sqlite3
 import uuid
 from contextlib import closing, suppress
 from functools import cache
+from glob import escape
 from importlib.metadata import version
 from pathlib import Path
 
 from mnist_exp.core.errors import InputError
+from mnist_exp.tracking.places import sqlite_uri, to_place
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +44,18 @@ def create_whole(file: Path) -> None:
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    for left in file.parent.glob(f"{file.name}.*.part"):
-        left.unlink()
-    part = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")  # MLflow remembers names
-    SqlAlchemyStore(f"sqlite:///{part}", "./mlruns").engine.dispose()
+    for left in file.parent.glob(f"{escape(file.name)}.*.part"):
+        left.unlink(missing_ok=True)
+    part = part_of(file)
+    SqlAlchemyStore(sqlite_uri(part), to_place(Path.cwd() / "mlruns")).engine.dispose()
     with suppress(FileExistsError):  # an mlflow ui created it meanwhile
         os.link(part, file)
     part.unlink()
+
+
+def part_of(file: Path) -> Path:
+    """Another name for the file while it is made; MLflow remembers those it has seen."""
+    return file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")
 
 
 def copy_before_migration(file: Path) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
-from pathlib import Path
+from shlex import quote
 from textwrap import shorten
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -20,13 +20,12 @@ from mnist_exp.core.environment import QUIET
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import exclusive
 from mnist_exp.tracking.logged_model import ENVIRONMENT
+from mnist_exp.tracking.places import SQLITE, sqlite_file, sqlite_uri
 from mnist_exp.tracking.probe import (
     ANSWER_SECONDS,
     PORTS,
-    SQLITE,
     UnusableError,
     probe_store,
-    sqlite_file,
 )
 from mnist_exp.tracking.schema import copy_before_migration, create_whole
 
@@ -57,9 +56,9 @@ def connect_to_read(config: TrackingConfig) -> Iterator["MlflowClient"]:
     Raises `InputError` when the store cannot be used, or was never written.
     """
     where = uri(config)
-    if where.startswith(SQLITE) and not Path(where.removeprefix(SQLITE)).exists():
+    if where.startswith(SQLITE) and not sqlite_file(where).exists():
         raise InputError(
-            f"there are no recorded runs here: {where.removeprefix(SQLITE)} does not exist; "
+            f"there are no recorded runs here: {sqlite_file(where)} does not exist; "
             f"go to the folder where python -m mnist_exp.run was used, or {TO_READ}"
         )
     with connect(config, to_write=False) as client:
@@ -89,10 +88,7 @@ def connect(config: TrackingConfig, *, to_write: bool = True) -> Iterator["Mlflo
 
 @contextmanager
 def schema_lock(where: str) -> Iterator[None]:
-    """Context manager: no other process creates the schema of this SQLite file.
-
-    Raises `FileNotFoundError` when the file has no folder.
-    """
+    """Context manager: no other process creates the schema of this SQLite file."""
     if not where.startswith(SQLITE):
         yield
         return
@@ -113,7 +109,7 @@ def page(config: TrackingConfig, experiment_id: str, run_id: str) -> str:
     if where.startswith("http"):
         return address
     is_default = where == absolute(f"{SQLITE}mlflow.db")  # which MLflow opens by itself
-    option = "" if is_default else f" --backend-store-uri {where}"
+    option = "" if is_default else f" --backend-store-uri {quote(where)}"
     return f"mlflow ui{option}, then {address}"
 
 
@@ -131,7 +127,7 @@ def display_uri(config: TrackingConfig) -> str:
 def absolute(where: str) -> str:
     """The URI, independent of the current folder."""
     if where.startswith(SQLITE):
-        return f"{SQLITE}{Path(where.removeprefix(SQLITE)).absolute()}"
+        return sqlite_uri(sqlite_file(where), where.partition("?")[2])
     return where
 
 

@@ -17,11 +17,13 @@ from mnist_exp.config.compose import (
     compose,
     config_sources,
     flatten,
+    from_yaml,
     options_first,
     parse,
     redacted_values,
     to_yaml,
     translate_overrides,
+    with_values,
 )
 from mnist_exp.config.messages import hydra_error_message, raised_by_hydra
 from mnist_exp.config.schema import keys
@@ -170,6 +172,14 @@ def test_values_are_typed() -> None:
 def test_a_config_is_the_same_after_a_round_trip() -> None:
     config = compose(["experiment=dense128_split20", "seed=7"])
     assert parse(redacted_values(config)) == config
+
+
+def test_a_text_that_looks_like_an_interpolation_is_none_in_the_stored_config() -> None:
+    config = compose([r"notes='costs \${z}'", r"data.path='/a/\${z}/mnist.npz'"])
+    assert config.data.path == "/a/${z}/mnist.npz"
+    assert from_yaml(to_yaml(config)) == config
+    text = with_values(to_yaml(config), {"data.path": "/b/${z}"})
+    assert from_yaml(text).data.path == "/b/${z}"
 
 
 def test_the_public_config_redacts_a_password() -> None:

@@ -16,7 +16,7 @@ from small_mnist import npz, same, unreadable, use_small_mnist
 from mnist_exp.core.errors import InputError
 from mnist_exp.data import mnist
 from mnist_exp.data.mnist import Array, Arrays
-from mnist_exp.data.places import locate
+from mnist_exp.data.sources import locate
 
 pytestmark = pytest.mark.filterwarnings("error")  # an unclosed file is a fault
 ADVICE = "try another"

@@ -441,3 +441,19 @@ def statuses(folder: Path) -> list[str]:
     """How the runs of the folder's store ended."""
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
         return [status for (status,) in database.execute("select status from runs")]
+
+
+@pytest.mark.slow
+def test_a_project_may_have_any_name_and_be_moved(tmp_path: Path) -> None:
+    project, settings = tmp_path / "a?b=c%20d#e ${z}&;:+é'\"", ("debug=fast", "data=mnist5k")
+    project.mkdir()
+    assert "could be published" not in ended(begin(project, *settings))
+    assert "(2 of 2)  seed=2  val" in ended(begin(project, "-m", *settings, "seed=1,2"))
+    moved = project.rename(tmp_path / "moved")
+    assert "warning: new files go to" in ended(begin(moved, *settings, "seed=3"))
+    assert [path.name for path in tmp_path.iterdir()] == ["moved"]
+    evaluate = ["-m", "mnist_exp", "evaluate", "--run", "best", "--experiment", "debug"]
+    done = subprocess.run(
+        [sys.executable, *evaluate], cwd=moved, capture_output=True, text=True, check=True
+    )
+    assert "every probability are exactly those recorded" in done.stdout

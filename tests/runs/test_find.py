@@ -22,7 +22,7 @@ from mnist_exp.models.forward import timed_scores
 from mnist_exp.models.io import load_model
 from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.folder import RunResult
-from mnist_exp.runs.run import Run
+from mnist_exp.runs.run import Run, data_path
 from mnist_exp.runs.search import search_runs, store_config, without_trials
 
 Recorded = dict[str, RunResult]
@@ -257,6 +257,25 @@ def test_the_data_is_looked_for_where_it_was_and_where_it_is_now(
     (tmp_path / "mnist.npz").touch()
     assert run.data_config().path == str(tmp_path / "mnist.npz")
     assert run.data_config("/given").path == "/given"
+
+
+def test_a_relative_data_path_is_meant_from_where_it_was_written(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MNIST_PATH", raising=False)
+    project, run = workplace / "now", workplace / "now" / "outputs" / "run"
+    tags = {"folder": "/before/outputs/run"}
+    assert data_path("", tags, run) == ""
+    assert data_path("data/mnist.npz", tags, run) == str(workplace / "data" / "mnist.npz")
+    (project / "data").mkdir(parents=True)
+    (project / "data" / "mnist.npz").touch()
+    here = str(project / "data" / "mnist.npz")
+    assert data_path("data/mnist.npz", tags, run) == here
+    assert data_path("/before/data/mnist.npz", tags, run) == here
+    recorded = tags | {"data.source": "/before/data/mnist.npz"}
+    assert data_path("mnist.npz", recorded, run) == here  # begun in data/
+    monkeypatch.setenv("MNIST_PATH", "/given")
+    assert data_path("/gone/mnist.npz", tags, run) == "/given"
 
 
 def test_only_a_safe_model_of_digits_is_loaded(tmp_path: Path) -> None:

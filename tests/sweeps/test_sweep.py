@@ -8,6 +8,7 @@ from hydra import initialize_config_dir
 from hydra._internal.callbacks import Callbacks
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from hydra_plugins.mnist_exp.ray_launcher import RayLauncher
 from mnist_exp.config.compose import CONF, from_hydra, translate_hydra_errors
 from mnist_exp.core.errors import InputError
-from mnist_exp.sweeps.launch import is_remote
+from mnist_exp.sweeps.launch import _quoted, is_remote
 from mnist_exp.sweeps.sweep import JobComposer
 
 
@@ -115,3 +116,9 @@ def test_remote_launchers(
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     launcher = RayLauncher(OmegaConf.create({"init": {"address": address}, "remote": {}}))
     assert is_remote(launcher, name) is expected
+
+
+@pytest.mark.parametrize("path", ["/a/${z}/b", "/it's/a, b=c", "/a?b%20#&;:+"])
+def test_a_job_gets_the_folder_of_its_sweep_whatever_its_name(path: str) -> None:
+    override = OverridesParser.create().parse_override(f"folder={_quoted(path)}")
+    assert OmegaConf.create({"folder": override.value()}).folder == path

@@ -251,7 +251,7 @@ def test_a_run_that_ends_while_its_lock_is_looked_at_stays_finished(
         experiment = client.get_run(tracker.run_id).info.experiment_id
         here = {"host": platform.node(), "folder": str(tmp_path / "ending")}
         ending = client.create_run(experiment, tags=here).info.run_id
-        ((found, folder),) = find_orphans(client, [experiment])
+        ((found, folder),) = find_orphans(client, [experiment], config)
         client.set_terminated(ending, "FINISHED")
         recover_run(client, found, folder, config)
     assert client.get_run(ending).info.status == "FINISHED"

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -93,6 +94,16 @@ def test_a_server_is_asked_as_mlflow_would_ask_it(monkeypatch: pytest.MonkeyPatc
     [
         ("file:./mlruns", "MLflow writes to folders no more: sqlite:///mlflow.db is a file"),
         ("mlruns", "MLflow writes to folders no more"),
+        ("sqlite:///:memory:", "expected the path of a file"),
+        (
+            "sqlite:///my.db?cache=shared",
+            "expected no option but timeout=SECONDS, got cache=shared",
+        ),
+        (
+            "sqlite:///my.db?timeout=long",
+            "expected no option but timeout=SECONDS, got timeout=long",
+        ),
+        ("sqlite:////absent/my.db", "there is no folder /absent"),
         ("sqlite://mlflow.db", "expected three slashes and a path: sqlite:///mlflow.db"),
         ("localhost:5000", "expected an address with its scheme: http://localhost:5000"),
         ("htp://localhost:5000", "no store of MLflow begins with htp:, but with sqlite, http"),
@@ -108,6 +119,18 @@ def test_an_address_of_no_store_is_refused(address: str, reason: str) -> None:
             check_reachable(store_config(uri=address), to_write=to_write)
         assert f"cannot be used ({reason}" in str(refused.value)
         assert "u:p@" not in str(refused.value)
+
+
+def test_a_file_that_cannot_be_made_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / "/".join(["a" * 100] * 5)
+    deep.mkdir(parents=True)
+    with pytest.raises(InputError, match=r"bytes too long for SQLite\); name another with"):
+        check_reachable(store_config(uri=f"sqlite:///{deep}/my.db"))
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(InputError, match=rf"made in {deep}: no permission to write there\)"):
+        check_reachable(store_config(uri=f"sqlite:///{deep}/my.db"))
 
 
 def test_a_deleted_experiment_is_refused_to_those_who_write(store: str) -> None:

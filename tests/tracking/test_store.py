@@ -168,3 +168,7 @@ def test_the_page_of_a_run_is_an_address_or_what_opens_it(workplace: Path) -> No
     assert store.page(tracking("sqlite:///mlflow.db"), "1", "abc") == f"mlflow ui, {local}"
     option = f"--backend-store-uri sqlite:///{workplace}/other.db"
     assert store.page(tracking("sqlite:///other.db"), "1", "abc") == f"mlflow ui {option}, {local}"
+    (workplace / "a b&c").mkdir()
+    option = f"--backend-store-uri 'sqlite:///{workplace}/a b&c/mlflow.db'"  # as a shell wants it
+    spaced = tracking("'sqlite:///a b&c/mlflow.db'")
+    assert store.page(spaced, "1", "abc") == f"mlflow ui {option}, {local}"

@@ -32,8 +32,9 @@ from mnist_exp.tracking.events import (
     Reopen,
 )
 from mnist_exp.tracking.journal import Journal
-from mnist_exp.tracking.mlflow_backend import JOURNAL_TAG, open_mlflow_run
+from mnist_exp.tracking.mlflow_backend import open_mlflow_run
 from mnist_exp.tracking.open_run import track_run
+from mnist_exp.tracking.places import JOURNAL_TAG
 from mnist_exp.tracking.recovery import COMPLETE, DELETED, PUBLISHED, sync
 from mnist_exp.tracking.tracker import RunTracker
 from mnist_exp.tracking.upload_queue import UploadQueue

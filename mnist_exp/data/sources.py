@@ -18,8 +18,14 @@ def understand(text: str) -> str:
 
     Raises `InputError` for an address of another kind.
     """
+    plain = without_decoration(text)
+    return str(Path(plain).absolute()) if plain and not is_web(plain) else plain
+
+
+def without_decoration(text: str) -> str:
+    """The path, perhaps a relative one, or the web address; raises as `understand`."""
     if os.path.exists(text):
-        return str(Path(text).absolute())
+        return text
     plain = os.path.expandvars(text.strip(AROUND))
     if is_web(plain):
         return plain
@@ -30,7 +36,7 @@ def understand(text: str) -> str:
             f"{plain}: expected a path on this machine or a web address such as https://..., got "
             f"{match[0]}...; copy the data to this machine and give its path with data.path=..."
         )
-    return str(Path(os.path.expanduser(plain)).absolute()) if plain else ""
+    return os.path.expanduser(plain)
 
 
 def is_web(text: str) -> bool:
