@@ -31,6 +31,7 @@ HONOURED = (
     "OMP_NUM_THREADS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy",
     "no_proxy",
 )  # fmt: skip
+AROUND = " \t\r\n'\"`\u2018\u2019\u201c\u201d"  # what is copied along with a path or an address
 QUIET = {  # loggers of what is retried: it succeeds, or ends in an error that is reported
     "urllib3.connectionpool": logging.ERROR,
     "mlflow.store.db.utils": logging.CRITICAL,

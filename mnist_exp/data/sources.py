@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from urllib.request import url2pathname
 
+from mnist_exp.core.environment import AROUND
 from mnist_exp.core.errors import InputError
 from mnist_exp.data import mnist
 
-AROUND = " \t\r\n'\"`\u2018\u2019\u201c\u201d"  # what is copied along with a path
 FOLDERS = ("", "MNIST/raw", "raw", "MNIST", "mnist")  # torchvision's root, and folders below
 ARCHIVES = ("mnist.npz", "datasets/mnist.npz")  # the latter below Keras' folder
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
+from pathlib import Path
 from shlex import quote
 from textwrap import shorten
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from urllib.request import getproxies
 
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.console import REDACTED, redact
-from mnist_exp.core.environment import QUIET
+from mnist_exp.core.environment import AROUND, QUIET
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import exclusive
 from mnist_exp.tracking.logged_model import ENVIRONMENT
@@ -32,6 +33,8 @@ from mnist_exp.tracking.schema import copy_before_migration, create_whole
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+logger = logging.getLogger(__name__)
+
 LOOPBACK = "localhost,127.0.0.1,::1"
 LOCAL = "http://127.0.0.1:5000"  # where `mlflow ui` is by default
 ML_VIEW = "?workflowType=machine_learning"  # else MLflow shows the pages of GenAI around a run
@@ -45,6 +48,11 @@ MLFLOW_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds without a byte; 120 of its own
 }
 
+OLD_RUNS = (
+    "mlruns has runs in MLflow's old form, and new ones go to mlflow.db: to read them, too, copy "
+    "them with mlflow migrate-filestore --source . --target sqlite:///old.db, and name that "
+    "database with --tracking-uri sqlite:///old.db"
+)
 TO_WRITE = "name another with tracking.uri=..., or run without one: tracking.enabled=false"
 TO_READ = "name the one you mean with --tracking-uri or MLFLOW_TRACKING_URI"
 
@@ -79,6 +87,8 @@ def connect(config: TrackingConfig, *, to_write: bool = True) -> Iterator["Mlflo
         with schema_lock(where):
             if where.startswith(SQLITE):
                 file = sqlite_file(where)
+                if not file.exists() and _has_file_store(file.parent):
+                    logger.warning(OLD_RUNS)
                 create_whole(file)
                 copy_before_migration(file)
             yield MlflowClient(where)
@@ -99,7 +109,8 @@ def schema_lock(where: str) -> Iterator[None]:
 
 def uri(config: TrackingConfig) -> str:
     """The absolute URI: as configured, MLFLOW_TRACKING_URI, or mlflow.db in this folder."""
-    return absolute(config.uri or os.environ.get(ENVIRONMENT) or f"{SQLITE}mlflow.db")
+    given = (config.uri or os.environ.get(ENVIRONMENT, "")).strip(AROUND)
+    return absolute(given or f"{SQLITE}mlflow.db")
 
 
 def page(config: TrackingConfig, experiment_id: str, run_id: str) -> str:
@@ -108,9 +119,14 @@ def page(config: TrackingConfig, experiment_id: str, run_id: str) -> str:
     address = f"{server(config)}/#/experiments/{experiment_id}/runs/{run_id}{ML_VIEW}"
     if where.startswith("http"):
         return address
-    is_default = where == absolute(f"{SQLITE}mlflow.db")  # which MLflow opens by itself
+    is_default = where == absolute(f"{SQLITE}mlflow.db") and not _has_file_store(Path.cwd())
     option = "" if is_default else f" --backend-store-uri {quote(where)}"
     return f"mlflow ui{option}, then {address}"
+
+
+def _has_file_store(folder: Path) -> bool:
+    """Whether MLflow, unless told otherwise, would open old runs in this folder."""
+    return any(folder.glob("mlruns/[0-9]*/meta.yaml"))
 
 
 def server(config: TrackingConfig) -> str:

@@ -172,3 +172,28 @@ def test_the_page_of_a_run_is_an_address_or_what_opens_it(workplace: Path) -> No
     option = f"--backend-store-uri 'sqlite:///{workplace}/a b&c/mlflow.db'"  # as a shell wants it
     spaced = tracking("'sqlite:///a b&c/mlflow.db'")
     assert store.page(spaced, "1", "abc") == f"mlflow ui {option}, {local}"
+
+
+def test_quotes_and_blanks_around_the_address_are_left_out(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text in ('"sqlite:///a.db"', "sqlite:///a.db ", "'sqlite:///a.db'\n"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", text)
+        assert store.uri(tiny().tracking) == f"sqlite:///{workplace}/a.db"
+
+
+def test_mlflows_old_form_is_told_how_to_be_copied(
+    workplace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Beside it `mlflow ui` would not open mlflow.db."""
+    where = tracking("sqlite:///mlflow.db")
+    old = workplace / "mlruns" / "0" / "meta.yaml"
+    old.parent.mkdir(parents=True)
+    assert store.page(where, "1", "abc").startswith("mlflow ui, then")
+    old.touch()
+    option = f"mlflow ui --backend-store-uri sqlite:///{workplace}/mlflow.db, then"
+    assert store.page(where, "1", "abc").startswith(option)
+    for _ in range(2):  # told once, before there is a database
+        with store.connect(where):
+            pass
+    assert caplog.text.count("mlflow migrate-filestore --source . --target sqlite:///old.db") == 1
