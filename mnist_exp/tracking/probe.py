@@ -4,16 +4,17 @@ import json
 import os
 import re
 import sqlite3
+import ssl
 from base64 import b64encode
 from contextlib import closing, suppress
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPSConnection
 from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from mnist_exp.core.errors import InputError
-from mnist_exp.tracking.places import SQLITE, sqlite_file
+from mnist_exp.tracking.places import SQLITE, sqlite_file, to_path
 from mnist_exp.tracking.schema import check_schema, part_of
 
 PORTS = {"http": 80, "https": 443}
@@ -21,6 +22,8 @@ DIALECTS = ("postgresql", "mysql", "mssql")  # that MLflow has beside SQLite
 DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 CONNECT_SECONDS, ANSWER_SECONDS = 3, 10
 LOGIN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+CERTIFICATES = ("MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+TLS = "use http:// for a server without TLS; MLFLOW_TRACKING_SERVER_CERT_PATH names a certificate"
 OPTIONS = r"((timeout=[\d.]+|check_same_thread=(true|false))&?)*"  # of a SQLite address
 LONGEST = 512  # bytes of a path
 OLDEST = 3  # MLflow's major version: earlier servers have no logged models
@@ -135,17 +138,22 @@ def _probe_database(where: str) -> None:
 
 
 def _probe_server(where: str, experiment: str, to_write: bool, answer_seconds: float) -> None:
-    """Raise an error when no MLflow answers; behind a proxy or TLS only MLflow itself can tell."""
+    """Raise an error when no MLflow answers, or its artifacts could not be written."""
     parts = urlsplit(where)
     if not parts.hostname:
         raise UnusableError("expected the name of a host")
     if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):
+        from mlflow import MlflowClient
+
+        MlflowClient(where).search_experiments(max_results=1)
         return
     port = parts.port or PORTS[parts.scheme]
-    with closing(HTTPConnection(parts.hostname, port, timeout=CONNECT_SECONDS)) as server:
-        server.connect()
-        if parts.scheme == "https":
-            return  # certificates are MLflow's business
+    with closing(_connection(parts.scheme, parts.hostname, port)) as server:
+        try:
+            server.connect()
+        except ssl.SSLError as error:
+            reason = getattr(error, "verify_message", error.reason)
+            raise UnusableError(f"{reason}: {TLS}") from error
         server.sock.settimeout(answer_seconds)
         version = _get(server, parts, "/version")[1]
         if (match := re.fullmatch(r"(\d+)\.\d[\w.]*", version)) and int(match[1]) < OLDEST:
@@ -153,17 +161,60 @@ def _probe_server(where: str, experiment: str, to_write: bool, answer_seconds: f
                 f"it is a server of MLflow {version}, and {OLDEST} or newer is needed"
             )
         api = f"/api/2.0/mlflow/experiments/get-by-name?experiment_name={quote(experiment)}"
-        status, text = _get(server, parts, api)
+        found = _experiment(*_get(server, parts, api))
+        if to_write:
+            number, stage = found.get("experiment_id", ""), found.get("lifecycle_stage", "")
+            _refuse_deleted(experiment, number, stage)
+            api = "/api/2.0/mlflow/experiments/get?experiment_id=0"  # of a new one: beside this
+            found = found or _experiment(*_get(server, parts, api))
+            _refuse_place(found.get("artifact_location", ""))
+
+
+def _connection(scheme: str, host: str, port: int) -> HTTPConnection:
+    """A connection that trusts, and shows, the certificates that MLflow would."""
+    if scheme == "http":
+        return HTTPConnection(host, port, timeout=CONNECT_SECONDS)
+    import certifi
+
+    named = next(filter(None, map(os.environ.get, CERTIFICATES)), certifi.where())
+    file, folder = (None, named) if os.path.isdir(named) else (named, None)
+    context = ssl.create_default_context(cafile=file, capath=folder)
+    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if own := os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"):
+        context.load_cert_chain(own)
+    return HTTPSConnection(host, port, timeout=CONNECT_SECONDS, context=context)
+
+
+def _experiment(status: int, text: str) -> dict[str, str]:
+    """The experiment in the answer, empty for none; raises `UnusableError` for another answer."""
     try:
         answer = json.loads(text)
-        found = answer.get("experiment", {})
+        found: dict[str, str] = answer.get("experiment", {})
     except (AttributeError, ValueError):
         raise UnusableError(f"what answers there, with status {status}, is no MLflow") from None
     if status >= 400 and answer.get("error_code") != "RESOURCE_DOES_NOT_EXIST":
         raise UnusableError(f"it answers with status {status}: {answer.get('message', '')}")
-    if to_write:
-        number, stage = found.get("experiment_id", ""), found.get("lifecycle_stage", "")
-        _refuse_deleted(experiment, number, stage)
+    return found
+
+
+def _refuse_place(location: str) -> None:
+    """Raise `UnusableError` for a folder of artifacts that cannot be written here."""
+    folder = to_path(location)
+    try:
+        for missing in reversed([folder, *folder.parents] if folder else []):
+            if not missing.exists():
+                missing.mkdir()
+                missing.rmdir()
+                break
+        else:
+            if folder and not os.access(folder, os.W_OK):
+                raise PermissionError("no permission to write there")
+    except OSError as error:
+        raise UnusableError(
+            f"its artifacts go to {folder}, which cannot be written here: {error.strerror or error}"
+            "; start the server with --serve-artifacts, and use another experiment"
+        ) from error
 
 
 def _get(server: HTTPConnection, parts: SplitResult, path: str) -> tuple[int, str]:

@@ -85,8 +85,34 @@ def test_a_server_is_asked_as_mlflow_would_ask_it(monkeypatch: pytest.MonkeyPatc
     assert heard[0] == ("/base/version", basic)
     assert heard[1][0].startswith("/base/api/2.0/mlflow/experiments/get-by-name")
     assert heard[1][0].endswith("experiment_name=a%20b")
-    assert heard[2] == ("/version", "Bearer abc")
-    assert len(heard) == 6
+    assert heard[2][0].endswith("experiments/get?experiment_id=0")
+    assert heard[3] == ("/version", "Bearer abc")
+    assert len(heard) == 9
+
+
+def test_a_server_whose_artifacts_cannot_be_written_here_is_refused(
+    tmp_path: Path,
+) -> None:
+    def asked(place: str) -> None:
+        found = {"experiment_id": "1", "artifact_location": place, "lifecycle_stage": "active"}
+        with a_server((200, "3.17.0"), (200, json.dumps({"experiment": found})), []) as address:
+            check_reachable(store_config(uri=address))
+
+    place = tmp_path / "a" / "b"
+    for fine in (str(place), place.as_uri(), "mlflow-artifacts:/1", "s3://bucket/1"):
+        asked(fine)
+    assert list(tmp_path.iterdir()) == []
+    place.parent.touch()
+    with pytest.raises(InputError, match=f"its artifacts go to {place}, which cannot be written"):
+        asked(str(place))
+
+
+def test_https_of_a_server_without_it_is_refused() -> None:
+    with (
+        a_server((200, "3.17.0"), MISSING, []) as address,
+        pytest.raises(InputError, match="use http:// for a server without TLS"),
+    ):
+        check_reachable(store_config(uri=address.replace("http:", "https:")))
 
 
 @pytest.mark.parametrize(
