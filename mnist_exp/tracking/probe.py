@@ -23,7 +23,6 @@ DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb
 CONNECT_SECONDS, ANSWER_SECONDS = 3, 10
 LOGIN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 CERTIFICATES = ("MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-TLS = "use http:// for a server without TLS; MLFLOW_TRACKING_SERVER_CERT_PATH names a certificate"
 OPTIONS = r"((timeout=[\d.]+|check_same_thread=(true|false))&?)*"  # of a SQLite address
 LONGEST = 512  # bytes of a path
 OLDEST = 3  # MLflow's major version: earlier servers have no logged models
@@ -152,8 +151,11 @@ def _probe_server(where: str, experiment: str, to_write: bool, answer_seconds: f
         try:
             server.connect()
         except ssl.SSLError as error:
-            reason = getattr(error, "verify_message", error.reason)
-            raise UnusableError(f"{reason}: {TLS}") from error
+            reason = getattr(error, "verify_message", "")
+            advice = f"{CERTIFICATES[0]} names its certificate"
+            if not reason:
+                reason, advice = str(error.reason), "use http:// for a server without TLS"
+            raise UnusableError(f"{reason}: {advice}") from error
         server.sock.settimeout(answer_seconds)
         version = _get(server, parts, "/version")[1]
         if (match := re.fullmatch(r"(\d+)\.\d[\w.]*", version)) and int(match[1]) < OLDEST:
@@ -177,6 +179,8 @@ def _connection(scheme: str, host: str, port: int) -> HTTPConnection:
     import certifi
 
     named = next(filter(None, map(os.environ.get, CERTIFICATES)), certifi.where())
+    if not os.path.exists(named):
+        raise UnusableError(f"{named}: no such file of certificates; {CERTIFICATES[0]} names one")
     file, folder = (None, named) if os.path.isdir(named) else (named, None)
     context = ssl.create_default_context(cafile=file, capath=folder)
     if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):

@@ -1,6 +1,7 @@
 """A sweep's jobs are composed quickly, and exactly as Hydra composes them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from hydra_plugins.mnist_exp.ray_launcher import RayLauncher
 from mnist_exp.config.compose import CONF, from_hydra, translate_hydra_errors
 from mnist_exp.core.errors import InputError
+from mnist_exp.sweeps.composer import JobComposer
 from mnist_exp.sweeps.launch import _quoted, is_remote
-from mnist_exp.sweeps.sweep import JobComposer
 
 
 @pytest.fixture
@@ -59,6 +60,22 @@ def test_a_bad_job_is_refused_in_the_same_words(
     with pytest.raises(InputError) as refused:
         composer.config(job)
     assert str(refused.value) == str(expected.value)
+
+
+def test_a_launcher_chosen_in_a_file_that_is_swept_is_refused(tmp_path: Path) -> None:
+    """Hydra takes the launcher before it composes a job."""
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "many.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /hydra/launcher: joblib\n"
+    )
+    search_path = [f"hydra.searchpath=[file://{tmp_path}]", "hydra.mode=MULTIRUN"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra
+        composed = hydra.compose_config("config", search_path, RunMode.MULTIRUN)
+        refused = r"hydra/launcher=joblib: a file that is swept chooses it, which is too late"
+        with pytest.raises(InputError, match=refused):
+            JobComposer(composed, hydra.config_loader).configs([("experiment=many",)])
 
 
 def test_a_job_runs_once_and_its_keys_have_no_prefix(composer: JobComposer) -> None:
