@@ -49,9 +49,9 @@ MLFLOW_ENVIRONMENT = {
 }
 
 OLD_RUNS = (
-    "mlruns has runs in MLflow's old form, and new ones go to mlflow.db: to read them, too, copy "
-    "them with mlflow migrate-filestore --source . --target sqlite:///old.db, and name that "
-    "database with --tracking-uri sqlite:///old.db"
+    "{folder}/mlruns has runs in MLflow's old form, and new ones go to {name}: to read the old, "
+    "copy them with mlflow migrate-filestore --source {folder} --target sqlite:///old.db, and name "
+    "that database with --tracking-uri sqlite:///old.db"
 )
 TO_WRITE = "name another with tracking.uri=..., or run without one: tracking.enabled=false"
 TO_READ = "name the one you mean with --tracking-uri or MLFLOW_TRACKING_URI"
@@ -88,7 +88,7 @@ def connect(config: TrackingConfig, *, to_write: bool = True) -> Iterator["Mlflo
             if where.startswith(SQLITE):
                 file = sqlite_file(where)
                 if not file.exists() and _has_file_store(file.parent):
-                    logger.warning(OLD_RUNS)
+                    logger.warning(OLD_RUNS.format(folder=file.parent, name=file.name))
                 create_whole(file)
                 copy_before_migration(file)
             yield MlflowClient(where)

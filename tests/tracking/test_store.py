@@ -196,4 +196,5 @@ def test_mlflows_old_form_is_told_how_to_be_copied(
     for _ in range(2):  # told once, before there is a database
         with store.connect(where):
             pass
-    assert caplog.text.count("mlflow migrate-filestore --source . --target sqlite:///old.db") == 1
+    advice = f"mlflow migrate-filestore --source {workplace} --target sqlite:///old.db"
+    assert caplog.text.count(advice) == 1
