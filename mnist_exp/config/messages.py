@@ -44,8 +44,10 @@ EXPECTED = {  # by pydantic's types of errors
 
 def raised_by_hydra(error: Exception) -> bool:
     """Whether Hydra, OmegaConf or YAML raised it; some of their errors are plain ValueErrors."""
-    *_, (frame, _) = walk_tb(error.__traceback__)
-    return frame.f_globals["__name__"].partition(".")[0] in ("hydra", "omegaconf", "yaml")
+    names = [frame.f_globals["__name__"] for frame, _ in walk_tb(error.__traceback__)]
+    while names[-1] == "codecs":  # a file that is not UTF-8
+        del names[-1]
+    return names[-1].partition(".")[0] in ("hydra", "omegaconf", "yaml")
 
 
 def raised_before_experiment(error: Exception) -> bool:
@@ -57,9 +59,8 @@ def raised_before_experiment(error: Exception) -> bool:
 def hydra_error_message(error: Exception, keys: Sequence[str]) -> str:
     """One sentence for an error that Hydra raised while it read the command line."""
     message = str(error)
-    if isinstance(error, MarkedYAMLError) and error.problem_mark:
-        place = f"{error.problem_mark.name}, line {error.problem_mark.line + 1}"
-        return f"{place}: no valid YAML, {error.problem}; mend that line"
+    if isinstance(error, (MarkedYAMLError, UnicodeDecodeError)):
+        return _unreadable(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         if group == "hydra/launcher" and option in EXTRAS:
@@ -94,6 +95,17 @@ def hydra_error_message(error: Exception, keys: Sequence[str]) -> str:
     if isinstance(error, InterpolationResolutionError):
         return f"{message.splitlines()[0]}; a value such as ${{seed}} must name a key that exists"
     return message.splitlines()[0]
+
+
+def _unreadable(error: MarkedYAMLError | UnicodeDecodeError) -> str:
+    if isinstance(error, UnicodeDecodeError):  # it does not name the file
+        opened = [frame.f_locals.get("f") for frame, _ in walk_tb(error.__traceback__)]
+        file = next(each.name for each in opened if hasattr(each, "name"))
+        return (
+            f"{file}: expected text in UTF-8, got byte {error.object[error.start]:#x}; save it so"
+        )
+    place = f"{error.problem_mark.name}, line {error.problem_mark.line + 1}"
+    return f"{place}: no valid YAML, {error.problem}; mend that line"
 
 
 def _unknown_key(key: str, keys: Sequence[str]) -> str:

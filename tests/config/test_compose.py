@@ -270,6 +270,15 @@ def test_a_yml_is_named_with_the_name_that_hydra_reads(tmp_path: Path) -> None:
     assert hydra_error_message(caught.value, keys()).startswith("model=wide: no such option")
 
 
+def test_yaml_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "latin.yaml"
+    file.write_bytes("name: gro\xdf".encode("latin-1"))
+    with pytest.raises(UnicodeDecodeError) as broken:
+        OmegaConf.load(file)
+    assert raised_by_hydra(broken.value)
+    assert hydra_error_message(broken.value, []).startswith(f"{file}: expected text in UTF-8")
+
+
 def test_broken_yaml_is_named_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "tab.yaml"
     file.write_text("name: x\n\tunits: [1]\n")

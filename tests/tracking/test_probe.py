@@ -175,3 +175,12 @@ def test_a_deleted_experiment_is_refused_to_those_who_write(store: str) -> None:
             check_reachable(store_config(uri=server))
     client.restore_experiment(number)
     check_reachable(store_config("deleted", store))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["http://h:abc", "http://h:99999", "http://[::1", f"http://{'a' * 70}", "postgresql://h:x/d"],
+)
+def test_what_is_no_address_is_refused(uri: str) -> None:
+    with pytest.raises(InputError, match="this tracking store cannot be used"):
+        check_reachable(store_config("debug", uri))
