@@ -22,7 +22,7 @@ from mnist_exp.data.dataset import local_source
 from mnist_exp.tracking import store
 from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.moved import stale_paths
-from mnist_exp.tracking.places import SQLITE, sqlite_file
+from mnist_exp.tracking.places import SQLITE, repair_command, sqlite_file
 from mnist_exp.tracking.recovery import find_orphans, recover_run
 from mnist_exp.training.auto import resolve_auto
 
@@ -120,11 +120,11 @@ def _store(config: TrackingConfig, close: bool, repair: bool) -> Iterator[Findin
             for run_id, folder in [*orphans, *without_folder]:
                 recover_run(client, run_id, folder, config)
     except InputError as error:
-        yield Finding("store", str(error), True)
+        yield Finding("store", str(error).replace(store.TO_WRITE, store.TO_READ), True)
         return
     yield Finding("store", f"{shown}: answers, schema current")
     if stale:
-        advice = "rewritten now" if repair else "rewrite them: python -m mnist_exp doctor --repair"
+        advice = "rewritten now" if repair else f"rewrite them: {repair_command(uri)}"
         text = f"{stale} paths in it are from before the project was moved or copied; {advice}"
         yield Finding("paths", text, not repair)
     for run_id, folder in orphans:

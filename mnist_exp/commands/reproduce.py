@@ -29,6 +29,7 @@ def reproduce(
     from mnist_exp.runs.find import find_run
 
     found = find_run(run, experiment, tracking_uri)
+    found.config()  # a run of another program has none
     now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     folder = output or Path("outputs/reproductions") / f"{found.run_id[:8]}_{now}"
     console.print(f"{found} was: {found.title}", markup=False)

@@ -59,8 +59,8 @@ def raised_before_experiment(error: Exception) -> bool:
 def hydra_error_message(error: Exception, keys: Sequence[str]) -> str:
     """One sentence for an error that Hydra raised while it read the command line."""
     message = str(error)
-    if isinstance(error, (MarkedYAMLError, UnicodeDecodeError)):
-        return _unreadable(error)
+    if isinstance(error, (MarkedYAMLError, UnicodeDecodeError)) and (told := _unreadable(error)):
+        return told
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         if group == "hydra/launcher" and option in EXTRAS:
@@ -98,13 +98,15 @@ def hydra_error_message(error: Exception, keys: Sequence[str]) -> str:
 
 
 def _unreadable(error: MarkedYAMLError | UnicodeDecodeError) -> str:
+    """Which file, and where; empty for an error that does not know."""
     if isinstance(error, UnicodeDecodeError):  # it does not name the file
         opened = [frame.f_locals.get("f") for frame, _ in walk_tb(error.__traceback__)]
-        file = next(each.name for each in opened if hasattr(each, "name"))
-        return (
-            f"{file}: expected text in UTF-8, got byte {error.object[error.start]:#x}; save it so"
-        )
-    place = f"{error.problem_mark.name}, line {error.problem_mark.line + 1}"
+        file = next((each.name for each in opened if each is not None), "a YAML file")
+        byte = f"byte {error.object[error.start]:#x}"
+        return f"{file}: expected text in UTF-8, got {byte}; save it so"
+    if not (mark := error.problem_mark):
+        return ""
+    place = f"{mark.name}, line {mark.line + 1}"
     return f"{place}: no valid YAML, {error.problem}; mend that line"
 
 
@@ -161,6 +163,9 @@ def validation_error_message(error: ErrorDetails, siblings: Sequence[str]) -> st
         return f"{key}: no such key{nearest(key, known)}; there are {', '.join(known)}"
     if kind == "missing":
         return f"{key}: missing; give it a value"
+    if kind == "union_tag_not_found":
+        name = context["discriminator"].strip("'")
+        return f"{key}.{name}: missing; copy it from a file in conf/{key}"
     if kind == "union_tag_invalid":
         key = f"{key}.{context['discriminator'].strip(chr(39))}"
         given, allowed = context["tag"], context["expected_tags"]

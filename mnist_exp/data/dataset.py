@@ -134,10 +134,10 @@ def _find(config: DataConfig, url: str) -> tuple[str, str, Arrays]:
     try:
         return "mnist", given or url, download.fetch(given or url, cache)
     except download.UnreachableError as error:
-        reason = f"{given or url} could not be downloaded to {cache} ({error})"
         if given:
+            reason = f"{given} could not be downloaded ({error})"
             raise InputError(f"{reason}; {_advice(config.path, given)}") from error
-        return _fall_back(config, reason)
+        return _fall_back(config, f"{url} could not be downloaded to {cache} ({error})")
 
 
 def _advice(typed: str | None, understood: str) -> str:

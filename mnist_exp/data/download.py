@@ -45,7 +45,7 @@ def fetch(url: str, path: Path, *, answer_seconds: float = ANSWER_SECONDS) -> mn
             if path.exists():
                 return mnist.read([path], f"delete {path} to download it again")
             write_atomic(path, write_verified)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # the latter of an address
         reason = error.reason if type(error) is urllib.error.URLError else error
         raise UnreachableError(str(reason)) from error
     return arrays

@@ -11,9 +11,9 @@ from mnist_exp.core.files import relocated
 from mnist_exp.tracking.places import (
     FOLDER_TAG,
     JOURNAL_TAG,
-    REPAIR,
     SQLITE,
     artifacts_now,
+    repair_command,
     run_folder,
     sqlite_file,
     to_path,
@@ -58,7 +58,9 @@ def settle(where: str, experiment_id: str, run_id: str) -> None:
                     update = f"update {table} set {COLUMNS[table]} = ? where {key} = ?"
                     database.execute(update, [new_place, value])
                 if new != root and table == "experiments":
-                    logger.warning(f"new files go to {new}, no longer to {root}; {REPAIR}")
+                    command = repair_command(where)
+                    advice = f"to rewrite the paths in the store: {command}"
+                    logger.warning(f"new files go to {new}, no longer to {root}; {advice}")
 
 
 def stale_paths(where: str, *, rewrite: bool) -> int:

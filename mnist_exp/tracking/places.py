@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from functools import cache
 from os.path import exists  # Path.exists may raise
@@ -16,7 +17,6 @@ logger = logging.getLogger(__name__)
 
 SQLITE = "sqlite:///"
 FOLDER_TAG, JOURNAL_TAG = "folder", "record"  # the run folder, and what tells it from others
-REPAIR = "to rewrite the paths in the store: python -m mnist_exp doctor --repair"
 
 
 def sqlite_file(where: str) -> Path:
@@ -73,7 +73,7 @@ def artifacts_now(place: str, where: str, *, tell: bool = True) -> str:
     if found == path:
         return place
     if tell:
-        _tell_moved(*moved_roots(path, found))
+        _tell_moved(*moved_roots(path, found), repair_command(where))
     return to_place(found)
 
 
@@ -90,6 +90,15 @@ def run_folder(tags: Mapping[str, str], run_id: str, where: str) -> Path:
     return now(Path(tags.get(FOLDER_TAG, "")), where, is_it)
 
 
+def repair_command(where: str) -> str:
+    """What rewrites the paths in the store."""
+    is_default = where == sqlite_uri(Path.cwd() / "mlflow.db")
+    option = "" if is_default else f" --tracking-uri {shlex.quote(where)}"
+    return f"python -m mnist_exp doctor --repair{option}"
+
+
 @cache  # once
-def _tell_moved(old: Path, new: Path) -> None:
-    logger.warning(f"the store names files in {old} that are read from {new}; {REPAIR}")
+def _tell_moved(old: Path, new: Path, command: str) -> None:
+    logger.warning(
+        f"the store names files in {old} that are read from {new}; to rewrite its paths: {command}"
+    )

@@ -37,16 +37,19 @@ def probe_store(where: str, experiment: str, *, to_write: bool, answer_seconds: 
 
     `InputError` is raised for one that only another MLflow can use. One real request is made.
     """
-    scheme = urlsplit(where).scheme
-    if where.startswith(SQLITE):
-        _refuse_options(where)
-        _probe_file(sqlite_file(where), experiment, to_write)
-    elif scheme in PORTS:
-        _probe_server(where, experiment, to_write, answer_seconds)
-    elif scheme.partition("+")[0] in DIALECTS:
-        _probe_database(where)
-    else:
-        _refuse_scheme(where, scheme)
+    try:
+        scheme = urlsplit(where).scheme
+        if where.startswith(SQLITE):
+            _refuse_options(where)
+            _probe_file(sqlite_file(where), experiment, to_write)
+        elif scheme in PORTS:
+            _probe_server(where, experiment, to_write, answer_seconds)
+        elif scheme.partition("+")[0] in DIALECTS:
+            _probe_database(where)
+        else:
+            _refuse_scheme(where, scheme)
+    except ValueError as error:  # of a port that is none, or a host
+        raise UnusableError(f"no valid address: {error}; write http://host:5000") from error
 
 
 def _refuse_scheme(where: str, scheme: str) -> None:

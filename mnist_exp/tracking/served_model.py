@@ -59,8 +59,9 @@ def read_images(data: Any) -> np.ndarray:
     if not given.size or shape not in ((28, 28), (784,)) or pixels.ndim > len(shape) + 1:
         raise refusal(INPUTS, f"an array of shape {given.shape}")
     low, high = pixels.min(), pixels.max()
-    if not (low >= 0 and high <= 255):
-        raise refusal("pixels of 0-255", f"values of {low:.6g} to {high:.6g}; do not scale them")
+    if not (low >= 0 and high <= 255):  # NaN is neither
+        advice = "divide those of 16 bits by 257" if low >= 0 else "do not scale or normalize them"
+        raise refusal("pixels of 0-255", f"values of {low:.6g} to {high:.6g}; {advice}")
     if 0 < high <= 1:
         raise refusal("pixels of 0-255", f"none above {high:.6g}; multiply those of 0-1 by 255")
     return pixels.reshape(-1, 28, 28)

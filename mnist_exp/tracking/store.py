@@ -158,7 +158,7 @@ def check_reachable(
     where = uri(config)
     try:
         probe_store(where, config.experiment, to_write=to_write, answer_seconds=answer_seconds)
-    except (*_errors(), ValueError) as error:  # the latter of a port or a host
+    except _errors() as error:
         raise _unusable(where, error, to_write) from error
 
 
@@ -196,9 +196,7 @@ def _errors() -> tuple[type[Exception], ...]:
 
 def _unusable(where: str, error: Exception, to_write: bool) -> InputError:
     advice = TO_WRITE if to_write else TO_READ
-    is_silent = (
-        not isinstance(error, (UnusableError, ValueError)) and urlsplit(where).scheme in PORTS
-    )
+    is_silent = not isinstance(error, UnusableError) and urlsplit(where).scheme in PORTS
     start = "start it, " if is_silent else ""
     return InputError(
         f"{redact(where)}: this tracking store cannot be used ({reason(error)}); {start}{advice}"

@@ -93,6 +93,7 @@ def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
         ("model.units=[0]", "model.units.0: expected a number of at least 1, got 0"),
         ("model.units=128", "model.units: expected a list, written [128], got 128"),
         ("model.activation=rel", "got 'rel' (did you mean relu?)"),
+        ("~model.family", "model.family: missing; copy it from a file in conf/model"),
         ("model.family=convolution", "model.family: expected one of 'dense', 'conv'"),
         ("train.jit=maybe", "train.jit: expected one of 'auto', true, false, got 'maybe'"),
         ("train=5", "train=5: a group takes the name of an option, such as train=quick"),

@@ -169,7 +169,7 @@ def test_a_web_address_that_gives_no_mnist_never_falls_back(
     server.status = 404 if fault == "no answer" else 200
     sentence = {
         "other content": r"expected an .npz as Keras .* \(sha256 \w+\), got .* was discarded",
-        "no answer": r"could not be downloaded to .* \(HTTP Error 404.*\); data.path names it",
+        "no answer": r"could not be downloaded \(HTTP Error 404.*\); data.path names it",
     }[fault]
     with pytest.raises(InputError, match=f"^{server.url}.* {sentence}"):
         load_dataset(config(path=server.url))

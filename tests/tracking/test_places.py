@@ -250,3 +250,10 @@ def test_options_of_an_address_are_kept(workplace: Path) -> None:
     assert store.uri(config) == f"sqlite:///{workplace}/my.db?timeout=30"
     store.check_reachable(config)
     assert not [*workplace.iterdir()]
+
+
+def test_the_command_of_a_repair_names_the_store(workplace: Path) -> None:
+    command = "python -m mnist_exp doctor --repair"
+    assert places.repair_command(f"sqlite:///{workplace}/mlflow.db") == command
+    other = "sqlite:////tmp/a b/mlflow.db"
+    assert places.repair_command(other) == f"{command} --tracking-uri '{other}'"

@@ -113,7 +113,7 @@ def test_the_scoring_server_answers_as_python_does(
     [
         (lambda x: x / 255, "none above 1; multiply those of 0-1 by 255"),
         (lambda x: x > 127, "none above 1"),
-        (lambda x: x / 127.5 - 1, "values of -1 to 1; do not scale them"),
+        (lambda x: x / 127.5 - 1, "values of -1 to 1; do not scale or normalize them"),
         (lambda x: x * 257.0, "values of 0 to 65535"),
         (lambda x: x * np.nan, "values of nan to nan"),
         (lambda x: x[:, 1:], r"an array of shape \(5, 27, 28\)"),
