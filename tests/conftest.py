@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 os.environ["COLUMNS"] = "120"  # wide enough for every table
@@ -26,6 +28,7 @@ from mnist_exp.data.dataset import Dataset, load_dataset
 from mnist_exp.experiment import run_experiment
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.tracking import store as tracking_store
+from mnist_exp.tracking.places import to_place
 from mnist_exp.tracking.schema import create_whole
 
 
@@ -38,6 +41,9 @@ def _stores_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         if not file.exists():
             create_whole(template)
             shutil.copyfile(template, file)
+            place = to_place(Path.cwd() / "mlruns" / "0")  # as MLflow would have set it here
+            with closing(sqlite3.connect(file)) as database, database:
+                database.execute("update experiments set artifact_location = ?", [place])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tracking_store, "create_whole", copy_template)

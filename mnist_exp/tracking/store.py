@@ -98,11 +98,16 @@ def connect(config: TrackingConfig, *, to_write: bool = True) -> Iterator["Mlflo
 
 @contextmanager
 def schema_lock(where: str) -> Iterator[None]:
-    """Context manager: no other process creates the schema of this SQLite file."""
+    """Context manager: no other process creates the schema of this SQLite file.
+
+    Raises `FileNotFoundError` when the file has no folder.
+    """
     if not where.startswith(SQLITE):
         yield
         return
     file = sqlite_file(where)
+    if not file.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {file.parent}")
     with exclusive(file.with_name(f"{file.name}.lock")):
         yield
 

@@ -423,7 +423,7 @@ def test_a_stopped_run_is_not_taken_for_dead_and_goes_on(tmp_path: Path) -> None
     assert process.stdout
     while not re.match(r"epoch +3/", process.stdout.readline()):
         assert process.poll() is None
-    process.send_signal(signal.SIGTSTP)  # Ctrl-Z
+    process.send_signal(signal.SIGSTOP)  # as Ctrl-Z does, also without a terminal
     pid, status = os.waitpid(process.pid, os.WUNTRACED)
     assert (pid, os.WIFSTOPPED(status)) == (process.pid, True)
     doctor = [sys.executable, "-m", "mnist_exp", "doctor"]
