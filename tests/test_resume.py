@@ -107,7 +107,7 @@ def broken(broken_once: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "epoch"),
     [
-        ("conv", 3),
+        pytest.param("conv", 3, marks=pytest.mark.slow),
         pytest.param("plain", 4, marks=pytest.mark.slow),
         pytest.param("dense", 2, marks=pytest.mark.slow),
         pytest.param("early", 2, marks=pytest.mark.slow),

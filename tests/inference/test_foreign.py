@@ -78,6 +78,7 @@ def test_a_model_of_another_shape_is_refused(tmp_path: Path) -> None:
         digit_model(run)
 
 
+@pytest.mark.slow
 def test_a_run_of_another_program_is_listed_and_used_where_that_is_possible(
     recorded: dict[str, RunResult], command: Command, workplace: Path, weights: np.ndarray,
     digits: Dataset,

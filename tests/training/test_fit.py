@@ -89,6 +89,7 @@ def test_another_seed_is_another_batch_order(few_digits: Dataset) -> None:
     assert not same(*ends)
 
 
+@pytest.mark.slow
 def test_a_step_in_bfloat16_is_nearly_that_in_float32(few_digits: Dataset) -> None:
     """With fused normalization, gradients by matrix products, AdamW and averaged weights."""
     overrides = [
@@ -111,7 +112,7 @@ def test_a_step_in_bfloat16_is_nearly_that_in_float32(few_digits: Dataset) -> No
 @pytest.mark.parametrize(
     "model",
     [
-        pytest.param(["model=dropout"], id="dropout"),
+        pytest.param(["model=dropout"], id="dropout", marks=pytest.mark.slow),
         pytest.param(["model=cnn", "model.filters=[4,8]"], id="cnn", marks=pytest.mark.slow),
     ],
 )
