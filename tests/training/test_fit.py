@@ -112,7 +112,7 @@ def test_a_step_in_bfloat16_is_nearly_that_in_float32(few_digits: Dataset) -> No
 @pytest.mark.parametrize(
     "model",
     [
-        pytest.param(["model=dropout"], id="dropout", marks=pytest.mark.slow),
+        pytest.param(["model=dropout"], id="dropout"),
         pytest.param(["model=cnn", "model.filters=[4,8]"], id="cnn", marks=pytest.mark.slow),
     ],
 )
