@@ -16,7 +16,7 @@ from mnist_exp.tracking.logged_model import (
     links_of_metrics,
     log_keras_model,
 )
-from mnist_exp.tracking.moved import settle
+from mnist_exp.tracking.moved import correct_places
 from mnist_exp.tracking.places import JOURNAL_TAG
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class MlflowBackend:
         """Open the run of this id where the store has it, restored if deleted, else a new one."""
         self.client, self.uri, self.folder = client, uri, folder
         self.experiment_id = self._experiment_id(opening.experiment)
-        settle(uri, self.experiment_id, run_id)
+        correct_places(uri, self.experiment_id, run_id)
         stage = lifecycle_stage(client, run_id)
         self.run_id = run_id if stage else self._new(opening)
         if stage == IN_BIN:

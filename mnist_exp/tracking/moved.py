@@ -32,12 +32,12 @@ DEPTH = {"experiments": 0, "runs": 2}  # of their places below MLRUNS
 MLRUNS = "mlruns"  # the folder of all artifacts, below that where an experiment was first used
 FOLDERS = f"""
 select run_uuid, folder.value, record.value from runs
-join tags folder using (run_uuid) left join tags record using (run_uuid)
+join tags folder using (run_uuid) join tags record using (run_uuid)
 where folder.key = '{FOLDER_TAG}' and record.key = '{JOURNAL_TAG}'
 """
 
 
-def settle(where: str, experiment_id: str, run_id: str) -> None:
+def correct_places(where: str, experiment_id: str, run_id: str) -> None:
     """Let new files of the experiment, and of this run of it, go to where its project is now."""
     if not where.startswith(SQLITE):
         return
@@ -58,9 +58,10 @@ def settle(where: str, experiment_id: str, run_id: str) -> None:
                     update = f"update {table} set {COLUMNS[table]} = ? where {key} = ?"
                     database.execute(update, [new_place, value])
                 if new != root and table == "experiments":
-                    command = repair_command(where)
-                    advice = f"to rewrite the paths in the store: {command}"
-                    logger.warning(f"new files go to {new}, no longer to {root}; {advice}")
+                    logger.warning(
+                        f"new files go to {new}, no longer to {root}; "
+                        f"to rewrite the paths in the store: {repair_command(where)}"
+                    )
 
 
 def stale_paths(where: str, *, rewrite: bool) -> int:

@@ -46,7 +46,7 @@ def to_place(path: Path) -> str:
     return path.as_uri() if set("%?#'\"") & set(str(path)) else str(path)
 
 
-def now(path: Path, where: str, is_it: Callable[[Path], bool]) -> Path:
+def current_path(path: Path, where: str, is_same: Callable[[Path], bool]) -> Path:
     """The path that the store at `where` recorded, as it is now.
 
     Where the project was moved or copied with its store, it is below a folder around the store's
@@ -59,7 +59,7 @@ def now(path: Path, where: str, is_it: Callable[[Path], bool]) -> Path:
     for base in (*around, *([] if is_there else [Path.cwd()])):
         for length in range(len(path.parts) - 1, 0, -1):
             found = base.joinpath(*path.parts[-length:])
-            if exists(found) and is_it(found):
+            if exists(found) and is_same(found):
                 return path if is_there and found.samefile(path) else found
     return path
 
@@ -69,7 +69,7 @@ def artifacts_now(place: str, where: str, *, tell: bool = True) -> str:
     path = to_path(place)
     if path is None:
         return place
-    found = now(path, where, lambda it: it.parent.name == path.parent.name)  # the id
+    found = current_path(path, where, lambda other: other.parent.name == path.parent.name)  # the id
     if found == path:
         return place
     if tell:
@@ -81,13 +81,13 @@ def run_folder(tags: Mapping[str, str], run_id: str, where: str) -> Path:
     """The run folder that the tags name, as it is now."""
     own = tags.get(JOURNAL_TAG, run_id)
 
-    def is_it(folder: Path) -> bool:
+    def is_same(folder: Path) -> bool:
         try:
             return own in (folder / JOURNAL).read_text(encoding="utf-8", errors="replace")
         except OSError:
             return False
 
-    return now(Path(tags.get(FOLDER_TAG, "")), where, is_it)
+    return current_path(Path(tags.get(FOLDER_TAG, "")), where, is_same)
 
 
 def repair_command(where: str) -> str:

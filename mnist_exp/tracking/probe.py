@@ -55,9 +55,7 @@ def probe_store(where: str, experiment: str, *, to_write: bool, answer_seconds: 
 def _refuse_scheme(where: str, scheme: str) -> None:
     """Raise `UnusableError` unless MLflow or a plugin of it knows the scheme."""
     if where.startswith("databricks"):
-        from mlflow import MlflowClient
-
-        MlflowClient(where).search_experiments(max_results=1)
+        _ask_by_mlflow(where)
         return
     if scheme in {plugin.name for plugin in entry_points(group="mlflow.tracking_store")} - {"file"}:
         return
@@ -72,6 +70,12 @@ def _refuse_scheme(where: str, scheme: str) -> None:
         )
     known = ", ".join(["sqlite", *PORTS, *DIALECTS])
     raise UnusableError(f"no store of MLflow begins with {scheme}:, but with {known}")
+
+
+def _ask_by_mlflow(where: str) -> None:
+    from mlflow import MlflowClient
+
+    MlflowClient(where).search_experiments(max_results=1)
 
 
 def _refuse_options(where: str) -> None:
@@ -145,9 +149,7 @@ def _probe_server(where: str, experiment: str, to_write: bool, answer_seconds: f
     if not parts.hostname:
         raise UnusableError("expected the name of a host")
     if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):
-        from mlflow import MlflowClient
-
-        MlflowClient(where).search_experiments(max_results=1)
+        _ask_by_mlflow(where)
         return
     port = parts.port or PORTS[parts.scheme]
     with closing(_connection(parts.scheme, parts.hostname, port)) as server:

@@ -65,6 +65,14 @@ def begin(folder: Path, *arguments: str, code: tuple[str, ...] = ()) -> subproce
     )  # fmt: skip
 
 
+def after_third_epoch(folder: Path, epochs: int) -> subprocess.Popen[str]:
+    process = begin(folder, "data=mnist5k", f"train.epochs={epochs}")
+    assert process.stdout
+    while not re.match(r"epoch +3/", process.stdout.readline()):
+        assert process.poll() is None
+    return process
+
+
 def ended(process: subprocess.Popen[str]) -> str:
     said, _ = process.communicate(timeout=240)
     assert "Traceback" not in said, said
@@ -407,10 +415,7 @@ def test_output_that_nobody_reads_costs_no_job_of_a_sweep(redirection: str, tmp_
 
 @pytest.mark.slow
 def test_a_closed_terminal_ends_the_run_as_killed(tmp_path: Path) -> None:
-    process = begin(tmp_path, "data=mnist5k", "train.epochs=3000")
-    assert process.stdout
-    while not re.match(r"epoch +3/", process.stdout.readline()):
-        assert process.poll() is None
+    process = after_third_epoch(tmp_path, epochs=3000)
     process.send_signal(signal.SIGHUP)
     ended(process)
     assert process.returncode == 143
@@ -419,10 +424,7 @@ def test_a_closed_terminal_ends_the_run_as_killed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_stopped_run_is_not_taken_for_dead_and_goes_on(tmp_path: Path) -> None:
-    process = begin(tmp_path, "data=mnist5k", "train.epochs=100")
-    assert process.stdout
-    while not re.match(r"epoch +3/", process.stdout.readline()):
-        assert process.poll() is None
+    process = after_third_epoch(tmp_path, epochs=100)
     process.send_signal(signal.SIGSTOP)  # as Ctrl-Z does, also without a terminal
     pid, status = os.waitpid(process.pid, os.WUNTRACED)
     assert (pid, os.WIFSTOPPED(status)) == (process.pid, True)
