@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar, cast
@@ -46,13 +47,11 @@ def parse(values: Any) -> Config:
     if OmegaConf.is_config(values):
         try:
             values = OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
+        except MissingMandatoryValue as error:
+            raise InputError(f"{error.full_key}: missing; give it a value") from error
         except OmegaConfBaseException as error:
-            reason = (
-                "missing; give it a value"
-                if isinstance(error, MissingMandatoryValue)
-                else error.msg
-            )
-            raise InputError(f"{error.full_key}: {reason or error}".splitlines()[0]) from error
+            reason = error.msg or str(error)
+            raise InputError(f"{error.full_key}: {reason}".splitlines()[0]) from error
     if isinstance(values, Mapping) and (values := dict(values)).pop(RESUME, None) is not None:
         raise InputError(
             f"{RESUME}: one run at a time: python -m mnist_exp.run {RESUME}=..., no -m"
@@ -75,26 +74,22 @@ def validate(group: type[Group], values: Any, prefix: str = "") -> Group:
 
 def options_first(arguments: Sequence[str]) -> list[str]:
     """Hydra's options before the overrides: its parser takes none after `-m` that follows one."""
-    options, overrides, rest = [], [], iter(arguments)
-    for argument in rest:
-        if argument.startswith("-"):
-            options.append(argument)
-            options += [next(rest, "")] if argument in OPTIONS_WITH_VALUE else []
-        else:
-            overrides.append(argument)
-    return options + overrides
+    words = sorted(_with_values(arguments), key=lambda words: not words[0].startswith("-"))
+    return [*chain(*words)]
 
 
 def config_sources(arguments: Sequence[str]) -> list[str]:
     """Those of the arguments that say where configs are, which a command repeated needs, too."""
-    kept, rest = [], iter(arguments)
+    names = CONFIG_OPTIONS | {"hydra.searchpath"}
+    kept = (words for words in _with_values(arguments) if words[0].partition("=")[0] in names)
+    return [*chain(*kept)]
+
+
+def _with_values(arguments: Sequence[str]) -> Iterator[list[str]]:
+    """Each argument, with the next one where that is its value."""
+    rest = iter(arguments)
     for argument in rest:
-        if argument.partition("=")[0] in CONFIG_OPTIONS:
-            kept.append(argument)
-            kept += [next(rest, "")] if "=" not in argument else []
-        elif argument.startswith("hydra.searchpath="):
-            kept.append(argument)
-    return kept
+        yield [argument, next(rest, "")] if argument in OPTIONS_WITH_VALUE else [argument]
 
 
 def translate_overrides(overrides: Sequence[str]) -> list[str]:
@@ -163,7 +158,7 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     with COMPOSING, translate_hydra_errors():
         loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
         composed = loader.load_configuration("config", overrides, RunMode.RUN, from_shell=False)
-        return from_hydra(composed)
+        return parse(without_hydra(composed))
 
 
 def variant_values(name: str) -> dict[str, Any]:
@@ -181,11 +176,6 @@ def translate_hydra_errors() -> Iterator[None]:
         if raised_by_hydra(error):
             raise InputError(hydra_error_message(error, keys())) from error
         raise
-
-
-def from_hydra(composed: Any) -> Config:
-    """The validated config of a composed one with Hydra's own group. Raises as `parse`."""
-    return parse(without_hydra(composed))
 
 
 def without_hydra(composed: Any) -> DictConfig:

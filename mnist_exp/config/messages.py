@@ -25,7 +25,6 @@ EXPECTED = {  # by pydantic's types of errors
     "literal_error": "one of {expected}",
     "enum": "one of {expected}",
     "int_type": "a whole number",
-    "int_from_float": "a whole number",
     "float_type": "a number",
     "finite_number": "a finite number",
     "bool_type": "true or false",
@@ -35,8 +34,6 @@ EXPECTED = {  # by pydantic's types of errors
     "string_too_long": "text of at most {max_length} characters",
     "string_pattern_mismatch": "letters, digits, dots, dashes and underscores",
     "tuple_type": "a list, written [{given}]",
-    "too_short": "a list of at least {min_length}",
-    "too_long": "a list of at most {max_length}",
     "model_type": "a group of keys",
     "model_attributes_type": "a group of keys",
 }
@@ -155,27 +152,25 @@ def validation_error_message(error: ErrorDetails, siblings: Sequence[str]) -> st
     """
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
     key = _key(error["loc"])
-    if kind == "pair":
-        return error["msg"]
+    if kind == "value_error":  # of several keys
+        return str(context["error"])
     if kind == "extra_forbidden":
         prefix, dot, _ = key.rpartition(".")
         known = [f"{prefix}{dot}{name}" for name in siblings]
         return f"{key}: no such key{nearest(key, known)}; there are {', '.join(known)}"
     if kind == "missing":
         return f"{key}: missing; give it a value"
+    name, hint = context.get("discriminator", "").strip("'"), ""
     if kind == "union_tag_not_found":
-        name = context["discriminator"].strip("'")
         return f"{key}.{name}: missing; copy it from a file in conf/{key}"
     if kind == "union_tag_invalid":
-        key = f"{key}.{context['discriminator'].strip(chr(39))}"
-        given, allowed = context["tag"], context["expected_tags"]
-        options = [tag.strip("'") for tag in _options(allowed)]
-        return f"{key}: expected one of {allowed}, got {given!r}{nearest(str(given), options)}"
-    hint = ""
-    if kind == "literal_error" and isinstance(given, str):
-        hint = nearest(given, [option.strip("'") for option in _options(context["expected"])])
+        kind, key, given = "literal_error", f"{key}.{name}", context["tag"]
+        context = {"expected": context["expected_tags"]}
     if kind == "literal_error":
-        context = {"expected": ", ".join(_options(context["expected"]))}
+        options = _options(context["expected"])
+        context = {"expected": ", ".join(options)}
+        if isinstance(given, str):
+            hint = nearest(given, [option.strip("'") for option in options])
     expected = EXPECTED[kind].format(**context, given=given) if kind in EXPECTED else error["msg"]
     got = "null" if given is None else _cut(repr(given))
     return f"{key}: expected {expected}, got {got}{hint}"

@@ -120,12 +120,10 @@ class ConvConfig(ConfigGroup):
         for number, conv in enumerate(self.convolutions(), start=1):
             _, side = _sides(side, conv)
             if side < 1:
-                raise PydanticCustomError(
-                    "pair",
-                    "model.filters: after convolution {number} and its pooling nothing is left of "
+                raise ValueError(
+                    f"model.filters: after convolution {number} and its pooling nothing is left of "
                     "28x28 pixels; take fewer stages, a smaller model.kernel or model.stride, "
-                    "model.padding=same or model.last_pool=global_max",
-                    {"number": number},
+                    "model.padding=same or model.last_pool=global_max"
                 )
         return self
 

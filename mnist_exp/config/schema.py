@@ -186,37 +186,26 @@ class Config(ConfigGroup):
         return ""
 
     @model_validator(mode="after")
-    def _check_tags(self) -> Self:
+    def _check_keys(self) -> Self:
         if taken := [t for t in self.tags if t in RESERVED_TAGS or t.startswith("mlflow.")]:
-            raise PydanticCustomError(
-                "pair",
-                "tags.{tag}: this tag is the program's own; choose another name",
-                {"tag": min(taken)},
+            raise ValueError(
+                f"tags.{min(taken)}: this tag is the program's own; choose another name"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_pairs(self) -> Self:
         if self.data.validation and not self.data.validation_split:
-            raise PydanticCustomError(
-                "pair",
-                "data.validation={validation} is drawn from the last data.validation_split of the "
-                "training images, which is 0: set data.validation_split=0.1",
-                {"validation": self.data.validation},
+            raise ValueError(
+                f"data.validation={self.data.validation} is drawn from the last "
+                "data.validation_split of the training images, which is 0: set "
+                "data.validation_split=0.1"
             )
         if self.train.patience and not self.data.validation_split:
-            raise PydanticCustomError(
-                "pair",
-                "train.patience={patience} needs validation images, but data.validation_split=0: "
-                "set data.validation_split=0.1 or train.patience=null",
-                {"patience": self.train.patience},
+            raise ValueError(
+                f"train.patience={self.train.patience} needs validation images, but "
+                "data.validation_split=0: set data.validation_split=0.1 or train.patience=null"
             )
         if isinstance(self.augment, AffineConfig) and self.train.clean_epochs >= self.train.epochs:
-            raise PydanticCustomError(
-                "pair",
-                "train.clean_epochs={clean} leaves none of train.epochs={epochs} to augment: lower "
-                "it or set augment=none",
-                {"clean": self.train.clean_epochs, "epochs": self.train.epochs},
+            raise ValueError(
+                f"train.clean_epochs={self.train.clean_epochs} leaves none of "
+                f"train.epochs={self.train.epochs} to augment: lower it or set augment=none"
             )
         return self
 

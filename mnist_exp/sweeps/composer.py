@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_exp.config.compose import from_hydra, parse, translate_hydra_errors, without_hydra
+from mnist_exp.config.compose import parse, translate_hydra_errors, without_hydra
 from mnist_exp.config.schema import Config
 from mnist_exp.core.errors import InputError
 from mnist_exp.sweeps.results import Job
@@ -57,7 +57,7 @@ class JobComposer:
             return parse(config)
         except Exception:
             with translate_hydra_errors():
-                return from_hydra(self._compose(job))
+                return parse(without_hydra(self._compose(job)))
 
     def _compose_groups(self, groups: Job) -> DictConfig:
         return without_hydra(self._compose(groups))

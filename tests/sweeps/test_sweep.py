@@ -15,7 +15,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.mnist_exp.ray_launcher import RayLauncher
-from mnist_exp.config.compose import CONF, from_hydra, translate_hydra_errors
+from mnist_exp.config.compose import CONF, parse, translate_hydra_errors, without_hydra
 from mnist_exp.core.errors import InputError
 from mnist_exp.sweeps.composer import JobComposer
 from mnist_exp.sweeps.launch import _quoted, is_remote
@@ -46,7 +46,7 @@ JOBS = [
 @pytest.mark.parametrize("job", JOBS, ids=" ".join)
 def test_a_job_is_what_hydra_composes(composer: JobComposer, job: tuple[str, ...]) -> None:
     composed = composer.loader.load_sweep_config(composer.base, list(job))
-    assert composer.config(job) == from_hydra(composed)
+    assert composer.config(job) == parse(without_hydra(composed))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_bad_job_is_refused_in_the_same_words(
     composer: JobComposer, job: tuple[str, ...]
 ) -> None:
     with pytest.raises(InputError) as expected, translate_hydra_errors():
-        from_hydra(composer.loader.load_sweep_config(composer.base, list(job)))
+        parse(without_hydra(composer.loader.load_sweep_config(composer.base, list(job))))
     with pytest.raises(InputError) as refused:
         composer.config(job)
     assert str(refused.value) == str(expected.value)
