@@ -50,7 +50,8 @@ def examine(
     """
     yield _python()
     yield from _packages()
-    yield from _environment()
+    for name, text in environment.described().items():
+        yield Finding(name, text)
     yield _data()
     yield _disk()
     yield from _store(config, close, repair)
@@ -78,12 +79,6 @@ def _packages() -> Iterator[Finding]:
         return
     for line in (done.stdout or done.stderr).splitlines():
         yield Finding("packages", line, bool(done.returncode))
-
-
-def _environment() -> Iterator[Finding]:
-    """The settings of the environment that runs know, honoured or not."""
-    for name, text in environment.described().items():
-        yield Finding(name, text)
 
 
 def _data() -> Finding:

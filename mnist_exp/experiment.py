@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_exp.config.compose import fingerprint_values, flatten, redacted_values
-from mnist_exp.config.schema import Config, TrainConfig
+from mnist_exp.config.schema import Config
 from mnist_exp.core import hardware, layout, provenance
 from mnist_exp.core.environment import caller_settings, keras_defaults, refuse_fork
 from mnist_exp.core.errors import DivergedError, PrunedError, UnsupportedError
@@ -120,18 +120,15 @@ def run_in(
     return result
 
 
-def _train_and_score(
-    config: Config, data: Dataset, context: RunContext, train: TrainConfig | None = None
-) -> RunResult:
-    wanted = train or config.train
+def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunResult:
     with quiet_stderr():  # TensorFlow greets every import with a page of hints
         from mnist_exp import plots
         from mnist_exp.models.io import summary
         from mnist_exp.runs.report import Report, save_models, score, write_report
         from mnist_exp.training.fit import prepare
 
-        resolved = resolve_auto(wanted, config.model)
-        loop = prepare(config.model, config.optimizer, resolved, data, seed=config.seed)
+        train = resolve_auto(config.train, config.model)
+        loop = prepare(config.model, config.optimizer, train, data, seed=config.seed)
     model, folder, tracker = loop.model, context.folder, context.tracker
     chosen = {"auto.precision": loop.precision, "auto.jit": str(loop.jit).lower()}
     tracker.log_tags(chosen | hardware.describe())
@@ -144,10 +141,11 @@ def _train_and_score(
     try:
         history = _fit(loop, config, context)
     except UnsupportedError as error:
-        if "auto" not in (wanted.precision, wanted.jit):
+        if "auto" not in (config.train.precision, config.train.jit):
             raise
         logger.warning(f"{str(error).rpartition(';')[0]}; trained in float32 without XLA instead")
-        return _train_and_score(config, data, context, without_auto(wanted))
+        plain = config.model_copy(update={"train": without_auto(config.train)})
+        return _train_and_score(plain, data, context)
     model_file = save_models(loop, config, folder)  # first: what cost most is kept first
 
     scores = score(model, data, config.model.output)
@@ -210,7 +208,8 @@ def _fit(loop: "EpochLoop", config: Config, context: RunContext) -> "History":
         on_train_batch_end=lambda batch, logs: context.check_interrupt(),
     )
     tracker.start()
-    with EpochBar(len(loop.labels)) as bar, sampled_system_metrics(tracker):
+    progress = EpochBar(len(loop.labels))
+    with progress.bar, sampled_system_metrics(tracker):
         try:
             return fit(
                 loop,
@@ -218,7 +217,7 @@ def _fit(loop: "EpochLoop", config: Config, context: RunContext) -> "History":
                 config.schedule,
                 config.augment,
                 seed=config.seed,
-                callbacks=[recorder, bar, *context.callbacks],
+                callbacks=[recorder, progress, *context.callbacks],
                 curve=curve,
                 checkpoints=checkpoints,
                 start=start,

@@ -7,15 +7,8 @@ from typing import Any
 
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from mnist_exp.config.compose import (
-    fingerprint_values,
-    flatten,
-    from_yaml,
-    redacted_values,
-    to_yaml,
-    with_values,
-)
-from mnist_exp.config.schema import Config
+from mnist_exp.config.compose import fingerprint_values, flatten, redacted_values, validate
+from mnist_exp.config.schema import Config, TrainConfig
 from mnist_exp.core import layout, provenance
 from mnist_exp.core.console import REDACTED
 from mnist_exp.core.environment import caller_settings, refuse_fork
@@ -109,18 +102,18 @@ def extend_experiment(path: Path, epochs: Any, folder: Path) -> RunResult:
 
 def _with_epochs(config: Config, epochs: Any, path: Path) -> Config:
     """The config with more epochs; raises `InputError` where that cannot be."""
-    raised = from_yaml(with_values(to_yaml(config), {EPOCHS.rstrip("="): epochs}))
+    train = validate(TrainConfig, config.train.model_dump() | {"epochs": epochs}, "train")
     if config.bound_to_epochs:
         raise InputError(
             f"resume={path}: {config.bound_to_epochs}, so that a run of {epochs} epochs does not "
             f"begin with this one; begin a new run with train.epochs={epochs}"
         )
-    if raised.train.epochs <= config.train.epochs:
+    if train.epochs <= config.train.epochs:
         raise InputError(
             f"resume={path}: expected more epochs than train.epochs={config.train.epochs} of the "
             f"finished run, got train.epochs={epochs}"
         )
-    return raised
+    return config.model_copy(update={"train": train})
 
 
 def _unchanged(config: Config, journal: Journal, path: Path) -> tuple[Config, Dataset]:

@@ -23,14 +23,11 @@ from mnist_exp.config.compose import (
     refuse_lists,
     refuse_typed_lists,
     refuse_unhonoured,
+    translate_hydra_errors,
     translate_overrides,
 )
-from mnist_exp.config.messages import (
-    hydra_error_message,
-    raised_before_experiment,
-    raised_by_hydra,
-)  # fmt: skip
-from mnist_exp.config.schema import Config, keys
+from mnist_exp.config.messages import raised_before_experiment
+from mnist_exp.config.schema import Config
 from mnist_exp.core.console import FULL_ERROR, exit_with, only_warnings, prepare_process
 from mnist_exp.core.environment import refuse_nonsense
 from mnist_exp.core.errors import DivergedError, InputError, StorageError, SweepError
@@ -61,10 +58,9 @@ def job(values: DictConfig) -> "RunResult":
     with exit_on_error(empty_folder=folder):
         refuse_lists(context.runtime.choices)
         refuse_unhonoured(cast(DictConfig, context))
-        is_resumed = values.resume is not None
-        start = _resume if is_resumed else _run
+        start = _run if values.resume is None else _resume
         result = start(values, folder, overrides)
-        _log_folder(result)
+        logger.info(f"figures, tables and model: {short_path(result.folder)}")
         finished.append(result)
         return result
 
@@ -89,7 +85,8 @@ def exit_on_error(empty_folder: Path | None = None) -> Iterator[None]:
     for a run that did not start is removed.
     """
     try:
-        yield
+        with translate_hydra_errors():
+            yield
     except InputError as error:
         exit_with(2, str(error), error)
     except (DivergedError, StorageError, SweepError) as error:
@@ -98,10 +95,8 @@ def exit_on_error(empty_folder: Path | None = None) -> Iterator[None]:
         exit_with(143, "terminated; what was finished is kept", error)
     except KeyboardInterrupt as error:
         exit_with(130, "interrupted; what was finished is kept", error)
-    except Exception as error:
-        if raised_by_hydra(error):
-            exit_with(2, hydra_error_message(error, keys()), error)
-        if isinstance(error, OSError) and raised_before_experiment(error):  # its run folder
+    except OSError as error:
+        if raised_before_experiment(error):  # its run folder
             exit_with(2, folder_error_message(error, "hydra.run.dir=... or hydra.sweep.dir"), error)
         raise
     finally:
@@ -174,10 +169,6 @@ def _sweep_job(values: DictConfig, folder: Path, overrides: list[str]) -> "RunRe
         raise
     tell_sweep(place, number, result)
     return result
-
-
-def _log_folder(result: "RunResult") -> None:
-    logger.info(f"figures, tables and model: {short_path(result.folder)}")
 
 
 def command() -> None:

@@ -59,8 +59,7 @@ def _scored(
     output: Output = "softmax"
     if scores.min() < 0 or scores.max() > 1 + 1e-3:  # logits
         outputs = keras.layers.Softmax(dtype="float32")(outputs)
-        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-        scores /= scores.sum(axis=1, keepdims=True)
+        scores = np.asarray(keras.ops.softmax(scores))
     elif not np.allclose(scores.sum(axis=1), 1, atol=1e-2):
         output = "sigmoid"
     model = keras.Model(pixels, outputs)

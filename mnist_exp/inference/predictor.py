@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from threading import Lock
 from typing import Any
 
@@ -17,7 +17,7 @@ from mnist_exp.pictures.preprocess import PreprocessedPicture
 from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.run import Run
 
-CACHE_SIZE = 8  # models, and test sets, in memory
+CACHE_SIZE = 8  # models in memory, each with its test set
 
 
 @dataclass(frozen=True)
@@ -77,18 +77,18 @@ class Predictor:
         """The model's evaluation on labelled pixels, uncalibrated as in the record."""
         return from_scores(labels, self.scores(pixels), self.output)
 
-    def test_evaluation(self) -> Evaluation:
-        """The run's recorded evaluation, calibrated."""
-        return self.run.evaluation().at_temperature(self.temperature)
+    @cached_property
+    def test_set(self) -> tuple[Dataset, Evaluation]:
+        """The run's test set and its recorded evaluation, calibrated; raises `InputError`."""
+        return self.run.dataset(), self.run.evaluation().at_temperature(self.temperature)
 
 
 class PredictorCache:
-    """The experiment's models and test sets, loaded on first use."""
+    """The experiment's models, loaded on first use."""
 
     def __init__(self, first: Run, size: int = CACHE_SIZE) -> None:
         self.first, self.size = first, size
         self._predictors = {first.run_id: Predictor(first)}
-        self._test_sets: dict[str, tuple[Dataset, Evaluation]] = {}
         self._loading = Lock()
 
     def get(self, reference: str) -> Predictor:
@@ -106,13 +106,3 @@ class PredictorCache:
                 del self._predictors[list(self._predictors)[1]]  # the first run's is kept
             self._predictors[run.run_id] = predictor
             return predictor
-
-    def test_set(self, reference: str) -> tuple[Dataset, Evaluation]:
-        """The run's test set and its calibrated evaluation; raises `InputError`."""
-        run = (predictor := self.get(reference)).run
-        with self._loading:
-            if run.run_id not in self._test_sets:
-                if len(self._test_sets) == self.size:
-                    self._test_sets.clear()
-                self._test_sets[run.run_id] = run.dataset(), predictor.test_evaluation()
-            return self._test_sets[run.run_id]

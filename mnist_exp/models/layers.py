@@ -110,8 +110,4 @@ def _kernel_gradient(inputs: Any, upstream: Any, shape: Any, padding: str) -> An
     return tf.reshape(products, shape)
 
 
-STOCK = {
-    BatchNormalization: keras.layers.BatchNormalization,
-    Conv2D: keras.layers.Conv2D,
-    Dropout: keras.layers.Dropout,
-}
+STOCK = {layer: layer.__base__ for layer in (BatchNormalization, Conv2D, Dropout)}

@@ -12,19 +12,19 @@ def resolve_auto(train: TrainConfig, model: ModelConfig) -> TrainConfig:
     That is mixed_bfloat16 for convolutions where the hardware multiplies it natively, and XLA
     except for convolutions on a CPU, where XLA is 30 times slower.
     """
-    resolved: dict[str, object] = {}
-    if train.precision == "auto":
-        is_narrow = model.has_convolutions and hardware.has_bfloat16()
-        resolved["precision"] = "mixed_bfloat16" if is_narrow else "float32"
-    if train.jit == "auto":
-        resolved["jit"] = hardware.has_gpu() or not model.has_convolutions
-    return train.model_copy(update=resolved)
+    is_narrow = model.has_convolutions and hardware.has_bfloat16()
+    precision = "mixed_bfloat16" if is_narrow else "float32"
+    return _in_place_of_auto(train, precision, hardware.has_gpu() or not model.has_convolutions)
 
 
 def without_auto(train: TrainConfig) -> TrainConfig:
     """The training settings, each `auto` replaced by the value that works on every machine."""
-    plain = {"precision": "float32", "jit": False}
-    return train.model_copy(update={k: v for k, v in plain.items() if getattr(train, k) == "auto"})
+    return _in_place_of_auto(train, "float32", jit=False)
+
+
+def _in_place_of_auto(train: TrainConfig, precision: str, jit: bool) -> TrainConfig:
+    values = {"precision": precision, "jit": jit}
+    return train.model_copy(update={k: v for k, v in values.items() if getattr(train, k) == "auto"})
 
 
 def check_memory(model: ModelConfig, batch_size: int, n: int) -> None:

@@ -3,8 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import keras
 from rich.console import Console
@@ -16,7 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 class EpochBar(keras.callbacks.Callback):
-    """Shows epoch, loss, accuracy, validation metrics, images per second and the time left."""
+    """Shows epoch, loss, accuracy, validation metrics, images per second and the time left.
+
+    Its `bar` is a context manager, which ends the display.
+    """
 
     def __init__(self, images: int, screen: Console = console) -> None:
         """For epochs of so many `images`."""
@@ -32,18 +34,6 @@ class EpochBar(keras.callbacks.Callback):
             disable=not (screen.is_terminal or screen.is_jupyter),
         )
         self.task = self.bar.add_task("compiling", total=None, metrics="")
-
-    def __enter__(self) -> Self:
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.bar.stop()
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Set the bar's length: all steps of all epochs."""

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import re
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -106,23 +105,15 @@ class Checkpoints:
 
     def _paths(self) -> list[Path]:
         """Oldest first."""
-        found = {
-            int(match[1]): path
-            for path in self.folder.glob("epoch-*.npz")
-            if (match := re.fullmatch(r"epoch-(\d+)", path.stem))
-        }
-        return [found[epoch] for epoch in sorted(found)]
+        return sorted(self.folder.glob("epoch-*.npz"), key=lambda path: (len(path.name), path))
 
 
 def dump(checkpoint: Checkpoint, file: IO[bytes]) -> None:
     """Write the checkpoint as an .npz, whose CRCs reveal damage."""
     text = json.dumps({"epochs": checkpoint.epochs, "facts": checkpoint.scalars})
-    arrays: dict[str, np.ndarray] = {
-        f"{name}.{number}": array
-        for name, values in checkpoint.arrays.items()
-        for number, array in enumerate(values)
-    }
-    arrays = {TEXT: np.frombuffer(text.encode(), np.uint8), **arrays}
+    arrays: dict[str, np.ndarray] = {TEXT: np.frombuffer(text.encode(), np.uint8)}
+    for name, values in checkpoint.arrays.items():
+        arrays |= {f"{name}.{number}": array for number, array in enumerate(values)}
     np.savez(file, **arrays)  # type: ignore[arg-type]  # no name is one of savez' own arguments
 
 
@@ -142,28 +133,32 @@ def read(path: Path) -> Checkpoint:
         raise ValueError(str(error) or type(error).__name__) from error
 
 
+@dataclass
 class BestWeights:
     """Early stopping on val/loss: the best weights so far, and whether patience has run out."""
 
-    def __init__(self, patience: int | None) -> None:
-        self.patience = patience
-        self.loss = math.inf
-        self.epoch = self.last_epoch = 0
-        self.patience_since = 0  # an epoch, where a run that had stopped early was extended
-        self.weights: list[np.ndarray] = []
+    patience: int | None
+    loss: float = math.inf
+    epoch: int = 0  # from 1
+    patience_since: int = 0  # an epoch, where a run that had stopped early was extended
+    weights: Sequence[np.ndarray] = ()
 
-    def update(self, model: "keras.Model", row: dict[str, float]) -> None:
-        """Count an epoch; copy the weights when its `row` is the best so far."""
-        self.last_epoch += 1
+    @classmethod
+    def restored(cls, checkpoint: Checkpoint, patience: int | None) -> "BestWeights":
+        """Those of the checkpoint."""
+        loss, epoch = checkpoint.scalars["best_loss"], checkpoint.scalars["best_epoch"]
+        since = checkpoint.scalars.get("patience_since", 0)
+        return cls(patience, loss, int(epoch), int(since), checkpoint.arrays.get("best", ()))
+
+    def update(self, model: "keras.Model", epoch: int, row: dict[str, float]) -> None:
+        """Copy the weights when the `row` of this epoch, counted from 1, is the best so far."""
         if self.patience and row["val/loss"] < self.loss:
-            self.loss, self.epoch = row["val/loss"], self.last_epoch
-            self.weights = model.get_weights()
+            self.loss, self.epoch, self.weights = row["val/loss"], epoch, model.get_weights()
 
-    @property
-    def is_stale(self) -> bool:
-        """Whether `patience` epochs have passed without a better one."""
+    def is_stale(self, done: int) -> bool:
+        """Whether of the epochs `done` the last `patience` were no better ones."""
         since = max(self.epoch, self.patience_since)
-        return self.patience is not None and self.last_epoch - since >= self.patience
+        return self.patience is not None and done - since >= self.patience
 
     def restore(self, model: "keras.Model") -> int | None:
         """Set the best weights; their epoch, or None without patience."""
@@ -175,10 +170,7 @@ class BestWeights:
 
 def with_new_patience(checkpoint: Checkpoint, patience: int | None) -> Checkpoint:
     """The checkpoint, from which a run whose patience has run out goes on with it anew."""
-    done, best = len(checkpoint.epochs), BestWeights(patience)
-    best.last_epoch = done
-    best.epoch = int(checkpoint.scalars["best_epoch"])
-    best.patience_since = int(checkpoint.scalars.get("patience_since", 0))
-    if not best.is_stale:
+    done = len(checkpoint.epochs)
+    if not BestWeights.restored(checkpoint, patience).is_stale(done):
         return checkpoint
     return replace(checkpoint, scalars={**checkpoint.scalars, "patience_since": done})

@@ -11,13 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_exp.config.model import ModelConfig
-from mnist_exp.config.schema import (
-    AugmentConfig,
-    NoAugmentConfig,
-    OptimizerConfig,
-    ScheduleConfig,
-    TrainConfig,
-)
+from mnist_exp.config.schema import AugmentConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from mnist_exp.core.errors import DivergedError, UnsupportedError
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.models import families
@@ -27,15 +21,6 @@ from mnist_exp.training.epoch import EpochLoop
 from mnist_exp.training.step_curve import StepCurve
 
 NOT_COMPILED = {"epochs": 1, "clean_epochs": 0, "checkpoint_every": 1, "patience": None}
-NO_AUGMENT = NoAugmentConfig(name="none")
-# Keras' callbacks monitor these names, so an epoch's logs hold both.
-KERAS_NAMES = {
-    "train/loss": "loss",
-    "train/accuracy": "accuracy",
-    "val/loss": "val_loss",
-    "val/accuracy": "val_accuracy",
-    "train/learning_rate": "learning_rate",
-}
 
 
 @dataclass
@@ -46,6 +31,12 @@ class History:
     seconds: float = 0.0  # of training steps, without compiling and validation
     compile_seconds: float = 0.0
     best_epoch: int | None = None  # from 1; None without early stopping: the last one is kept
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on after the epochs of the checkpoint."""
+        self.epochs = list(checkpoint.epochs)
+        self.seconds = checkpoint.scalars["seconds"]
+        self.compile_seconds += checkpoint.scalars["compile_seconds"]
 
     def metrics(self) -> dict[str, float]:
         """The kept weights' validation metrics, and the seconds of training and compiling."""
@@ -107,17 +98,18 @@ def fit(
     history, best = History(compile_seconds=_compile(loop)), BestWeights(train.patience)
     curve = curve or StepCurve(loop.steps, train.epochs)
     if start:
-        _restore(start, loop, history, best)
+        loop.restore(start.arrays["state"])
+        history.restore(start)
+        best = BestWeights.restored(start, train.patience)
     hooks.on_train_begin()
     for epoch in range(len(history.epochs), train.epochs):
-        if best.is_stale or model.stop_training:
+        if best.is_stale(epoch) or model.stop_training:
             break
         hooks.on_epoch_begin(epoch)
         permutation = np.random.default_rng([seed, epoch]).permutation(len(loop.labels))
         rates = _learning_rates(loop, schedule, peak, epoch, train.epochs)
         is_clean = epoch >= train.epochs - train.clean_epochs
-        settings = NO_AUGMENT if is_clean else augment
-        change = partial(augmentation.augment, settings, [seed, epoch, 1])
+        change = None if is_clean else partial(augmentation.augment, augment, [seed, epoch, 1])
         slots = curve.slots(epoch)
         row, sums = loop.run(permutation, rates, slots, hooks.on_train_batch_end, change)
         _refuse_divergence(row["train/loss"], epoch, peak)
@@ -129,10 +121,11 @@ def fit(
             _refuse_divergence(row.get("val/loss", 0.0), epoch, peak)
             history.epochs.append(row)
             history.seconds += row["train/epoch_seconds"]
-            best.update(model, row)
+            best.update(model, epoch + 1, row)
             if checkpoints and state:
                 checkpoints.save(epoch + 1, _checkpoint(state, history, best, curve))
-            keras_logs = {KERAS_NAMES[k]: v for k, v in row.items() if k in KERAS_NAMES}
+            # Keras' callbacks monitor names such as val_loss, so an epoch's logs hold both.
+            keras_logs = {k.removeprefix("train/").replace("/", "_"): v for k, v in row.items()}
             hooks.on_epoch_end(epoch, row | keras_logs)
     done = len(history.epochs)
     if checkpoints and not checkpoints.is_due(done):  # the run may be extended from its end
@@ -186,18 +179,6 @@ def _checkpoint(
     }
     arrays = {"state": state, "best": best.weights, "curve": curve.state()}
     return Checkpoint(list(history.epochs), scalars, arrays)
-
-
-def _restore(checkpoint: Checkpoint, loop: EpochLoop, history: History, best: BestWeights) -> None:
-    loop.restore(checkpoint.arrays["state"])
-    scalars = checkpoint.scalars
-    history.epochs = list(checkpoint.epochs)
-    history.seconds = scalars["seconds"]
-    history.compile_seconds += scalars["compile_seconds"]
-    best.last_epoch = len(history.epochs)
-    best.loss, best.epoch = scalars["best_loss"], int(scalars["best_epoch"])
-    best.patience_since = int(scalars.get("patience_since", 0))
-    best.weights = list(checkpoint.arrays.get("best", []))
 
 
 @lru_cache(maxsize=1)

@@ -31,7 +31,8 @@ def test_a_terminal_gets_a_bar_and_every_output_the_lines(caplog: pytest.LogCapt
     for is_terminal in (True, False):
         output = io.StringIO()
         screen = Console(file=output, force_terminal=is_terminal, width=120)
-        with EpochBar(images=100, screen=screen) as bar:
+        bar = EpochBar(images=100, screen=screen)
+        with bar.bar:
             bar.set_params({"epochs": 2, "steps": 4})
             bar.on_train_begin()
             bar.on_epoch_begin(1)
