@@ -21,10 +21,7 @@ from mnist_exp.commands.visualize import visualize
 from mnist_exp.core.console import exit_with, prepare_process
 from mnist_exp.core.errors import InputError
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 COMMANDS = (
     runs, compare, evaluate, visualize, export, reproduce, promote, predict, serve, sync, clean,
     doctor,

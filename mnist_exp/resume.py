@@ -26,7 +26,6 @@ from mnist_exp.runs.run import (
     run_tags,
 )
 from mnist_exp.tracking import store
-from mnist_exp.tracking.events import Opening
 from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.logged_model import ENVIRONMENT
 from mnist_exp.training.checkpoints import Checkpoints, with_new_patience
@@ -122,10 +121,9 @@ def _unchanged(config: Config, journal: Journal, path: Path) -> tuple[Config, Da
     found = data_path(config.data.path or "", opening.tags if opening else {}, path)
     own = {"path": found if config.data.path else None}
     data = load_dataset(config.data.model_copy(update=own))
-    if opening:
-        _refuse_changes(journal, opening, config, data, path)
-        if opening.tags.get(FINGERPRINT_TAG) != _fingerprint(config, data):
-            logger.warning("this package has changed since the run began; so may its result")
+    _refuse_changes(journal, config, data, path)
+    if opening and opening.tags.get(FINGERPRINT_TAG) != _fingerprint(config, data):
+        logger.warning("this package has changed since the run began; so may its result")
     config = _with_store(config, journal, path)
     if config.tracking.enabled:
         store.check_reachable(config.tracking)
@@ -147,10 +145,8 @@ def _config(folder: RunFolder) -> Config:
         ) from error
 
 
-def _refuse_changes(
-    journal: Journal, opening: Opening, config: Config, data: Dataset, path: Path
-) -> None:
-    if opening.tags.get("data.digest") != data.digest:
+def _refuse_changes(journal: Journal, config: Config, data: Dataset, path: Path) -> None:
+    if journal.opening and journal.opening.tags.get("data.digest") != data.digest:
         raise InputError(
             f"resume={path}: the run began with other data than {data.source}; "
             "put MNIST_PATH back to what it was"

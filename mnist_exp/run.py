@@ -16,16 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_exp.config.compose import (
-    CONF,
-    options_first,
-    parse,
-    refuse_lists,
-    refuse_typed_lists,
-    refuse_unhonoured,
-    translate_hydra_errors,
-    translate_overrides,
-)
+from mnist_exp.config import compose
 from mnist_exp.config.messages import raised_before_experiment
 from mnist_exp.config.schema import Config
 from mnist_exp.core.console import FULL_ERROR, exit_with, only_warnings, prepare_process
@@ -45,7 +36,7 @@ logger = logging.getLogger("mnist_exp.run")  # not __main__
 finished: "list[RunResult]" = []  # in this process; a sweep's are left out, its workers need an end
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+@hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")
 def job(values: DictConfig) -> "RunResult":
     """One experiment from its composed config."""
     context = HydraConfig.get()
@@ -56,8 +47,8 @@ def job(values: DictConfig) -> "RunResult":
     if context.mode == RunMode.MULTIRUN:
         return _sweep_job(values, folder, overrides)
     with exit_on_error(empty_folder=folder):
-        refuse_lists(context.runtime.choices)
-        refuse_unhonoured(cast(DictConfig, context))
+        compose.refuse_lists(context.runtime.choices)
+        compose.refuse_unhonoured(cast(DictConfig, context))
         start = _run if values.resume is None else _resume
         result = start(values, folder, overrides)
         logger.info(f"figures, tables and model: {short_path(result.folder)}")
@@ -72,8 +63,7 @@ def main() -> None:
         os.environ[FULL_ERROR] = "1"
         prepare_process()
         refuse_nonsense()
-        sys.argv[1:] = options_first(translate_overrides(sys.argv[1:]))
-        refuse_typed_lists(sys.argv[1:])
+        sys.argv[1:] = compose.options_first(compose.translate_overrides(sys.argv[1:]))
         job()
 
 
@@ -85,7 +75,7 @@ def exit_on_error(empty_folder: Path | None = None) -> Iterator[None]:
     for a run that did not start is removed.
     """
     try:
-        with translate_hydra_errors():
+        with compose.translate_hydra_errors():
             yield
     except InputError as error:
         exit_with(2, str(error), error)
@@ -105,7 +95,7 @@ def exit_on_error(empty_folder: Path | None = None) -> Iterator[None]:
 
 
 def _run(values: DictConfig, folder: Path, overrides: list[str]) -> "RunResult":
-    config = parse(values)
+    config = compose.parse(values)
     from mnist_exp.experiment import run_experiment  # heavy, so after the config proved valid
 
     callbacks = _callbacks(config)

@@ -12,13 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
+from mnist_exp.config import messages
 from mnist_exp.config.base import ConfigGroup, siblings
-from mnist_exp.config.messages import (
-    GROUPS,
-    hydra_error_message,
-    raised_by_hydra,
-    validation_error_message,
-)  # fmt: skip
+from mnist_exp.config.messages import GROUPS
 from mnist_exp.config.schema import Config, keys
 from mnist_exp.core.console import redact
 from mnist_exp.core.errors import InputError
@@ -66,7 +62,9 @@ def validate(group: type[Group], values: Any, prefix: str = "") -> Group:
     except ValidationError as error:
         key = (prefix,) if prefix else ()
         sentences = [
-            validation_error_message({**e, "loc": (*key, *e["loc"])}, siblings(group, e["loc"]))
+            messages.validation_error_message(
+                {**e, "loc": (*key, *e["loc"])}, siblings(group, e["loc"])
+            )
             for e in error.errors()
         ]
         raise InputError("\n".join(sentences)) from None
@@ -96,19 +94,16 @@ def translate_overrides(overrides: Sequence[str]) -> list[str]:
     """The overrides as Hydra takes them: `tags.x=1` as `+tags.x=1`, and free text quoted.
 
     Its grammar has no `~`, `=`, `&` or umlaut outside quotes; lists and `${...}` stay as they are.
+    Raises `InputError` as `refuse_lists`, where Hydra could not even compose them.
     """
-    tagged = [f"+{text}" if text.startswith("tags.") else text for text in overrides]
-    return [re.sub(UNQUOTED_TEXT, r"\1='\2'", text) for text in tagged]
-
-
-def refuse_typed_lists(overrides: Sequence[str]) -> None:
-    """Like `refuse_lists`, before composing: Hydra cannot compose some of these overrides."""
     for text in overrides:
         if re.match(r"sweep=.*,", text):
             raise InputError(f"{text}: one sweep at a time; start each with a command of its own")
         match = re.match(r"\+{0,2}(\w+)=\s*[\[{]", text)
         if match and match[1] in GROUPS:
             refuse_lists(dict.fromkeys(set(GROUPS) - {match[1]}))
+    tagged = [f"+{text}" if text.startswith("tags.") else text for text in overrides]
+    return [re.sub(UNQUOTED_TEXT, r"\1='\2'", text) for text in tagged]
 
 
 def refuse_lists(choices: Mapping[str, Any]) -> None:
@@ -154,7 +149,6 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     from hydra.types import RunMode
 
     overrides = translate_overrides(overrides)
-    refuse_typed_lists(overrides)
     with COMPOSING, translate_hydra_errors():
         loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
         composed = loader.load_configuration("config", overrides, RunMode.RUN, from_shell=False)
@@ -173,8 +167,8 @@ def translate_hydra_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if raised_by_hydra(error):
-            raise InputError(hydra_error_message(error, keys())) from error
+        if messages.raised_by_hydra(error):
+            raise InputError(messages.hydra_error_message(error, keys())) from error
         raise
 
 

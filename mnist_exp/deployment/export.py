@@ -3,7 +3,6 @@
 import importlib.util
 import shutil
 import tempfile
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 from mnist_exp.core.errors import InputError
 from mnist_exp.evaluation.metrics import probabilities
 from mnist_exp.inference.predictor import Predictor
-from mnist_exp.models.convert import FORMATS, ScoreFunction, at_temperature
-from mnist_exp.models.forward import BATCH
+from mnist_exp.models.convert import FORMATS, at_temperature
+from mnist_exp.models.forward import timed
 
 # Of a probability, by compute dtype. Measured: 0.01 with bfloat16, 2e-6 with float32.
 TOLERANCES = {"bfloat16": 0.1, "float32": 1e-4}
@@ -48,7 +47,7 @@ def export(predictor: Predictor, kind: str, folder: Path, images: NDArray[np.uin
         path = Path(place) / model_format.filename
         model = at_temperature(predictor.model, predictor.output, predictor.temperature)
         model_format.write(model, path)
-        scores, seconds = _timed(model_format.read(path), images)
+        scores, images_per_second = timed(model_format.read(path), images)
         output = "softmax" if is_calibrated else predictor.output
         exported = probabilities(np.nan_to_num(scores), output)
         original = predictor.probabilities(images)
@@ -63,7 +62,7 @@ def export(predictor: Predictor, kind: str, folder: Path, images: NDArray[np.uin
         changed = int((exported.argmax(axis=1) != original.argmax(axis=1)).sum())
         size = _size(path)
         _replace(path, folder / path.name)
-    return Export(kind, path.name, size, len(images) / seconds, max_abs_difference, changed)
+    return Export(kind, path.name, size, images_per_second, max_abs_difference, changed)
 
 
 def refuse_missing_tools(kinds: Iterable[str]) -> None:
@@ -78,15 +77,6 @@ def refuse_missing_tools(kinds: Iterable[str]) -> None:
 
 
 NEEDS = {"onnx": ("tf2onnx", "onnxruntime")}
-
-
-def _timed(score: ScoreFunction, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
-    """The scores of all images, and the seconds they took once warm."""
-    batches = [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
-    score(batches[0])
-    started = time.perf_counter()
-    scores = np.concatenate([score(batch) for batch in batches])
-    return scores, time.perf_counter() - started
 
 
 def _check_replaceable(path: Path) -> None:

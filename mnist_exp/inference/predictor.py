@@ -1,5 +1,6 @@
 """Inference with a finished run's model: pixels in, probabilities out."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -9,15 +10,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_exp.config.schema import DataConfig
 from mnist_exp.core.output import quiet_stderr
-from mnist_exp.data.dataset import Dataset
-from mnist_exp.evaluation.metrics import Evaluation, calibrated, from_scores, probabilities
-from mnist_exp.inference.foreign import digit_model
+from mnist_exp.data.dataset import Dataset, load_dataset
+from mnist_exp.evaluation import metrics
+from mnist_exp.evaluation.metrics import Evaluation, Output, from_scores
 from mnist_exp.pictures.preprocess import PreprocessedPicture
 from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.run import Run
+from mnist_exp.tracking.logged_model import MODEL_FILE
+
+logger = logging.getLogger(__name__)
 
 CACHE_SIZE = 8  # models in memory, each with its test set
+# Of the models of other programs: the shapes of an input, and scales with offsets of its pixels.
+SHAPES = ((28, 28), (28, 28, 1), (784,))
+PIXELS = {"0 to 255": (1, 0), "0 to 1": (1 / 255, 0), "-1 to 1": (2 / 255, -1)}
+BUNDLED = DataConfig(name="mnist5k", path=None, fallback="error", validation_split=0.0, limit=None)
+SAME = 0.01  # of an accuracy: networks of relus read digits alike at any scale
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,8 @@ class Predictor:
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The calibrated probability (n, 10) of each digit, for (n, 28, 28) pixels."""
-        return calibrated(probabilities(self.scores(pixels), self.output), self.temperature)
+        probabilities = metrics.probabilities(self.scores(pixels), self.output)
+        return metrics.calibrated(probabilities, self.temperature)
 
     def evaluate(self, pixels: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Evaluation:
         """The model's evaluation on labelled pixels, uncalibrated as in the record."""
@@ -81,6 +92,52 @@ class Predictor:
     def test_set(self) -> tuple[Dataset, Evaluation]:
         """The run's test set and its recorded evaluation, calibrated; raises `InputError`."""
         return self.run.dataset(), self.run.evaluation().at_temperature(self.temperature)
+
+
+def digit_model(run: Run) -> tuple[Any, Output]:
+    """The model as one of (n, 28, 28) pixels of 0-255, and how its scores are read.
+
+    No record says which pixels it was trained with: it gets those with which it reads the bundled
+    test digits best, and of some that are as good those with the smallest loss. Raises `InputError`
+    for a run without a Keras model of digits.
+    """
+    with quiet_stderr():
+        from mnist_exp.models.io import load_model
+
+        loaded = load_model(run.file(MODEL_FILE), str(run), SHAPES)
+    data = load_dataset(BUNDLED)
+    tried = {name: _scored(loaded, scaling, data) for name, scaling in PIXELS.items()}
+    best = max(evaluation.accuracy for *_, evaluation in tried.values())
+    good = [name for name, (*_, each) in tried.items() if each.accuracy > best - SAME]
+    name = min(good, key=lambda name: tried[name][2].loss)
+    model, output, evaluation = tried[name]
+    logger.warning(
+        f"{run} was logged by another program: its model is given pixels from {name}, with which "
+        f"it reads {100 * evaluation.accuracy:.0f} % of {evaluation.n:,} bundled digits"
+    )
+    return model, output
+
+
+def _scored(
+    loaded: Any, scaling: tuple[float, float], data: Dataset
+) -> tuple[Any, Output, Evaluation]:
+    """The model behind this scaling of pixels, how its scores are read, and how good they are."""
+    import keras
+
+    from mnist_exp.models.forward import batched_scores, forward_function
+
+    pixels = keras.Input((28, 28))
+    shaped = keras.layers.Reshape(loaded.input_shape[1:])(keras.layers.Rescaling(*scaling)(pixels))
+    outputs = loaded(shaped)
+    scores = batched_scores(forward_function(keras.Model(pixels, outputs)), data.test_images)
+    output: Output = "softmax"
+    if scores.min() < 0 or scores.max() > 1 + 1e-3:  # logits
+        outputs = keras.layers.Softmax(dtype="float32")(outputs)
+        scores = np.asarray(keras.ops.softmax(scores))
+    elif not np.allclose(scores.sum(axis=1), 1, atol=1e-2):
+        output = "sigmoid"
+    model = keras.Model(pixels, outputs)
+    return model, output, from_scores(data.test_labels, scores, output)
 
 
 class PredictorCache:
@@ -93,14 +150,10 @@ class PredictorCache:
 
     def get(self, reference: str) -> Predictor:
         """The run's predictor, by default the first run's; raises `InputError`."""
-        predictor = self._predictors.get(reference or self.first.run_id)
-        if predictor is None:
-            run = resolve_run(reference, self.first.tracking)
-            predictor = self._predictors.get(run.run_id) or self._load(run)
-        return predictor
-
-    def _load(self, run: Run) -> Predictor:
-        with self._loading:  # cached ones answer meanwhile
+        if cached := self._predictors.get(reference or self.first.run_id):
+            return cached
+        run = resolve_run(reference, self.first.tracking)
+        with self._loading:  # those asked for by their whole ids answer meanwhile
             predictor = self._predictors.get(run.run_id) or Predictor(run)
             if len(self._predictors) == self.size and run.run_id not in self._predictors:
                 del self._predictors[list(self._predictors)[1]]  # the first run's is kept

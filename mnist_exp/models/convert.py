@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 from mnist_exp.core.errors import InputError
 from mnist_exp.evaluation.metrics import LOG_EPSILON, SIGMOID_EPSILON, Output
 from mnist_exp.models.families import PIXELS
-from mnist_exp.models.forward import batched_scores, forward_function
+from mnist_exp.models.forward import ScoreFunction, forward_function
 from mnist_exp.models.io import SIGNATURE, load_model, save_model
 from mnist_exp.models.layers import STOCK
-
-ScoreFunction = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # (n, 28, 28) -> (n, 10)
 
 
 class Format(NamedTuple):
@@ -37,16 +35,6 @@ def to_stock_keras(model: keras.Model) -> keras.Model:
         return kind.from_config(layer.get_config())
 
     return _clone(model, stock)
-
-
-def to_float32(model: keras.Model) -> keras.Model:
-    """The same weights in layers that compute in float32: other runtimes lack bfloat16."""
-
-    def float32(layer: keras.Layer) -> keras.Layer:
-        dtype = {"dtype": "float32"} if isinstance(layer, keras.Layer) else {}  # else an operation
-        return type(layer).from_config(layer.get_config() | dtype)
-
-    return _clone(model, float32)
 
 
 def at_temperature(model: keras.Model, output: Output, temperature: float) -> keras.Model:
@@ -75,12 +63,18 @@ def _clone(model: keras.Model, layer: Callable[[keras.Layer], keras.Layer]) -> k
 
 
 def _export(model: keras.Model, path: Path, kind: str) -> None:
+    """Write the same weights in layers that compute in float32: other runtimes lack bfloat16."""
+
+    def float32(layer: keras.Layer) -> keras.Layer:
+        dtype = {"dtype": "float32"} if isinstance(layer, keras.Layer) else {}  # else an operation
+        return type(layer).from_config(layer.get_config() | dtype)
+
     # Before Keras 3.15 a LiteRT export ignores the signature and takes float32 pixels.
-    to_float32(model).export(path, kind, verbose=False, input_signature=SIGNATURE)
+    _clone(model, float32).export(path, kind, verbose=False, input_signature=SIGNATURE)
 
 
 def _read_keras(path: Path) -> ScoreFunction:
-    return partial(batched_scores, forward_function(load_model(path, str(path))))
+    return forward_function(load_model(path, str(path)))
 
 
 def _read_saved_model(path: Path) -> ScoreFunction:

@@ -14,7 +14,7 @@ from support import Command
 
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import Dataset
-from mnist_exp.inference.foreign import digit_model
+from mnist_exp.inference.predictor import digit_model
 from mnist_exp.models.forward import timed_scores
 from mnist_exp.runs.find import find_run, resolve_run
 from mnist_exp.runs.folder import RunResult
