@@ -11,8 +11,10 @@ from mnist_exp.config.schema import AffineConfig, AugmentConfig
 CENTRE = 13.5  # of 28 pixels, counted from 0
 
 
-def augment(config: AugmentConfig, seed: Sequence[int] | np.random.Generator, images: Any) -> Any:
-    """The (n, 28, 28) uint8 images, augmented; the same for the same seed.
+def augment(
+    config: AugmentConfig | None, seed: Sequence[int] | np.random.Generator, images: Any
+) -> Any:
+    """The (n, 28, 28) uint8 images, augmented, unless `config` is None; the same for the same seed.
 
     All n at once, on every core, rather than a batch in each step: XLA has no such operation.
     """

@@ -109,7 +109,8 @@ def fit(
         permutation = np.random.default_rng([seed, epoch]).permutation(len(loop.labels))
         rates = _learning_rates(loop, schedule, peak, epoch, train.epochs)
         is_clean = epoch >= train.epochs - train.clean_epochs
-        change = None if is_clean else partial(augmentation.augment, augment, [seed, epoch, 1])
+        settings = None if is_clean else augment
+        change = partial(augmentation.augment, settings, [seed, epoch, 1])
         slots = curve.slots(epoch)
         row, sums = loop.run(permutation, rates, slots, hooks.on_train_batch_end, change)
         _refuse_divergence(row["train/loss"], epoch, peak)

@@ -258,8 +258,7 @@ def test_every_epoch_and_seed_has_maps_of_its_own_and_clean_epochs_none(
         run = loop.run
 
         def spy(*arguments: Any, loop: Any = loop, run: Any = run) -> Any:
-            augment = arguments[-1] or tf.identity
-            augmented.append(augment(loop.images).numpy())
+            augmented.append(arguments[-1](loop.images).numpy())
             return run(*arguments)
 
         with monkeypatch.context() as patch:  # an epoch's images leave the loop in no other way
