@@ -158,7 +158,7 @@ def create_app(first: Run, *, upload_seconds: float = UPLOAD_SECONDS) -> FastAPI
         count: Annotated[int, Query(ge=1, le=200)] = 60,
     ) -> Examples:
         """The run's test images, worst first."""
-        data, evaluation = cache.get(run).test_set
+        data, evaluation = cache.test_set(run)
         matches = evaluation.confidence <= below
         if label is not None:
             matches &= evaluation.labels == label

@@ -141,7 +141,7 @@ def _scored(
 
 
 class PredictorCache:
-    """The experiment's models, loaded on first use."""
+    """The experiment's models and test sets, loaded on first use, one at a time."""
 
     def __init__(self, first: Run, size: int = CACHE_SIZE) -> None:
         self.first, self.size = first, size
@@ -159,3 +159,9 @@ class PredictorCache:
                 del self._predictors[list(self._predictors)[1]]  # the first run's is kept
             self._predictors[run.run_id] = predictor
             return predictor
+
+    def test_set(self, reference: str) -> tuple[Dataset, Evaluation]:
+        """The run's test set and its calibrated evaluation; raises `InputError`."""
+        predictor = self.get(reference)
+        with self._loading:
+            return predictor.test_set

@@ -156,7 +156,7 @@ class BestWeights:
             self.loss, self.epoch, self.weights = row["val/loss"], epoch, model.get_weights()
 
     def is_stale(self, done: int) -> bool:
-        """Whether of the epochs `done` the last `patience` were no better ones."""
+        """Whether of the epochs `done` so far the last `patience` were no better."""
         since = max(self.epoch, self.patience_since)
         return self.patience is not None and done - since >= self.patience
 

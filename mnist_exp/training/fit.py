@@ -126,7 +126,11 @@ def fit(
             if checkpoints and state:
                 checkpoints.save(epoch + 1, _checkpoint(state, history, best, curve))
             # Keras' callbacks monitor names such as val_loss, so an epoch's logs hold both.
-            keras_logs = {k.removeprefix("train/").replace("/", "_"): v for k, v in row.items()}
+            keras_logs = {
+                name.removeprefix("train/").replace("/", "_"): value
+                for name, value in row.items()
+                if name != "train/epoch_seconds"
+            }
             hooks.on_epoch_end(epoch, row | keras_logs)
     done = len(history.epochs)
     if checkpoints and not checkpoints.is_due(done):  # the run may be extended from its end

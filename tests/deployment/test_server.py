@@ -82,8 +82,7 @@ def test_the_cache_forgets_the_oldest_but_never_the_first(run: Run, recorded: Re
     assert cache.get("sigmoid100 seed=0").run.name == "sigmoid100 seed=0"
     assert cache.get("") is kept
     assert cache.get("dense128 seed=1") is not before
-    for name in ("sigmoid100 seed=0", ""):
-        assert cache.get(name).test_set[1].n == 1000
+    assert cache.test_set("sigmoid100 seed=0")[1].n == cache.test_set("")[1].n == 1000
 
 
 def test_a_blank_page_has_no_digit(site: str) -> None:
