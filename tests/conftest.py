@@ -3,8 +3,10 @@
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 
 os.environ["COLUMNS"] = "120"  # wide enough for every table
@@ -31,6 +33,8 @@ from mnist_exp.tracking import store as tracking_store
 from mnist_exp.tracking.places import to_place
 from mnist_exp.tracking.schema import create_whole
 
+GRAPHS = 24  # kept by a worker
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _stores_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -48,6 +52,16 @@ def _stores_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tracking_store, "create_whole", copy_template)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _what_is_compiled_is_kept() -> None:
+    """Trainings with equal graphs share one, as in a sweep, whatever is tested in between."""
+    for module, name in (("training.fit", "_compiled"), ("models.forward", "cached_forward")):
+        loaded = sys.modules.get(f"mnist_exp.{module}")  # not imported for this: it takes seconds
+        cached = getattr(loaded, name, None)
+        if loaded and cached.cache_parameters()["maxsize"] == 1:
+            setattr(loaded, name, lru_cache(maxsize=GRAPHS)(cached.__wrapped__))
 
 
 @pytest.fixture(scope="session")

@@ -72,8 +72,9 @@ def test_an_epoch_equals_keras_own(few_digits: Dataset, jit: bool, name: str, lo
     assert row["train/accuracy"] == pytest.approx(history.history["accuracy"][0], abs=1e-6)
 
 
-def test_the_same_seed_gives_the_same_bits(few_digits: Dataset) -> None:
-    config = tiny("model=dropout", "model.units=[16]", "train.jit=auto")
+@pytest.mark.parametrize("jit", ["false", pytest.param("auto", marks=pytest.mark.slow)])
+def test_the_same_seed_gives_the_same_bits(few_digits: Dataset, jit: str) -> None:
+    config = tiny("model=dropout", "model.units=[16]", f"train.jit={jit}")
     first, _ = fit(config, few_digits)
     training._compiled.cache_clear()
     assert same(first, fit(config, few_digits)[0])
@@ -151,16 +152,19 @@ def test_a_fixed_seed_has_a_fixed_loss(
     few_digits: Dataset, overrides: list[str], losses: list[float], rel: float
 ) -> None:
     """A refactoring proves itself neutral."""
-    _, history = fit(tiny(*overrides, "train.epochs=2", "train.jit=auto"), few_digits)
+    _, history = fit(tiny(*overrides, "train.epochs=2"), few_digits)
     assert [row["train/loss"] for row in history.epochs] == pytest.approx(losses, rel=rel)
 
 
-def test_chunks_do_not_change_the_result(few_digits: Dataset) -> None:
-    config = tiny("train.batch_size=4", "train.jit=auto")
-    prepare(config, few_digits).chunk_seconds = 0.0
+@pytest.mark.parametrize("jit", ["false", pytest.param("auto", marks=pytest.mark.slow)])
+def test_chunks_do_not_change_the_result(
+    few_digits: Dataset, jit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny("train.batch_size=4", f"train.jit={jit}")
+    monkeypatch.setattr(prepare(config, few_digits), "chunk_seconds", 0.0)
     steps, by_step = fit(config, few_digits, callbacks=[batches := Batches()])
     assert batches.ends == [*range(45)]
-    prepare(config, few_digits).chunk_seconds = 60.0
+    monkeypatch.setattr(prepare(config, few_digits), "chunk_seconds", 60.0)
     chunks, by_chunk = fit(config, few_digits, callbacks=[batches := Batches()])
     assert batches.ends == [0, 4, 20, 44]
     assert same(steps, chunks)
@@ -204,12 +208,14 @@ def test_validation_loss_is_that_of_the_probabilities_whatever_the_smoothing(
     assert history.epochs[-1]["val/loss"] == pytest.approx(found.loss, rel=1e-4)
 
 
-def test_averaged_weights_follow_the_formula(few_digits: Dataset) -> None:
+def test_averaged_weights_follow_the_formula(
+    few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The average of the weights after each step, which the first step starts."""
     config = tiny("train.batch_size=90", "train.ema=0.9", "train.epochs=3", "optimizer=sgd")
     averaged, _ = fit(config, few_digits)
     plain = tiny("train.batch_size=90", "train.epochs=3", "optimizer=sgd")
-    prepare(plain, few_digits).chunk_seconds = 0.0  # a chunk per step
+    monkeypatch.setattr(prepare(plain, few_digits), "chunk_seconds", 0.0)  # a chunk per step
     fit(plain, few_digits, callbacks=[batches := Batches()])
     expected = batches.weights[0]
     for weights in batches.weights[1:]:

@@ -47,7 +47,7 @@ def test_a_restored_curve_continues() -> None:
     restored.restore([])  # of a run that had none
 
 
-@pytest.mark.parametrize("jit", ["true", "false"])
+@pytest.mark.parametrize("jit", ["false", pytest.param("true", marks=pytest.mark.slow)])
 def test_the_points_of_a_training_add_up_to_its_epochs(few_digits: Dataset, jit: str) -> None:
     """180 images in batches of 50, the last of 30: a point per step."""
     config = tiny("train.epochs=2", "train.batch_size=50", f"train.jit={jit}")
