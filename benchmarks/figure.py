@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from mnist_exp.plots.base import BLUE, GREY, INK, VERMILLION, axes_at, new_figure
+from mnist_exp.plots.base import BLUE, GREY, INK, VERMILLION, axes_at, in_own_style, new_figure
 
 FILE = Path(__file__).parent.parent / "docs" / "images" / "accuracy_over_seconds.png"
 PUBLISHED = {  # accuracies in %, averaged over seeds by those who published them
@@ -19,6 +19,7 @@ BESIDE = {"one_epoch": "left", "dense128_augmented": "left", "dense128_best": "r
 Curve = Sequence[tuple[float, float]]
 
 
+@in_own_style
 def draw(
     ours: Mapping[str, Mapping[str, float]], keras: Mapping[str, Curve], machine: str
 ) -> Figure:
@@ -71,5 +72,4 @@ def draw(
     axes.set_ylabel("test accuracy, by the logarithm of the error", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.grid(visible=True, color="#E5E7EB", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mnist_exp.analysis.comparison import Comparison
-from mnist_exp.analysis.comparison_tables import COLUMNS
+from mnist_exp.analysis.comparison_tables import cells, values
 from mnist_exp.analysis.verdicts import TEST_ACCURACY
 from mnist_exp.core.console import TextTable
 from mnist_exp.core.layout import FIGURES
@@ -59,9 +59,9 @@ Renderer = Callable[[Sequence[Comparison], str, Mapping[str, bytes]], str]
 def tables(comparisons: Sequence[Comparison]) -> Iterator[TextTable | str]:
     """The terminal's output: for each data set a table, its notes and its verdicts."""
     for comparison in comparisons:
-        headings = [column.heading for column in COLUMNS]
+        headings, *rows = _table(comparison)
         optional = headings[3:]  # all but settings, n, test %
-        yield TextTable(headings, [*_rows(comparison)], _heading(comparison), optional)
+        yield TextTable(headings, rows, _heading(comparison), optional)
         corrected = [CORRECTION_NOTE] if len(comparison.pairs) > 1 else []
         yield "\n".join([RANKING_NOTE, *corrected, *comparison.notes, ""])
         if len(comparison.pairs) > 1:
@@ -146,9 +146,8 @@ def _html(comparisons: Sequence[Comparison], title: str, pngs: Mapping[str, byte
         comparisons=comparisons,
         title=title,
         time=f"{datetime.now():%Y-%m-%d %H:%M}",
-        headings=[column.heading for column in COLUMNS],
         heading=_heading,
-        rows=_rows,
+        table=_table,
         ranking_note=RANKING_NOTE,
         test_note=TEST_NOTE,
         alts=ALTS,
@@ -163,8 +162,8 @@ def _markdown(comparisons: Sequence[Comparison], title: str, pngs: Mapping[str, 
     lines = [f"# {title}", "", RANKING_NOTE, ""]
     for comparison in comparisons:
         lines += [f"## {_heading(comparison)}", ""]
-        headings = [column.heading for column in COLUMNS]
-        lines += map(_line, [headings, ["---"] * len(headings), *_rows(comparison)])
+        headings, *rows = _table(comparison)
+        lines += map(_line, [headings, ["---"] * len(headings), *rows])
         lines += ["", *(f"{note}\n" for note in comparison.notes)]
         lines += [f"- {pair.verdict} ({pair.test})" for pair in comparison.pairs]
         lines += ["", TEST_NOTE, ""] if comparison.pairs else []
@@ -179,14 +178,12 @@ def _csv(comparisons: Sequence[Comparison], title: str, pngs: Mapping[str, bytes
     """A row per group; accuracies in [0, 1], empty cells for missing metrics."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = [name for column in COLUMNS for name in column.values]
-    writer.writerow(["data", *names, "run_ids"])
+    writer.writerow(["data", *values(comparisons[0].groups[0]), "run_ids"])
     for comparison in comparisons:
         for group in comparison.groups:
-            values = [value(group) for column in COLUMNS for value in column.values.values()]
-            cells = ["" if isinstance(v, float) and isnan(v) else v for v in values]
+            row = ["" if isinstance(v, float) and isnan(v) else v for v in values(group).values()]
             run_ids = " ".join(run.run_id for run in group.runs)
-            writer.writerow([comparison.data, *cells, run_ids])
+            writer.writerow([comparison.data, *row, run_ids])
     return text.getvalue()
 
 
@@ -209,10 +206,10 @@ def _heading(comparison: Comparison) -> str:
     return f"{n} group{'s' if n != 1 else ''} on {data}"
 
 
-def _rows(comparison: Comparison) -> Iterator[list[str]]:
-    """The cells below the headings, a row per group."""
-    for group in comparison.groups:
-        yield [column.cell(group) for column in COLUMNS]
+def _table(comparison: Comparison) -> list[list[str]]:
+    """The headings, and a row per group."""
+    rows = [cells(group) for group in comparison.groups]
+    return [[*rows[0]], *([*row.values()] for row in rows)]
 
 
 def _validation_curves(group: SeedGroup[Run]) -> list[list[float]]:

@@ -1,8 +1,8 @@
 """The columns of a comparison, its table for LaTeX, and what differs between two runs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf, isfinite
-from typing import Any, NamedTuple
+from typing import Any
 
 from mnist_exp.analysis.comparison import Comparison
 from mnist_exp.analysis.verdicts import TEST_ACCURACY
@@ -15,70 +15,43 @@ from mnist_exp.runs.run import EXTENDED_AFTER_TAG, OBJECTIVE, Run
 Group = SeedGroup[Run]
 
 
-class Column(NamedTuple):
-    """One column: `values` by their names in the CSV; accuracies in [0, 1], NaN for none."""
+def cells(group: Group) -> dict[str, str]:
+    """The group's row, by the headings of tables."""
+    low, high = (100 * end for end in group.interval(TEST_ACCURACY))
+    validation = 100 * group.mean(OBJECTIVE)
+    return {
+        "settings": group.name,
+        "n": str(group.n),
+        "test %": group.mean_and_sd(TEST_ACCURACY),
+        "best": f"{100 * group.best(TEST_ACCURACY):.2f}",
+        "95 % range": f"{low:.2f}-{high:.2f}",
+        "val %": f"{validation:.2f}" if isfinite(validation) else "none",
+        "train s": f"{group.mean('train/seconds'):.1f}",
+        "weights": _thousands(group.mean("model/parameters")),
+        "img/s": _thousands(group.mean("model/images_per_second")),
+    }
 
-    heading: str
-    cell: Callable[[Group], str]
-    values: Mapping[str, Callable[[Group], str | int | float]]
 
-
-def _interval(group: Group) -> str:
+def values(group: Group) -> dict[str, str | int | float]:
+    """The group's row, by the names in the CSV; accuracies in [0, 1], NaN for none."""
     low, high = group.interval(TEST_ACCURACY)
-    return f"{100 * low:.2f}-{100 * high:.2f}"
+    return {
+        "settings": group.name,
+        "n": group.n,
+        "mean": group.mean(TEST_ACCURACY),
+        "sd": group.sd(TEST_ACCURACY),
+        "best": group.best(TEST_ACCURACY),
+        "low": low,
+        "high": high,
+        "val_mean": group.mean(OBJECTIVE),
+        "seconds": group.mean("train/seconds"),
+        "parameters": group.mean("model/parameters"),
+        "images_per_second": group.mean("model/images_per_second"),
+    }
 
 
-def _validation(group: Group) -> str:
-    mean = group.mean(OBJECTIVE)
-    return f"{100 * mean:.2f}" if isfinite(mean) else "none"
-
-
-def _mean(metric: str) -> Callable[[Group], float]:
-    return lambda group: group.mean(metric)
-
-
-def _thousands(metric: str) -> Callable[[Group], str]:
-    def cell(group: Group) -> str:
-        mean = group.mean(metric)
-        return f"{mean / 1000:,.0f}k" if mean >= 10_000 else f"{mean:,.0f}"
-
-    return cell
-
-
-COLUMNS = (
-    Column("settings", lambda group: group.name, {"settings": lambda group: group.name}),
-    Column("n", lambda group: str(group.n), {"n": lambda group: group.n}),
-    Column(
-        "test %",
-        lambda group: group.mean_and_sd(TEST_ACCURACY),
-        {"mean": _mean(TEST_ACCURACY), "sd": lambda group: group.sd(TEST_ACCURACY)},
-    ),
-    Column(
-        "best",
-        lambda group: f"{100 * group.best(TEST_ACCURACY):.2f}",
-        {"best": lambda group: group.best(TEST_ACCURACY)},
-    ),
-    Column(
-        "95 % range",
-        _interval,
-        {
-            "low": lambda group: group.interval(TEST_ACCURACY)[0],
-            "high": lambda group: group.interval(TEST_ACCURACY)[1],
-        },
-    ),
-    Column("val %", _validation, {"val_mean": _mean(OBJECTIVE)}),
-    Column(
-        "train s",
-        lambda group: f"{group.mean('train/seconds'):.1f}",
-        {"seconds": _mean("train/seconds")},
-    ),
-    Column("weights", _thousands("model/parameters"), {"parameters": _mean("model/parameters")}),
-    Column(
-        "img/s",
-        _thousands("model/images_per_second"),
-        {"images_per_second": _mean("model/images_per_second")},
-    ),
-)
+def _thousands(number: float) -> str:
+    return f"{number / 1000:,.0f}k" if number >= 10_000 else f"{number:,.0f}"
 
 
 SPECIAL = str.maketrans(

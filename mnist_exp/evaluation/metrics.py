@@ -29,8 +29,7 @@ class Bins(NamedTuple):
     high: Floats
 
 
-@dataclass(frozen=True)
-class DigitScore:
+class DigitScore(NamedTuple):
     """One digit's precision, recall and F1 in [0, 1] over its `support` test images."""
 
     digit: int
@@ -155,10 +154,8 @@ class Evaluation:
         columns = precision_recall_fscore_support(
             self.labels, self.predictions, labels=range(CLASSES), zero_division=0
         )
-        return [
-            DigitScore(digit, float(precision), float(recall), float(f1), int(support))
-            for digit, (precision, recall, f1, support) in enumerate(zip(*columns, strict=True))
-        ]
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return [DigitScore(digit, *row) for digit, row in enumerate(rows)]
 
     def most_confused(self, k: int = 10) -> list[tuple[int, int, int]]:
         """Up to `k` triples (true, predicted, count), the most frequent mistake first."""
@@ -166,11 +163,6 @@ class Evaluation:
         order = np.argsort(-errors, axis=None, kind="stable")[:k]
         mistakes = [(*divmod(int(cell), CLASSES), int(errors.flat[cell])) for cell in order]
         return [mistake for mistake in mistakes if mistake[2]]
-
-    def worst_mistakes(self, k: int = 25) -> Integers:
-        """Indices of up to `k` wrong predictions, the most confident first."""
-        wrong = np.flatnonzero(~self.correct)
-        return wrong[np.argsort(-self.confidence[wrong], kind="stable")[:k]]
 
     def metrics(self) -> dict[str, float]:
         """The test metrics by their MLflow names."""

@@ -14,29 +14,11 @@ from mnist_exp.plots.digits import (
 from mnist_exp.plots.runs import confusion_matrix, learning_curves, reliability, score_title
 from mnist_exp.plots.search import importances, optimisation_history, parallel_coordinates
 from mnist_exp.plots.sweeps import by_value
-from mnist_exp.plots.trials import CATEGORY, Dimension, Trial
+from mnist_exp.plots.trials import Dimension, Trial
 
 __all__ = [
-    "CATEGORY",
-    "Dimension",
-    "Figure",
-    "Trial",
-    "accuracies",
-    "agreement",
-    "by_value",
-    "confusion_matrix",
-    "corruption_sheet",
-    "digit_sheet",
-    "importances",
-    "learning_curves",
-    "optimisation_history",
-    "overlaid_curves",
-    "parallel_coordinates",
-    "preprocessed_pictures",
-    "reliability",
-    "sample_predictions",
-    "save",
-    "score_title",
-    "trade_off",
-    "worst_mistakes",
-]
+    "Dimension", "Figure", "Trial", "accuracies", "agreement", "by_value", "confusion_matrix",
+    "corruption_sheet", "digit_sheet", "importances", "learning_curves", "optimisation_history",
+    "overlaid_curves", "parallel_coordinates", "preprocessed_pictures", "reliability",
+    "sample_predictions", "save", "score_title", "trade_off", "worst_mistakes",
+]  # fmt: skip

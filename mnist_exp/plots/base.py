@@ -30,7 +30,15 @@ LINES = [BLUE, VERMILLION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"
 STYLE: dict[Any, Any] = {
     key: value for key, value in rcParamsDefault.items() if not key.startswith("backend")
 }
-STYLE |= {"svg.hashsalt": "mnist_exp", "text.hinting": "none"}
+STYLE |= {
+    "svg.hashsalt": "mnist_exp", "text.hinting": "none",
+    "axes.axisbelow": True, "axes.edgecolor": PALE, "axes.labelcolor": INK, "axes.labelsize": 9,
+    "axes.spines.right": False, "axes.spines.top": False, "grid.color": PALE, "grid.linewidth": 0.6,
+    "image.aspect": "auto", "legend.frameon": False,
+}  # fmt: skip
+for axis in ("xtick", "ytick"):
+    STYLE |= {f"{axis}.color": PALE, f"{axis}.labelcolor": INK}
+    STYLE |= {f"{axis}.labelsize": 9, f"{axis}.major.size": 3}
 OPTIONS: Mapping[str, dict[str, Any]] = {
     "png": {"pil_kwargs": {"compress_level": 3}},  # half the time of 6, a tenth more bytes
     "svg": {"metadata": {"Date": None}},
@@ -85,12 +93,7 @@ def axes_at(figure: Figure, left: float, bottom: float, width: float, height: fl
     """Axes at this position in inches."""
     full_width, full_height = figure.get_size_inches()
     bounds = left / full_width, bottom / full_height, width / full_width, height / full_height
-    axes = figure.add_axes(bounds)
-    axes.tick_params(labelsize=9, colors=INK, length=3, color=PALE)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[:].set_color(PALE)
-    axes.set_axisbelow(True)
-    return axes
+    return figure.add_axes(bounds)
 
 
 def save(

@@ -8,20 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import (
-    FuncFormatter,
-    LogLocator,
-    MaxNLocator,
-    NullLocator,
-    PercentFormatter,
-)
+from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
 from mnist_exp.plots.base import (
     BLUE,
     GREY,
     INK,
     LINES,
-    PALE,
     VERMILLION,
     Array,
     axes_at,
@@ -67,10 +60,10 @@ def accuracies(
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_yticks(rows, [_fold(name) for name in names], parse_math=False)
     axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x", color=PALE, linewidth=0.6)
+    axes.grid(axis="x")
     axes.xaxis.set_major_locator(MaxNLocator(7))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-    axes.set_xlabel("test accuracy", fontsize=9, color=INK)
+    axes.set_xlabel("test accuracy")
     return figure
 
 
@@ -96,7 +89,7 @@ def trade_off(
         axes = axes_at(figure, left, below, 4.2, 3.7)
         shown = front if len(names) > MAX_LABELS else named
         _plot_front(axes, np.array(accuracy), np.array(costs), front, shown)
-        axes.set_xlabel(label, fontsize=9, color=INK)
+        axes.set_xlabel(label)
     width, height = figure.get_size_inches()
     for row, index in enumerate(named, 1):
         y = (below - 0.6 - LINE * row) / height
@@ -127,12 +120,11 @@ def overlaid_curves(
         mean, low, high = (f(accuracy, axis=0) for f in (np.nanmean, np.nanmin, np.nanmax))
         axes.plot(epochs, mean, "o-", color=colour, label=_fold(name), **style)
         axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.grid(axis="y", color=PALE, linewidth=0.6)
+    axes.grid(axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-    axes.set_xlabel("epoch", fontsize=9, color=INK)
-    axes.set_ylabel("validation accuracy", fontsize=9, color=INK)
-    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1.0))
+    axes.set(xlabel="epoch", ylabel="validation accuracy")
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1.0))
     return figure
 
 
@@ -152,7 +144,7 @@ def agreement(names: Sequence[str], shares: Array, title: str) -> Figure:
     finite = shares[np.isfinite(shares)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     shade = np.nan_to_num((shares - low) / (high - low if high > low else 1))
-    axes.imshow(blend(shade, "#FFFFFF", "#8EC1E0"), aspect="auto")
+    axes.imshow(blend(shade, "#FFFFFF", "#8EC1E0"))
     for (row, column), share in np.ndenumerate(shares):
         text = f"{100 * share:.1f}" if np.isfinite(share) else "-"
         axes.text(column, row, text, ha="center", va="center", fontsize=9, color=INK)
@@ -187,11 +179,11 @@ def _plot_front(
     axes.xaxis.set_major_locator(
         MaxNLocator(4) if is_narrow else LogLocator(subs=(1, 2, 5), numticks=8)
     )
-    axes.xaxis.set_major_formatter(FuncFormatter(_format_cost))
-    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(_format_cost)
+    axes.minorticks_off()
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-    axes.grid(axis="y", color=PALE, linewidth=0.6)
-    axes.set_ylabel("test accuracy, mean", fontsize=9, color=INK)
+    axes.grid(axis="y")
+    axes.set_ylabel("test accuracy, mean")
 
 
 def _number(axes: Axes, accuracy: Array, costs: Array, named: Sequence[int]) -> None:
@@ -214,7 +206,7 @@ def _number(axes: Axes, accuracy: Array, costs: Array, named: Sequence[int]) -> 
         text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
 
 
-def _format_cost(value: float, _: int | None = None) -> str:
+def _format_cost(value: float, _: float) -> str:
     return f"{value:,.0f}" if value >= 1 else f"{value:.2g}"
 
 

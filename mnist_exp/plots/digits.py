@@ -45,7 +45,7 @@ def sample_predictions(images: Array, labels: Array, probabilities: Array, title
         "digit. Orange bar: a wrong answer."
     )
     figure = new_figure(11.1, 1.95 * ceil(len(images) / 4), title, note)
-    axes, corners = _mosaic(figure, images, columns=4, pitch=(54, 38), scale=0.05, left=0.3)
+    axes, corners = _cards(figure, images, probabilities, labels, down=38)
     for (x, y), label, row in zip(corners, labels, probabilities, strict=True):
         predicted = int(row.argmax())
         correct = predicted == label
@@ -53,7 +53,6 @@ def sample_predictions(images: Array, labels: Array, probabilities: Array, title
         caption += f" ({percent(row[predicted])})"
         colour = BLUE if correct else VERMILLION
         text_at(axes, x, y + 31, caption, size=9, color=colour, fontweight="bold")
-    _plot_probabilities(axes, corners, probabilities, labels)
     return figure
 
 
@@ -64,34 +63,28 @@ def preprocessed_pictures(
     """The model's inputs (n, 28, 28) made from named pictures, each with its ten probabilities."""
     note = "The 28x28 pixels that the model saw, as dark on light, and its ten probabilities."
     figure = new_figure(11.1, 2.15 * ceil(len(images) / 4), title, note)
-    axes, corners = _mosaic(figure, images, columns=4, pitch=(54, 42), scale=0.05, left=0.3)
     predictions = probabilities.argmax(axis=1)
+    axes, corners = _cards(figure, images, probabilities, predictions, down=42)
     for (x, y), name, digit, row in zip(corners, names, predictions, probabilities, strict=True):
         caption = f"{digit} ({percent(row[digit])})"
         text_at(axes, x, y + 31, caption, size=9, color=BLUE, fontweight="bold")
         text_at(axes, x, y + 35, name if len(name) <= 32 else f"...{name[-29:]}", color=GREY)
-    _plot_probabilities(axes, corners, probabilities, predictions)
     return figure
 
 
 @in_own_style
-def worst_mistakes(
-    images: Array,
-    labels: Array,
-    predictions: Array,
-    confidences: Array,
-    indices: Array,
-    title: str,
-) -> Figure:
-    """The first 25 of `indices` into the other arrays, captioned with label and prediction."""
-    chosen = np.asarray(indices, dtype=int)[:25]
+def worst_mistakes(images: Array, labels: Array, probabilities: Array, title: str) -> Figure:
+    """The 25 most confident wrong answers on `images` (n, 28, 28), with label and prediction."""
+    predictions, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predictions != labels)
+    chosen = wrong[np.argsort(-confidences[wrong], kind="stable")[:25]]
     if not len(chosen):
         figure = new_figure(9.1, 1.2, title, "Worst mistakes.")
         text = f"No mistakes among {len(labels):,} images."
         figure.text(0.5, 0.6 / figure.get_figheight(), text, ha="center", fontsize=13, color=GREY)
         return figure
-    wrong = int(np.not_equal(labels, predictions).sum())
-    note = f"Worst mistakes: {len(chosen)} of {wrong:,} wrong answers, the most confident first."
+    count = f"{len(chosen)} of {len(wrong):,}"
+    note = f"Worst mistakes: {count} wrong answers, the most confident first."
     figure = new_figure(9.1, 1.44 * ceil(len(chosen) / 5), title, note)
     axes, corners = _mosaic(figure, images[chosen], columns=5, pitch=(44, 36), scale=0.04, left=0.3)
     for (x, y), index in zip(corners, chosen, strict=True):
@@ -153,15 +146,19 @@ def _mosaic(
     for (x, y), image in zip(corners, images, strict=True):
         canvas[y : y + SIDE, x : x + SIDE] = blend(image / 255, TILE, INK)
     axes = axes_at(figure, left, 0.05, width * scale, height * scale)
-    axes.imshow(canvas, extent=(0, width, height, 0), aspect="auto", interpolation="nearest")
+    axes.imshow(canvas, extent=(0, width, height, 0), interpolation="nearest")
     axes.set_axis_off()
     return axes, corners
 
 
-def _plot_probabilities(
-    axes: Axes, corners: Sequence[tuple[int, int]], probabilities: Array, labels: Array
-) -> None:
-    """Draw probabilities (n, 10) as bars: the label's blue, a wrong prediction's orange."""
+def _cards(
+    figure: Figure, images: Array, probabilities: Array, labels: Array, *, down: int
+) -> tuple[Axes, list[tuple[int, int]]]:
+    """As `_mosaic`, with probabilities (n, 10) as bars: the label's blue, a wrong answer's orange.
+
+    `down` is the distance between rows, in pixels of a digit.
+    """
+    axes, corners = _mosaic(figure, images, columns=4, pitch=(54, down), scale=0.05, left=0.3)
     backgrounds, bars, colours, places = [], [], [], []
     for (x, y), row, label in zip(corners, probabilities, labels, strict=True):
         predicted = int(row.argmax())
@@ -183,6 +180,7 @@ def _plot_probabilities(
     names = PathCollection(outlines, offsets=places, offset_transform=axes.transData, color=INK)
     names.set(linewidth=0, transform=Affine2D().scale(1 / 72) + axes.figure.dpi_scale_trans)
     axes.add_collection(names, autolim=False)
+    return axes, corners
 
 
 def _bar(x: float, middle: float, length: float) -> list[tuple[float, float]]:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mnist_exp.plots.base import (
     BLUE,
@@ -53,19 +53,19 @@ def learning_curves(
         if steps:
             _plot_steps(axes, steps, kind)
         axes.set_title(kind.capitalize(), loc="left", fontsize=10, color=INK, y=1)
-        axes.set_xlabel("epoch", fontsize=9, color=INK)
+        axes.set_xlabel("epoch")
         epochs = max(1, len(history))
         axes.set_xlim((0, 1.03 * epochs) if steps else (0.5, epochs + 0.5))
         axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
-        axes.grid(axis="y", color=PALE, linewidth=0.6)
-    panels[0].set_ylabel("cross-entropy (nats)", fontsize=9, color=INK)
+        axes.grid(axis="y")
+    panels[0].set_ylabel("cross-entropy (nats)")
     panels[1].yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     if validated:
         _mark_epoch(panels, _series(history, "val/accuracy"), kept)
     low, high = panels[1].get_ylim()
     # No accuracy is above 100 %, or below 0.
     panels[1].set_ylim(max(low, 0.0), min(high, 1.0 if low < 1 else high))
-    panels[0].legend(fontsize=9, frameon=False)
+    panels[0].legend(fontsize=9)
     return figure
 
 
@@ -135,7 +135,7 @@ def confusion_matrix(confusion: Array, title: str) -> Figure:
     note = f"Errors, orange, are shaded by their share of the row, at most {percent(darkest)}."
     figure = new_figure(8.4, 6.9, title, f"Confusion matrix. {note if darkest else 'No errors.'}")
     axes = axes_at(figure, 0.8, 0.1, 6.6, 6.2)
-    axes.imshow(shade, aspect="auto")
+    axes.imshow(shade)
     for (row, column), count in np.ndenumerate(confusion):
         bold = row == column or errors[row, column] > 0.6 * darkest
         axes.text(
@@ -155,25 +155,20 @@ def confusion_matrix(confusion: Array, title: str) -> Figure:
 
 @in_own_style
 def reliability(
-    bin_confidence: Array,
-    bin_accuracy: Array,
-    bin_counts: Array,
-    bin_low: Array,
-    bin_high: Array,
+    bins: Sequence[Array],
     ece: float,
     title: str,
-    *,
     smoothing: float = 0.0,
-    calibrated: tuple[Array, Array, Array, float] | None = None,
+    calibrated: tuple[Sequence[Array], float] | None = None,
 ) -> Figure:
     """Reliability diagram: accuracy against confidence per bin, above the images per bin.
 
-    `bin_low` and `bin_high` are the accuracy's 95 % interval; `smoothing` is that of the labels;
-    `calibrated` are counts, confidence, accuracy and ECE at the run's temperature.
+    `bins` are their counts, confidence, accuracy and the ends of its 95 % interval, low and high;
+    `smoothing` is that of the labels; `calibrated` are bins and ECE at the run's temperature.
     """
-    note = f"Reliability. Calibration error (ECE) {ece:.4f} over {len(bin_counts)} bins"
+    note = f"Reliability. Calibration error (ECE) {ece:.4f} over {len(bins[0])} bins"
     if calibrated:
-        note += f", {calibrated[3]:.4f} once calibrated by the run's temperature"
+        note += f", {calibrated[1]:.4f} once calibrated by the run's temperature"
     note += "; shaded: the 95 % interval of the accuracy."
     if smoothing:
         note += (
@@ -182,10 +177,9 @@ def reliability(
         )
     figure = new_figure(8.4, 6.6, title, note)
     upper, lower = axes_at(figure, 0.8, 2.3, 7.3, 4.2), axes_at(figure, 0.8, 0.55, 7.3, 1.45)
-    filled = np.flatnonzero(bin_counts)
-    middles, width = (filled + 0.5) / len(bin_counts), 0.9 / len(bin_counts)
-    columns = bin_confidence, bin_accuracy, bin_counts, bin_low, bin_high
-    confidence, accuracy, counts, low, high = (np.asarray(each)[filled] for each in columns)
+    filled = np.flatnonzero(bins[0])
+    middles, width = (filled + 0.5) / len(bins[0]), 0.9 / len(bins[0])
+    counts, confidence, accuracy, low, high = (each[filled] for each in bins)
     boxes = [
         [(x - width / 2, a), (x + width / 2, a), (x + width / 2, b), (x - width / 2, b)]
         for x, a, b in zip(middles, low, high, strict=True)
@@ -197,18 +191,19 @@ def reliability(
     style: dict[str, Any] = {"markersize": 5, "clip_on": False, "zorder": 3}
     upper.plot(confidence, accuracy, "o", color=VERMILLION, label="accuracy", **style)
     if calibrated:
-        points = np.array(calibrated[1:3])[:, calibrated[0] >= FEW]
+        after_counts, *after = calibrated[0][:3]
+        points = np.array(after)[:, after_counts >= FEW]
         style |= {"markerfacecolor": "none", "label": f"calibrated (bins of {FEW} or more)"}
         upper.plot(*points, "o", color=INK, **style)
     upper.set(xlim=(0, 1), ylim=(0, 1.13), yticks=np.arange(0, 1.1, 0.2), xticklabels=[])
-    upper.set_ylabel("accuracy", fontsize=9, color=INK)
-    upper.legend(fontsize=9, frameon=False, loc="upper center", ncols=5, columnspacing=1.2)
+    upper.set_ylabel("accuracy")
+    upper.legend(fontsize=9, loc="upper center", ncols=5, columnspacing=1.2)
     lower.bar(middles, counts, width, color=GREY)
     for middle, count in zip(middles, counts, strict=True):
         text_at(lower, middle, 1.25 * count, f"{count:,}", size=8, ha="center", va="bottom")
     lower.set(xlim=(0, 1), yscale="log", ylim=(0.7, 5 * counts.max()))
-    lower.yaxis.set_minor_locator(NullLocator())
+    lower.minorticks_off()
     lower.yaxis.set_major_formatter("{x:,.0f}")
-    lower.set_ylabel("images (log)", fontsize=9, color=INK)
-    lower.set_xlabel("confidence: the probability of the predicted digit", fontsize=9, color=INK)
+    lower.set_ylabel("images (log)")
+    lower.set_xlabel("confidence: the probability of the predicted digit")
     return figure

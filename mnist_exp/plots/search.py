@@ -50,7 +50,7 @@ def parallel_coordinates(
     axes = axes_at(figure, 1.7, 0.75, gap * (last + strip), 3.7)
     low, high = limits(trials)
     shades = blend(np.linspace(0, 1, 100)[:, None], PALE, INK)
-    axes.imshow(shades, extent=(last, last + strip, 0, 1), aspect="auto", origin="lower")
+    axes.imshow(shades, extent=(last, last + strip, 0, 1), origin="lower")
     axes.set(xlim=(0, last + strip), ylim=(0, 1))
     for score in ticks("linear", np.linspace(low, high, 20)):
         y = place("linear", low, high, score)
@@ -100,7 +100,7 @@ def optimisation_history(trials: Sequence[Trial], title: str) -> Figure:
         color=GREY, linewidth=1.4, zorder=1, label="best so far",
     )  # fmt: skip
     mark(axes, [(trial, trial.number) for trial in ordered], best_trial(trials))
-    axes.set_xlabel("trial", fontsize=9, color=INK)
+    axes.set_xlabel("trial")
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
     add_legend(axes)
     return figure
@@ -121,9 +121,9 @@ def importances(shares: Mapping[str, float], n: int, title: str) -> Figure:
     axes.bar_label(bars, [f"{100 * share:.0f} %" for _, share in ordered], padding=4, fontsize=9)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-    axes.set_xlabel("share of the variance of the validation accuracy", fontsize=9, color=INK)
-    axes.tick_params(axis="y", length=0, labelsize=9)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_xlabel("share of the variance of the validation accuracy")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
     return figure
 
 

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 from mnist_exp.plots.base import BLUE, GREY, INK, LINES, axes_at, in_own_style, new_figure
 from mnist_exp.plots.trials import (
@@ -145,9 +144,9 @@ def _plot_numbers(
         label_at(axes, 1.0, y, label, 8, color=ends[label][1], **right)
     numbers = ticks(dimension.scale, [x for _, x in places])
     axes.set_xticks([*numbers], [*numbers.values()])
-    axes.xaxis.set_minor_locator(NullLocator())
+    axes.minorticks_off()
     scale = ", logarithmic" if dimension.scale == "log" else ""
-    axes.set_xlabel(f"{dimension.label}{scale}", fontsize=9, color=INK)
+    axes.set_xlabel(f"{dimension.label}{scale}")
 
 
 def _accuracies(places: Iterable[tuple[Trial, Place]]) -> dict[Place, list[float]]:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from mnist_exp.plots.base import BLUE, GREY, INK, PALE, VERMILLION
+from mnist_exp.plots.base import BLUE, GREY, INK, VERMILLION
 
 CATEGORY = "category"  # a scale beside matplotlib's
 MAX_NAME, MAX_TICKS = 34, 8
@@ -72,8 +72,8 @@ def accuracy_axis(axes: Axes, trials: Sequence[Trial], across: bool = False) -> 
     (axes.set_xlim if across else axes.set_ylim)(*limits(trials))
     axis = axes.xaxis if across else axes.yaxis
     axis.set_major_formatter(lambda share, _: f"{100 * share:.5g} %")
-    axis.set_label_text("validation accuracy", fontsize=9, color=INK)
-    axes.grid(axis="y", color=PALE, linewidth=0.6)
+    axis.set_label_text("validation accuracy")
+    axes.grid(axis="y")
 
 
 def mark(
@@ -109,7 +109,7 @@ def add_legend(axes: Axes) -> None:
     if states == ["complete"]:
         del shown["complete"]
     axes.legend(
-        [named[label] for label in shown], [*shown], fontsize=8, frameon=False, ncols=5,
+        [named[label] for label in shown], [*shown], fontsize=8, ncols=5,
         loc="lower left", bbox_to_anchor=(-0.02, 1.0),
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from mnist_exp.core.console import only_warned_of
 from mnist_exp.core.output import quiet_stderr
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation.calibration import Calibration, fit_calibration
-from mnist_exp.evaluation.metrics import Evaluation, Output, from_scores
+from mnist_exp.evaluation.metrics import DigitScore, Evaluation, Output, from_scores
 from mnist_exp.runs.folder import RunFolder
 from mnist_exp.runs.run import ECE_CALIBRATED
 
@@ -95,8 +95,7 @@ def write_report(
 
 def write_tables(folder: RunFolder, evaluation: Evaluation) -> None:
     """Write per_class.csv, confusion.csv and most_confused.csv."""
-    classes = [vars(scores) for scores in evaluation.per_class()]
-    folder.write_table("per_class", list(classes[0]), [list(row.values()) for row in classes])
+    folder.write_table("per_class", DigitScore._fields, evaluation.per_class())
     header = ["true", *(f"predicted_{digit}" for digit in range(10))]
     counts = [[digit, *row] for digit, row in enumerate(evaluation.confusion.tolist())]
     folder.write_table("confusion", header, counts)
@@ -109,7 +108,7 @@ def write_figures(folder: Path, report: Report) -> None:
     config, data, evaluation = report.config, report.data, report.evaluation
     if not config.report.formats:
         return
-    title, images, worst = report.title, data.test_images, evaluation.worst_mistakes()
+    title, answers = report.title, (data.test_images, evaluation.labels, evaluation.probabilities)
     train = f"{data.label}: {len(data.train_labels):,} training images"
     seen = data.train_images
     if config.augment.name != "none":
@@ -118,29 +117,17 @@ def write_figures(folder: Path, report: Report) -> None:
             from mnist_exp.training.augmentation import augment
 
             seen = np.asarray(augment(config.augment, [config.seed, 0, 1], seen))
-    bins, calibrated = evaluation.reliability, None
+    calibrated = None
     if report.temperature != 1:
         after = evaluation.at_temperature(report.temperature)
-        calibrated = (*after.reliability[:3], after.ece)
+        calibrated = after.reliability, after.ece
     figures = {
         "learning_curves": plots.learning_curves(report.history, title, report.kept, report.curve),
         "confusion_matrix": plots.confusion_matrix(evaluation.confusion, title),
-        "sample_predictions": plots.sample_predictions(
-            images, evaluation.labels, evaluation.probabilities, title
-        ),
-        "worst_mistakes": plots.worst_mistakes(
-            images, evaluation.labels, evaluation.predictions, evaluation.confidence, worst, title
-        ),
+        "sample_predictions": plots.sample_predictions(*answers, title),
+        "worst_mistakes": plots.worst_mistakes(*answers, title),
         "reliability": plots.reliability(
-            bins.confidence,
-            bins.accuracy,
-            bins.counts,
-            bins.low,
-            bins.high,
-            evaluation.ece,
-            title,
-            smoothing=config.train.label_smoothing,
-            calibrated=calibrated,
+            evaluation.reliability, evaluation.ece, title, config.train.label_smoothing, calibrated
         ),
         "training_digits": plots.digit_sheet(seen, data.train_labels, train),
     }

@@ -95,15 +95,6 @@ def test_most_confused_pairs_come_first():
     assert len(evaluation.most_confused()) == 3  # correct predictions are not listed
 
 
-def test_worst_mistakes_are_the_most_confident(small, noisy):
-    assert small.worst_mistakes(5).tolist() == [3, 2]
-    worst = noisy.worst_mistakes(7)
-    assert len(worst) == 7
-    assert not noisy.correct[worst].any()
-    assert (np.diff(noisy.confidence[worst]) <= 0).all()
-    assert noisy.confidence[worst[0]] == noisy.confidence[~noisy.correct].max()
-
-
 def test_a_perfect_model():
     labels = np.arange(10)
     perfect = from_scores(labels, np.eye(10), "softmax")
@@ -120,7 +111,6 @@ def test_a_perfect_model():
         }
     )
     assert perfect.most_confused() == []
-    assert perfect.worst_mistakes().tolist() == []
 
 
 def test_metrics_are_plain_floats_under_their_mlflow_names(noisy):

@@ -23,15 +23,15 @@ def group(*accuracies: float, seeds: str = "0123456789", **more: float) -> SeedG
     return SeedGroup({}, runs, seeds[: len(runs)])
 
 
-def test_mean_sd_and_interval_are_over_seeds() -> None:
-    values = [0.97, 0.98, 0.985]
+@pytest.mark.parametrize("values", [[0.97, 0.971], [0.9729, 0.9757, 0.9711, 0.9718, 0.985]])
+def test_mean_sd_and_interval_are_over_seeds(values: list[float]) -> None:
     seeds = group(*values)
-    assert seeds.n == 3
+    assert seeds.n == len(values)
     assert seeds.mean(ACCURACY) == pytest.approx(np.mean(values))
     assert seeds.sd(ACCURACY) == pytest.approx(np.std(values, ddof=1))
-    expected = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
-    assert seeds.interval(ACCURACY) == pytest.approx(tuple(expected))
-    assert seeds.best(ACCURACY) == 0.985
+    expected = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
+    assert seeds.interval(ACCURACY) == pytest.approx(tuple(expected), abs=1e-12)
+    assert seeds.best(ACCURACY) == max(values)
 
 
 def test_the_interval_of_a_mean_stays_between_0_and_1() -> None:

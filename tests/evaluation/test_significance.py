@@ -13,17 +13,15 @@ from mnist_exp.evaluation.significance import (
     mcnemar,
     seeds_to_show,
     single_case_t,
-    t_interval,
     welch_t,
     wilson_interval,
 )
 
 
 @pytest.mark.parametrize(("correct", "n"), [(9, 10), (9_783, 10_000), (1, 3), (0, 7), (50, 50)])
-@pytest.mark.parametrize("confidence", [0.95, 0.99])
-def test_wilson_interval_agrees_with_scipy(correct, n, confidence):
-    expected = binomtest(correct, n).proportion_ci(confidence, method="wilson")
-    assert wilson_interval(correct, n, confidence) == pytest.approx(tuple(expected), abs=1e-12)
+def test_wilson_interval_agrees_with_scipy(correct, n):
+    expected = binomtest(correct, n).proportion_ci(0.95, method="wilson")
+    assert wilson_interval(correct, n) == pytest.approx(tuple(expected), abs=1e-12)
 
 
 def test_wilson_interval_agrees_with_newcombe_1998():
@@ -40,28 +38,6 @@ def test_wilson_bounds_are_exact_at_0_and_1():
     for n in range(1, 300):  # rounding alone would leave 1e-17 at some of these
         assert wilson_interval(0, n)[0] == 0
         assert wilson_interval(n, n)[1] == 1
-
-
-def test_wilson_interval_widens_with_confidence_and_narrows_with_n():
-    def width(*args: float) -> float:
-        low, high = wilson_interval(*args)
-        return high - low
-
-    assert width(90, 100, 0.99) > width(90, 100, 0.95) > width(900, 1000, 0.95)
-
-
-@pytest.mark.parametrize("args", [(0, 0), (-1, 5), (6, 5), (3, 5, 1.0), (3, 5, 95)])
-def test_wilson_interval_refuses_impossible_input(args):
-    with pytest.raises(ValueError, match="got"):
-        wilson_interval(*args)
-
-
-@pytest.mark.parametrize("values", [[0.97, 0.98], [0.9729, 0.9757, 0.9711, 0.9718, 0.9722]])
-def test_t_interval_agrees_with_scipy(values):
-    expected = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
-    assert t_interval(values) == pytest.approx(tuple(expected), abs=1e-12)
-    with pytest.raises(ValueError, match="two or more"):
-        t_interval(values[:1])
 
 
 @pytest.mark.parametrize(("b", "c"), [(121, 59), (0, 5), (7, 7), (1, 0), (40, 61)])
@@ -82,8 +58,6 @@ def test_welch_t_agrees_with_scipy(n, m):
     expected = stats.ttest_ind(a, b, equal_var=False).pvalue
     assert welch_t(a, b) == pytest.approx(expected, abs=1e-12)
     assert welch_t(b, a) == welch_t(a, b)
-    with pytest.raises(ValueError, match="two or more"):
-        welch_t(a, b[:1])
 
 
 def test_single_case_t_agrees_with_scipy_and_crawford_and_howell_1998():
@@ -92,8 +66,6 @@ def test_single_case_t_agrees_with_scipy_and_crawford_and_howell_1998():
         a, b = random.normal(0.98, 0.002, n), random.normal(0.975, 0.002)
         expected = stats.ttest_ind([b], a).pvalue
         assert single_case_t(b, a) == pytest.approx(expected, abs=1e-12)
-    with pytest.raises(ValueError, match="two or more"):
-        single_case_t(0.9, [0.98])
 
 
 def test_equal_values_have_the_p_of_a_permutation_test():

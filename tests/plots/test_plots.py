@@ -162,15 +162,18 @@ def test_sample_predictions_of_one_image(digits):
 
 def test_worst_mistakes_have_captions(digits):
     images, labels = digits
-    predictions, confidences = (labels + 5) % 10, np.linspace(0.9999, 0.5, 40)
-    indices = np.arange(39, -1, -1)
-    figure = plots.worst_mistakes(images, labels, predictions, confidences, indices, TITLE)
+    confidences = np.linspace(0.9999, 0.6, 40)[:, None]
+    rows = np.eye(10)[(labels + 5) % 10] * confidences + np.eye(10)[labels] * (1 - confidences)
+    figure = plots.worst_mistakes(images, labels, rows, TITLE)
     captions = [word for word in texts(figure) if word.startswith("true")]
     assert len(captions) == 25
-    assert captions[0] == "true 9, said 4 (50.0 %)"
+    assert captions[0] == "true 0, said 5 (>99.9 %)"  # a mistake is never 100.0 %
+    assert captions[24] == f"true 4, said 9 ({100 * confidences[24, 0]:.1f} %)"
     assert "25 of 40 wrong answers" in full_text(figure)
-    first = plots.worst_mistakes(images, labels, predictions, confidences, np.array([0]), TITLE)
-    assert "true 0, said 5 (>99.9 %)" in texts(first)  # a mistake is never 100.0 %
+    right = np.eye(10)[labels]
+    last = plots.worst_mistakes(images, labels, np.concatenate([right[:39], rows[39:]]), TITLE)
+    assert [word for word in texts(last) if word.startswith("true")] == ["true 9, said 4 (60.0 %)"]
+    first = plots.worst_mistakes(images, labels, np.concatenate([rows[:1], right[1:]]), TITLE)
     mosaic = first.axes[0].images[0].get_array()
     drawn = 1 - mosaic[:28, :28].mean(axis=2)
     assert np.corrcoef(drawn.ravel(), images[0].ravel())[0, 1] > 0.999  # upright
@@ -178,8 +181,7 @@ def test_worst_mistakes_have_captions(digits):
 
 def test_worst_mistakes_without_mistakes(digits):
     images, labels = digits
-    none = np.array([], dtype=int)
-    figure = plots.worst_mistakes(images, labels, labels, np.ones(40), none, TITLE)
+    figure = plots.worst_mistakes(images, labels, np.eye(10)[labels], TITLE)
     assert "No mistakes among 40 images." in texts(figure)
 
 
@@ -188,15 +190,15 @@ def test_reliability_draws_only_filled_bins():
     confidence = np.array([np.nan] * 13 + [0.9, 0.99])
     accuracy = np.array([np.nan] * 13 + [0.8, 0.98])
     intervals = accuracy - 0.05, accuracy + 0.01
-    bins = confidence, accuracy, counts, *intervals
-    figure = plots.reliability(*bins, 0.0123, TITLE, smoothing=0.05)
+    bins = counts, confidence, accuracy, *intervals
+    figure = plots.reliability(bins, 0.0123, TITLE, smoothing=0.05)
     words = texts(figure)
     assert {"50", "9,950"} <= set(words)
     assert "0.0123 over 15 bins" in " ".join(words)
     assert "0.05 of each label was spread over all digits" in " ".join(words).replace("\n", " ")
-    assert "spread" not in full_text(plots.reliability(*bins, 0.0123, TITLE))
-    after = np.array([29, 30, 999]), np.array([0.2, 0.5, 0.99]), np.array([0, 0.4, 0.98]), 0.0021
-    calibrated = plots.reliability(*bins, 0.0123, TITLE, calibrated=after)
+    assert "spread" not in full_text(plots.reliability(bins, 0.0123, TITLE))
+    after = np.array([29, 30, 999]), np.array([0.2, 0.5, 0.99]), np.array([0, 0.4, 0.98])
+    calibrated = plots.reliability(bins, 0.0123, TITLE, calibrated=(after, 0.0021))
     assert "0.0021 once calibrated" in full_text(calibrated).replace("\n", " ")
     points = calibrated.axes[0].get_lines()[-1].get_xydata()
     assert points == pytest.approx(np.array([(0.5, 0.4), (0.99, 0.98)]))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from scipy import stats
 
 from mnist_exp.config.schema import TrackingConfig
-from mnist_exp.evaluation.significance import t_interval
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.sweeps import report
 from mnist_exp.sweeps.results import JobResult, best, groups
@@ -106,7 +106,7 @@ def test_over_seeds_has_the_interval_of_each_mean(tmp_path: Path) -> None:
     results = [result(0, 0.50), result(1, 0.60, seed=1), result(2, None)]
     report.write_tables(tmp_path, results, SWEPT)
     seeds, single = csv.DictReader((tmp_path / "over_seeds.csv").open())
-    low, high = t_interval([0.50, 0.60])
+    low, high = stats.t.interval(0.95, 1, loc=0.55, scale=stats.sem([0.50, 0.60]))
     ends = [float(seeds[f"val/accuracy {end}"]) for end in ("low", "high")]
     assert ends == pytest.approx([max(0, low), min(1, high)])
     kinds = ("val/accuracy mean", "test/accuracy sd", "test/accuracy low", "test/loss sd")
