@@ -85,9 +85,7 @@ def _compare(runs: Sequence[Run], by: Sequence[str], baseline: str) -> Compariso
     latest: dict[tuple[object, ...], Run] = {}
     for run in runs:
         latest.setdefault((run.params["seed"], *_settings(run).items()), run)
-    shared = [_settings(run, by) for run in latest.values()]
-    seeds = [run.params["seed"] for run in latest.values()]
-    groups = group_by_settings(zip(shared, seeds, latest.values(), strict=True))
+    groups = group_by_settings((_settings(r, by), r.params["seed"], r) for r in latest.values())
     names = _names([group.settings for group in groups])
     groups = [replace(group, name=name) for group, name in zip(groups, names, strict=True)]
     groups.sort(key=_rank)
@@ -149,8 +147,7 @@ def _names(groups: Sequence[Mapping[str, str]]) -> list[str]:
     These are values by which groups of one model are told apart, of all groups then; those of a few
     other keys that differ; and a limit of the training images, where not all have it.
     """
-    keys = {key for group in groups for key in group}
-    differing = {key for key in keys if len({group.get(key) for group in groups}) > 1}
+    differing = {key for group in groups for key in group if _distinct(groups, [key]) > 1}
     others = {k for k in differing if not k.startswith("model.") and not _follows(k, groups)}
     named = others if len(others) <= MAX_NAMED else others & {"data.limit"}
     telling = {}
@@ -174,9 +171,7 @@ def _names(groups: Sequence[Mapping[str, str]]) -> list[str]:
 def _follows(key: str, groups: Sequence[Mapping[str, str]]) -> bool:
     """Whether the key's value follows from the choice of its group, as an optimizer's beta does."""
     choice = f"{key.partition('.')[0]}.name"
-    choices = {group.get(choice) for group in groups}
-    both = {(group.get(choice), group.get(key)) for group in groups}
-    return key != choice and len(both) == len(choices) > 1
+    return key != choice and _distinct(groups, [choice, key]) == _distinct(groups, [choice]) > 1
 
 
 def _place(key: str) -> tuple[bool, bool, str]:
@@ -203,6 +198,7 @@ def _telling_keys(groups: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _distinct(groups: Sequence[Mapping[str, str]], keys: Sequence[str]) -> int:
+    """How many groups these keys tell apart."""
     return len({tuple(group.get(key) for key in keys) for group in groups})
 
 

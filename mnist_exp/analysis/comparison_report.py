@@ -42,16 +42,6 @@ TITLES = {
     "learning_curves": "Validation accuracy by epoch",
     "agreement": "Agreement of predictions",
 }
-ALTS = {
-    "accuracies": "Test accuracy of each group with its 95 % interval, a dot for each run; the "
-    "table has the numbers.",
-    "trade_off": "Test accuracy against seconds of training, and against the model's parameters, "
-    "a numbered point for each group; a line joins those that none beats at the same cost.",
-    "learning_curves": "Validation accuracy after each epoch, a line for the mean of each group "
-    "and a band for the range of its runs.",
-    "agreement": "For every two groups the share of test images on which their runs predict the "
-    "same digit.",
-}
 # From comparisons, their title and the figures as PNGs to the text of the report.
 Renderer = Callable[[Sequence[Comparison], str, Mapping[str, bytes]], str]
 
@@ -106,21 +96,13 @@ def _figures(comparison: Comparison) -> dict[str, Any]:
     groups = comparison.groups
     names = [group.name for group in groups]
     means = [group.mean(TEST_ACCURACY) for group in groups]
+    intervals = [group.interval(TEST_ACCURACY) for group in groups]
+    seeds = [[run.metrics[TEST_ACCURACY] for run in group.runs] for group in groups]
+    seconds = [group.mean("train/seconds") for group in groups]
+    parameters = [group.mean("model/parameters") for group in groups]
     drawn = {
-        "accuracies": plots.accuracies(
-            names,
-            means,
-            [group.interval(TEST_ACCURACY) for group in groups],
-            [[run.metrics[TEST_ACCURACY] for run in group.runs] for group in groups],
-            titles["accuracies"],
-        ),
-        "trade_off": plots.trade_off(
-            names,
-            means,
-            [group.mean("train/seconds") for group in groups],
-            [group.mean("model/parameters") for group in groups],
-            titles["trade_off"],
-        ),
+        "accuracies": plots.accuracies(names, means, intervals, seeds, titles["accuracies"]),
+        "trade_off": plots.trade_off(names, means, seconds, parameters, titles["trade_off"]),
     }
     curves = {group.name: _validation_curves(group) for group in groups}
     curves = {name: curves_of_runs for name, curves_of_runs in curves.items() if curves_of_runs}
@@ -150,11 +132,10 @@ def _html(comparisons: Sequence[Comparison], title: str, pngs: Mapping[str, byte
         table=_table,
         ranking_note=RANKING_NOTE,
         test_note=TEST_NOTE,
-        alts=ALTS,
         server=store.server(comparisons[0].groups[0].runs[0].tracking),
         local=store.LOCAL,
         images={name: base64.b64encode(png).decode() for name, png in pngs.items()},
-        widths={name: _width(png) // 2 for name, png in pngs.items()},
+        widths={name: int.from_bytes(png[16:20]) // 2 for name, png in pngs.items()},  # its header
     )
 
 
@@ -187,16 +168,7 @@ def _csv(comparisons: Sequence[Comparison], title: str, pngs: Mapping[str, bytes
     return text.getvalue()
 
 
-RENDERERS: dict[str, Renderer] = {
-    ".html": _html,
-    ".md": _markdown,
-    ".csv": _csv,
-}
-
-
-def _width(png: bytes) -> int:
-    """The width in pixels, from the header."""
-    return int.from_bytes(png[16:20])
+RENDERERS: dict[str, Renderer] = {".html": _html, ".md": _markdown, ".csv": _csv}
 
 
 def _heading(comparison: Comparison) -> str:

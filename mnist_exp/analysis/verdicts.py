@@ -58,9 +58,7 @@ class Pair:
 
 
 def judge(
-    pairs: Iterable[tuple[SeedGroup[Run], SeedGroup[Run]]],
-    first: SeedGroup[Run],
-    correct: Correct,
+    pairs: Iterable[tuple[SeedGroup[Run], SeedGroup[Run]]], first: SeedGroup[Run], correct: Correct
 ) -> list[Pair]:
     """The pairs with their verdicts: those of `first`, then the clearest.
 

@@ -81,11 +81,8 @@ NEEDS = {"onnx": ("tf2onnx", "onnxruntime")}
 
 def _check_replaceable(path: Path) -> None:
     """Raises `InputError` for a path that holds anything but an earlier export."""
-    if path.suffix:
-        is_other = path.is_dir()
-    else:
-        is_other = path.exists() and not (path / "saved_model.pb").exists()
-    if is_other:
+    is_earlier = not path.is_dir() if path.suffix else (path / "saved_model.pb").exists()
+    if path.exists() and not is_earlier:
         raise InputError(f"{path}: this is no earlier export; move it, or give another --output")
 
 
@@ -96,5 +93,4 @@ def _replace(path: Path, target: Path) -> None:
 
 
 def _size(path: Path) -> int:
-    files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
-    return sum(file.stat().st_size for file in files)
+    return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())

@@ -80,11 +80,8 @@ class Examples(BaseModel):
 
 
 # The body of /predict is either of two, which a signature cannot express.
-FORM = {
-    "type": "object",
-    "required": ["file"],
-    "properties": {"file": {"type": "string", "format": "binary"}},
-}
+FILE = {"type": "string", "format": "binary"}
+FORM = {"type": "object", "required": ["file"], "properties": {"file": FILE}}
 CONTENT = {"multipart/form-data": {"schema": FORM}, JSON: {"schema": Pixels.model_json_schema()}}
 BODIES = {"requestBody": {"required": True, "content": CONTENT}}
 INVALID_BODY = (
@@ -205,11 +202,8 @@ def _predict(predictor: Predictor, content: UploadFile | Pixels) -> PredictionRe
     probabilities = [row for image in pixels for row in predictor.probabilities(image[None])]
     (prediction,) = predictions([""], [picture], probabilities)
     return PredictionResponse(
+        **vars(prediction),
         run=predictor.run.run_id,
-        digit=prediction.digit,
-        probability=prediction.probability,
-        second=prediction.second,
-        note=prediction.note,
         probabilities=probabilities[0].tolist() if pixels else None,
         pixels=pixels[0].tolist() if pixels else None,
     )

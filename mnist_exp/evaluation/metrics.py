@@ -59,20 +59,17 @@ class Evaluation:
     @cached_property
     def predictions(self) -> Integers:
         """The most probable digit of each image, (n,); the smaller digit where two tie."""
-        best: Integers = self.probabilities.argmax(axis=1)
-        return best
+        return np.asarray(self.probabilities.argmax(axis=1))
 
     @cached_property
     def confidence(self) -> NDArray[np.float32]:
         """The probability of the predicted digit, (n,)."""
-        highest: NDArray[np.float32] = self.probabilities.max(axis=1)
-        return highest
+        return np.asarray(self.probabilities.max(axis=1))
 
     @cached_property
     def correct(self) -> NDArray[np.bool_]:
         """Whether each prediction is correct, (n,)."""
-        correct: NDArray[np.bool_] = self.predictions == self.labels
-        return correct
+        return np.asarray(self.predictions == self.labels)
 
     @cached_property
     def loss(self) -> float:
@@ -209,14 +206,12 @@ def calibrated(probabilities: NDArray[np.float32], temperature: float) -> NDArra
         return probabilities
     logits = log_probabilities(probabilities) / temperature
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    rows: Floats = weights / weights.sum(axis=1, keepdims=True)
-    return rows.astype(np.float32)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
 def log_probabilities(probabilities: NDArray[np.float32]) -> Floats:
     """Their logarithms, finite for a probability that underflowed, too."""
-    logarithms: Floats = np.log(probabilities.astype(np.float64).clip(LOG_EPSILON))
-    return logarithms
+    return np.asarray(np.log(probabilities.astype(np.float64).clip(LOG_EPSILON)))
 
 
 def _check(labels: NDArray[Any], rows: NDArray[Any]) -> None:

@@ -21,8 +21,7 @@ def to_grey(picture: Floats) -> Floats:
     centred = np.stack([channel - _lighting(channel) for channel in small]).reshape(3, -1)
     weights = np.linalg.eigh(centred @ centred.T)[1][:, -1]  # the first principal component
     weights /= np.abs(weights).sum()
-    grey: Floats = picture @ weights.astype(np.float32) - 255 * weights.clip(max=0).sum()
-    return grey
+    return np.asarray(picture @ weights.astype(np.float32) - 255 * weights.clip(max=0).sum())
 
 
 def ink_by_threshold(grey: Floats) -> Floats:
@@ -39,8 +38,7 @@ def ink_by_threshold(grey: Floats) -> Floats:
     paper, full = float(np.median(grey[~ink])), float(np.median(grey[ink]))
     if abs(full - paper) < 2 * MIN_CONTRAST * 255:
         return np.zeros_like(grey)
-    even: Floats = ((grey - paper) / (full - paper)).clip(0, 1)
-    return even
+    return np.asarray(((grey - paper) / (full - paper)).clip(0, 1))
 
 
 def ink_by_background(grey: Floats) -> Floats:
@@ -64,8 +62,7 @@ def ink_by_background(grey: Floats) -> Floats:
     full = float(np.median(strong[strong >= _otsu(strong)])) - base
     if full < max(MIN_CONTRAST, MIN_CONTRAST_TO_NOISE * noise):
         return blank
-    scaled: Floats = ((ink - base) / full).clip(0, 1)
-    return scaled
+    return np.asarray(((ink - base) / full).clip(0, 1))
 
 
 def _lighting(grey: Floats) -> Floats:

@@ -75,10 +75,9 @@ def decode(content: bytes, name: str) -> tuple[Floats, str]:
 
 
 def _unsupported(content: bytes, name: str) -> str:
-    start = content[:4]
-    kind = "HEIC or AVIF" if content[4:8] == b"ftyp" else UNSUPPORTED.get(start.lower())
-    kind = kind or UNSUPPORTED.get(start)
-    got = kind or ("bytes of no such picture" if content else "an empty file")
+    start, other = content[:4], "bytes of no such picture" if content else "an empty file"
+    got = UNSUPPORTED.get(start) or UNSUPPORTED.get(start.lower(), other)
+    got = "HEIC or AVIF" if content[4:8] == b"ftyp" else got
     *others, last = FORMATS
     formats = f"{', '.join(others)} or {last}"
     return f"{name}: expected a picture ({formats}), got {got}; save it as PNG"
@@ -144,6 +143,5 @@ def _flatten(pixels: Floats) -> Floats:
     box = ndimage.find_objects(opaque.astype(np.int8))[0]
     if opaque[box].mean() > 0.8 and visible.std(axis=0).max() > 16:  # a page, clear at its corners
         paper = np.median(visible, axis=0)
-        blended: Floats = paper + alpha[..., None] * (colours - paper)
-        return blended
+        return np.asarray(paper + alpha[..., None] * (colours - paper))
     return 255 * (1 - alpha)

@@ -63,12 +63,9 @@ def _preprocess(picture: Floats, note: str) -> PreprocessedPicture:
         labels, marks = _find_marks(ink)
         if len(marks) == 1:
             mark = np.isin(labels, marks[0])
-            reason = _reason_to_reject(mark)
-            return (
-                PreprocessedPicture(None, reason)
-                if reason
-                else PreprocessedPicture(_normalize(ink, mark), note)
-            )
+            if reason := _reason_to_reject(mark):
+                return PreprocessedPicture(None, reason)
+            return PreprocessedPicture(_normalize(ink, mark), note)
     several = f"{len(marks)} separate marks could be digits: give one picture per digit"
     return PreprocessedPicture(None, several if marks else NO_DIGIT)
 
@@ -177,5 +174,4 @@ def _thicken(soft: Floats, mark: Mask) -> Floats:
     if grow < 0.5 or scale >= 1:
         return soft
     distance = ndimage.distance_transform_edt(~np.pad(mark, int(np.ceil(grow)) + 1))
-    wider: Floats = (grow + 0.5 - distance).clip(0, 1).astype(np.float32)
-    return wider
+    return np.asarray((grow + 0.5 - distance).clip(0, 1), np.float32)

@@ -11,10 +11,10 @@ from mnist_exp.plots.digits import (
     sample_predictions,
     worst_mistakes,
 )
+from mnist_exp.plots.points import Dimension, Trial
 from mnist_exp.plots.runs import confusion_matrix, learning_curves, reliability, score_title
 from mnist_exp.plots.search import importances, optimisation_history, parallel_coordinates
 from mnist_exp.plots.sweeps import by_value
-from mnist_exp.plots.trials import Dimension, Trial
 
 __all__ = [
     "Dimension", "Figure", "Trial", "accuracies", "agreement", "by_value", "confusion_matrix",

@@ -5,11 +5,10 @@ engine has to draw everything twice.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap as wrap_text
-from typing import Any, ParamSpec
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context, rcParamsDefault
@@ -46,18 +45,9 @@ OPTIONS: Mapping[str, dict[str, Any]] = {
 }
 
 Array = NDArray[Any]
-DrawnBy = ParamSpec("DrawnBy")
 
-
-def in_own_style(draw: Callable[DrawnBy, Figure]) -> Callable[DrawnBy, Figure]:
-    """The function, which no matplotlibrc or style sheet changes: usetex would need LaTeX."""
-
-    @wraps(draw)
-    def drawn(*values: DrawnBy.args, **settings: DrawnBy.kwargs) -> Figure:
-        with rc_context(STYLE):
-            return draw(*values, **settings)
-
-    return drawn
+# A decorator: no matplotlibrc or style sheet changes a figure (usetex would need LaTeX).
+in_own_style = rc_context(STYLE)
 
 
 def new_figure(width: float, height: float, title: str, note: str) -> Figure:
@@ -96,16 +86,15 @@ def axes_at(figure: Figure, left: float, bottom: float, width: float, height: fl
     return figure.add_axes(bounds)
 
 
+@in_own_style
 def save(
     figures: Mapping[str, Figure], folder: Path, formats: Sequence[str], dpi: int = 100
 ) -> None:
     """Write each figure as <name>.<format> into the folder, which is made when missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    with rc_context(STYLE):
-        for name, figure in figures.items():
-            for kind in formats:
-                options = OPTIONS[kind] | {"dpi": dpi}
-                figure.savefig(folder / f"{name}.{kind}", **options)
+    for name, figure in figures.items():
+        for kind in formats:
+            figure.savefig(folder / f"{name}.{kind}", **OPTIONS[kind] | {"dpi": dpi})
 
 
 def text_at(axes: Axes, x: float, y: float, text: str, size: float = 7, **style: Any) -> None:
@@ -117,8 +106,7 @@ def text_at(axes: Axes, x: float, y: float, text: str, size: float = 7, **style:
 def blend(amount: Array, low: str, high: str) -> Array:
     """Colours (..., 3) between `low` at 0 and `high` at 1."""
     start, end = np.array(to_rgb(low)), np.array(to_rgb(high))
-    colours: Array = start + amount[..., None] * (end - start)
-    return colours
+    return np.asarray(start + amount[..., None] * (end - start))
 
 
 def percent(share: float) -> str:

@@ -1,6 +1,7 @@
 """Plots of `compare`: accuracy, cost, learning curves and agreement of groups of runs."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from textwrap import wrap
 from typing import Any
 
@@ -10,19 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
-from mnist_exp.plots.base import (
-    BLUE,
-    GREY,
-    INK,
-    LINES,
-    VERMILLION,
-    Array,
-    axes_at,
-    blend,
-    in_own_style,
-    new_figure,
-)
+from mnist_exp.plots import base
+from mnist_exp.plots.base import BLUE, GREY, INK, LINES, VERMILLION, Array, in_own_style
 
+Numbers = Sequence[float]
 MAX_LINE = 46  # characters of a group's name
 MAX_CURVES = len(LINES)  # one per colour
 LINE = 0.2  # inches between the names below a figure
@@ -35,9 +27,9 @@ MAX_AGREEMENT = 20  # groups: 42 would take 10 s, and 27 inches
 @in_own_style
 def accuracies(
     names: Sequence[str],
-    means: Sequence[float],
+    means: Numbers,
     intervals: Sequence[tuple[float, float]],
-    seeds: Sequence[Sequence[float]],
+    seeds: Sequence[Numbers],
     title: str,
 ) -> Figure:
     """One row per group: mean test accuracy, 95 % interval and a dot per run."""
@@ -46,8 +38,8 @@ def accuracies(
         "images alone, so without the chance of its seed."
     )
     left, height = _name_width(names), 0.42 * len(names)
-    figure = new_figure(left + 6.2, height + 0.7, title, note)
-    axes = axes_at(figure, left, 0.6, 5.8, height)
+    figure = base.new_figure(left + 6.2, height + 0.7, title, note)
+    axes = base.axes_at(figure, left, 0.6, 5.8, height)
     rows = np.arange(len(names))[::-1]
     for row, mean, (low, high), values in zip(rows, means, intervals, seeds, strict=True):
         colour = BLUE if len(values) > 1 else GREY
@@ -57,23 +49,18 @@ def accuracies(
         axes.plot([mean], [row], "D", color=colour, markersize=7)
         if len(values) > 1:
             axes.plot(values, np.full(len(values), row), "o", color=INK, markersize=3)
-    axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_yticks(rows, [_fold(name) for name in names], parse_math=False)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.xaxis.set_major_locator(MaxNLocator(7))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-    axes.set_xlabel("test accuracy")
+    axes.set(ylim=(-0.6, len(names) - 0.4), xlabel="test accuracy")
     return figure
 
 
 @in_own_style
 def trade_off(
-    names: Sequence[str],
-    accuracy: Sequence[float],
-    seconds: Sequence[float],
-    parameters: Sequence[float],
-    title: str,
+    names: Sequence[str], accuracy: Numbers, seconds: Numbers, parameters: Numbers, title: str
 ) -> Figure:
     """Accuracy against training seconds and against parameters; a line joins the Pareto front."""
     panels = (seconds, "seconds of training (log)"), (parameters, "parameters (log)")
@@ -84,9 +71,9 @@ def trade_off(
         f"Groups are numbered below. The line joins those that none beats at the same cost{limit}."
     )
     below = 0.75 + LINE * len(named)
-    figure = new_figure(10.6, below + 3.7, title, note)
+    figure = base.new_figure(10.6, below + 3.7, title, note)
     for left, front, (costs, label) in zip((0.9, 6.0), fronts, panels, strict=True):
-        axes = axes_at(figure, left, below, 4.2, 3.7)
+        axes = base.axes_at(figure, left, below, 4.2, 3.7)
         shown = front if len(names) > MAX_LABELS else named
         _plot_front(axes, np.array(accuracy), np.array(costs), front, shown)
         axes.set_xlabel(label)
@@ -100,7 +87,7 @@ def trade_off(
 
 @in_own_style
 def overlaid_curves(
-    names: Sequence[str], curves: Sequence[Sequence[Sequence[float]]], title: str
+    names: Sequence[str], curves: Sequence[Sequence[Numbers]], title: str
 ) -> Figure:
     """Validation accuracy per epoch: mean and range over the runs of each group.
 
@@ -108,16 +95,13 @@ def overlaid_curves(
     """
     limit = f", the first {MAX_CURVES} groups" if len(names) > MAX_CURVES else ""
     note = f"Mean and range over the runs of a group{limit}."
-    figure = new_figure(10.0, 4.4, title, note)
-    axes = axes_at(figure, 0.9, 0.6, 5.2, 3.6)
+    figure = base.new_figure(10.0, 4.4, title, note)
+    axes = base.axes_at(figure, 0.9, 0.6, 5.2, 3.6)
     for colour, name, runs in zip(LINES, names, curves, strict=False):
-        longest = max(map(len, runs), default=0)
-        accuracy = np.full((max(1, len(runs)), longest), np.nan)
-        for row, values in zip(accuracy, runs, strict=False):
-            row[: len(values)] = values
-        epochs = np.arange(1, longest + 1)
-        style: dict[str, Any] = {"markersize": 3 if longest <= 30 else 0, "linewidth": 1.4}
-        mean, low, high = (f(accuracy, axis=0) for f in (np.nanmean, np.nanmin, np.nanmax))
+        accuracy = np.array([*zip_longest(*runs, fillvalue=np.nan)])  # (epochs, runs)
+        epochs = np.arange(1, len(accuracy) + 1)
+        style: dict[str, Any] = {"markersize": 3 if len(accuracy) <= 30 else 0, "linewidth": 1.4}
+        mean, low, high = (f(accuracy, axis=1) for f in (np.nanmean, np.nanmin, np.nanmax))
         axes.plot(epochs, mean, "o-", color=colour, label=_fold(name), **style)
         axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.grid(axis="y")
@@ -139,12 +123,12 @@ def agreement(names: Sequence[str], shares: Array, title: str) -> Figure:
     )
     side = 0.62 * len(names)
     left = _name_width(names) + 0.2
-    figure = new_figure(max(left + side + 0.4, 7.5), side + 0.6, title, note)
-    axes = axes_at(figure, left, 0.1, side, side)
+    figure = base.new_figure(max(left + side + 0.4, 7.5), side + 0.6, title, note)
+    axes = base.axes_at(figure, left, 0.1, side, side)
     finite = shares[np.isfinite(shares)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     shade = np.nan_to_num((shares - low) / (high - low if high > low else 1))
-    axes.imshow(blend(shade, "#FFFFFF", "#8EC1E0"))
+    axes.imshow(base.blend(shade, "#FFFFFF", "#8EC1E0"))
     for (row, column), share in np.ndenumerate(shares):
         text = f"{100 * share:.1f}" if np.isfinite(share) else "-"
         axes.text(column, row, text, ha="center", va="center", fontsize=9, color=INK)
@@ -172,7 +156,7 @@ def _plot_front(
     axes.plot(costs[front], accuracy[front], "-", color=VERMILLION, linewidth=1.2, zorder=1)
     is_front = np.isin(np.arange(len(accuracy)), front)
     axes.scatter(costs, accuracy, s=36, c=np.where(is_front, VERMILLION, GREY), zorder=2)
-    axes.set_xscale("log")
+    axes.set(xscale="log", ylabel="test accuracy, mean")
     axes.margins(0.14, 0.14)
     _number(axes, accuracy, costs, named)
     is_narrow = costs.max() < 4 * costs.min()
@@ -183,7 +167,6 @@ def _plot_front(
     axes.minorticks_off()
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     axes.grid(axis="y")
-    axes.set_ylabel("test accuracy, mean")
 
 
 def _number(axes: Axes, accuracy: Array, costs: Array, named: Sequence[int]) -> None:

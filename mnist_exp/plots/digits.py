@@ -10,20 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
-from mnist_exp.plots.base import (
-    BLUE,
-    GREY,
-    INK,
-    TILE,
-    VERMILLION,
-    Array,
-    axes_at,
-    blend,
-    in_own_style,
-    new_figure,
-    percent,
-    text_at,
-)
+from mnist_exp.plots import base
+from mnist_exp.plots.base import BLUE, GREY, INK, TILE, VERMILLION, Array, in_own_style
 
 SIDE = 28  # pixels of a digit
 
@@ -34,25 +22,23 @@ def sample_predictions(images: Array, labels: Array, probabilities: Array, title
 
     The first of each digit, then the least certain others.
     """
-    first = [int(index) for index in np.unique(labels, return_index=True)[1]]
-    others = [
-        int(i) for i in np.argsort(probabilities.max(axis=1), kind="stable") if i not in first
-    ]
-    chosen = [*first, *others[: 12 - len(first)]]
+    first = np.unique(labels, return_index=True)[1].tolist()
+    doubtful = np.argsort(probabilities.max(axis=1), kind="stable").tolist()
+    chosen = [*dict.fromkeys([*first, *doubtful])][:12]
     images, labels, probabilities = images[chosen], labels[chosen], probabilities[chosen]
     note = (
         "Sample predictions: the first of each digit, then the least certain. Blue bar: the true "
         "digit. Orange bar: a wrong answer."
     )
-    figure = new_figure(11.1, 1.95 * ceil(len(images) / 4), title, note)
+    figure = base.new_figure(11.1, 1.95 * ceil(len(images) / 4), title, note)
     axes, corners = _cards(figure, images, probabilities, labels, down=38)
     for (x, y), label, row in zip(corners, labels, probabilities, strict=True):
         predicted = int(row.argmax())
         correct = predicted == label
         caption = f"✓ {predicted}" if correct else f"✗ true {label}, said {predicted}"
-        caption += f" ({percent(row[predicted])})"
+        caption += f" ({base.percent(row[predicted])})"
         colour = BLUE if correct else VERMILLION
-        text_at(axes, x, y + 31, caption, size=9, color=colour, fontweight="bold")
+        base.text_at(axes, x, y + 31, caption, size=9, color=colour, fontweight="bold")
     return figure
 
 
@@ -62,13 +48,13 @@ def preprocessed_pictures(
 ) -> Figure:
     """The model's inputs (n, 28, 28) made from named pictures, each with its ten probabilities."""
     note = "The 28x28 pixels that the model saw, as dark on light, and its ten probabilities."
-    figure = new_figure(11.1, 2.15 * ceil(len(images) / 4), title, note)
+    figure = base.new_figure(11.1, 2.15 * ceil(len(images) / 4), title, note)
     predictions = probabilities.argmax(axis=1)
     axes, corners = _cards(figure, images, probabilities, predictions, down=42)
     for (x, y), name, digit, row in zip(corners, names, predictions, probabilities, strict=True):
-        caption = f"{digit} ({percent(row[digit])})"
-        text_at(axes, x, y + 31, caption, size=9, color=BLUE, fontweight="bold")
-        text_at(axes, x, y + 35, name if len(name) <= 32 else f"...{name[-29:]}", color=GREY)
+        caption = f"{digit} ({base.percent(row[digit])})"
+        base.text_at(axes, x, y + 31, caption, size=9, color=BLUE, fontweight="bold")
+        base.text_at(axes, x, y + 35, name if len(name) <= 32 else f"...{name[-29:]}", color=GREY)
     return figure
 
 
@@ -79,17 +65,19 @@ def worst_mistakes(images: Array, labels: Array, probabilities: Array, title: st
     wrong = np.flatnonzero(predictions != labels)
     chosen = wrong[np.argsort(-confidences[wrong], kind="stable")[:25]]
     if not len(chosen):
-        figure = new_figure(9.1, 1.2, title, "Worst mistakes.")
+        figure = base.new_figure(9.1, 1.2, title, "Worst mistakes.")
         text = f"No mistakes among {len(labels):,} images."
         figure.text(0.5, 0.6 / figure.get_figheight(), text, ha="center", fontsize=13, color=GREY)
         return figure
     count = f"{len(chosen)} of {len(wrong):,}"
     note = f"Worst mistakes: {count} wrong answers, the most confident first."
-    figure = new_figure(9.1, 1.44 * ceil(len(chosen) / 5), title, note)
+    figure = base.new_figure(9.1, 1.44 * ceil(len(chosen) / 5), title, note)
     axes, corners = _mosaic(figure, images[chosen], columns=5, pitch=(44, 36), scale=0.04, left=0.3)
     for (x, y), index in zip(corners, chosen, strict=True):
-        caption = f"true {labels[index]}, said {predictions[index]} ({percent(confidences[index])})"
-        text_at(axes, x, y + 31, caption, size=8.5)
+        caption = (
+            f"true {labels[index]}, said {predictions[index]} ({base.percent(confidences[index])})"
+        )
+        base.text_at(axes, x, y + 31, caption, size=8.5)
     return figure
 
 
@@ -102,13 +90,13 @@ def digit_sheet(images: Array, labels: Array, title: str, *, columns: int = 16) 
         examples = images[np.flatnonzero(labels == digit)[:columns]]
         tiles[digit, : len(examples)] = examples
     note = f"The first {columns} of each digit, and how many there are in {len(labels):,} images."
-    figure = new_figure(0.6 * columns + 1.4, 6.1, title, note)
+    figure = base.new_figure(0.6 * columns + 1.4, 6.1, title, note)
     axes, corners = _mosaic(
         figure, tiles.reshape(-1, SIDE, SIDE), columns=columns, pitch=(30, 30), scale=0.02, left=0.6
     )
     for digit, (x, y) in enumerate(corners[::columns]):
-        text_at(axes, x - 8, y + 14, str(digit), size=12, ha="right", fontweight="bold")
-        text_at(axes, x + 30 * columns + 4, y + 14, f"{counts[digit]:,}", size=9, color=GREY)
+        base.text_at(axes, x - 8, y + 14, str(digit), size=12, ha="right", fontweight="bold")
+        base.text_at(axes, x + 30 * columns + 4, y + 14, f"{counts[digit]:,}", size=9, color=GREY)
     return figure
 
 
@@ -117,11 +105,11 @@ def corruption_sheet(rows: Sequence[Array], captions: Sequence[str], title: str)
     """A row of images (k, 28, 28) per caption: the same digits under each corruption."""
     columns = len(rows[0])
     note = "The same test images under each corruption, and the accuracy on all of them."
-    figure = new_figure(2.9 + 0.6 * columns, 0.6 * len(rows), title, note)
+    figure = base.new_figure(2.9 + 0.6 * columns, 0.6 * len(rows), title, note)
     tiles = np.concatenate(rows)
     axes, corners = _mosaic(figure, tiles, columns=columns, pitch=(30, 30), scale=0.02, left=2.6)
     for caption, (x, y) in zip(captions, corners[::columns], strict=True):
-        text_at(axes, x - 6, y + 14, caption, size=9, ha="right")
+        base.text_at(axes, x - 6, y + 14, caption, size=9, ha="right")
     return figure
 
 
@@ -144,8 +132,8 @@ def _mosaic(
     canvas = np.ones((height, width, 3))
     corners = [((k % columns) * across, (k // columns) * down) for k in range(len(images))]
     for (x, y), image in zip(corners, images, strict=True):
-        canvas[y : y + SIDE, x : x + SIDE] = blend(image / 255, TILE, INK)
-    axes = axes_at(figure, left, 0.05, width * scale, height * scale)
+        canvas[y : y + SIDE, x : x + SIDE] = base.blend(image / 255, TILE, INK)
+    axes = base.axes_at(figure, left, 0.05, width * scale, height * scale)
     axes.imshow(canvas, extent=(0, width, height, 0), interpolation="nearest")
     axes.set_axis_off()
     return axes, corners

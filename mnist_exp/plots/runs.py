@@ -10,20 +10,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from mnist_exp.plots.base import (
-    BLUE,
-    GREY,
-    INK,
-    PALE,
-    VERMILLION,
-    Array,
-    axes_at,
-    blend,
-    in_own_style,
-    new_figure,
-    percent,
-    text_at,
-)
+from mnist_exp.plots import base
+from mnist_exp.plots.base import BLUE, GREY, INK, PALE, VERMILLION, Array, in_own_style
 
 
 @in_own_style
@@ -44,8 +32,8 @@ def learning_curves(
         note += "; validation is measured after it"
     if steps and steps[-1]["epoch"] > 1:
         note += ". The first half epoch may begin outside the axes"
-    figure = new_figure(10, 4.1, title, f"Learning curves. {note}.")
-    panels = [axes_at(figure, left, 0.6, 4.1, 3.1) for left in (0.8, 5.7)]
+    figure = base.new_figure(10, 4.1, title, f"Learning curves. {note}.")
+    panels = [base.axes_at(figure, left, 0.6, 4.1, 3.1) for left in (0.8, 5.7)]
     for axes, kind in zip(panels, ("loss", "accuracy"), strict=True):
         _plot_curve(axes, _series(history, f"train/{kind}"), "training")
         if validated:
@@ -53,9 +41,8 @@ def learning_curves(
         if steps:
             _plot_steps(axes, steps, kind)
         axes.set_title(kind.capitalize(), loc="left", fontsize=10, color=INK, y=1)
-        axes.set_xlabel("epoch")
         epochs = max(1, len(history))
-        axes.set_xlim((0, 1.03 * epochs) if steps else (0.5, epochs + 0.5))
+        axes.set(xlabel="epoch", xlim=(0, 1.03 * epochs) if steps else (0.5, epochs + 0.5))
         axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
         axes.grid(axis="y")
     panels[0].set_ylabel("cross-entropy (nats)")
@@ -130,11 +117,14 @@ def confusion_matrix(confusion: Array, title: str) -> Figure:
     shares = confusion / np.maximum(totals, 1)[:, None]
     errors = np.where(np.eye(len(confusion), dtype=bool), 0, shares)
     darkest = float(errors.max())
-    shade = blend(errors / darkest if darkest else errors, "#FFFFFF", VERMILLION)
+    shade = base.blend(errors / darkest if darkest else errors, "#FFFFFF", VERMILLION)
     shade[np.eye(len(confusion), dtype=bool)] = to_rgb("#D3E7F3")
-    note = f"Errors, orange, are shaded by their share of the row, at most {percent(darkest)}."
-    figure = new_figure(8.4, 6.9, title, f"Confusion matrix. {note if darkest else 'No errors.'}")
-    axes = axes_at(figure, 0.8, 0.1, 6.6, 6.2)
+    scale = (
+        f"Errors, orange, are shaded by their share of the row, at most {base.percent(darkest)}."
+    )
+    note = f"Confusion matrix. {scale if darkest else 'No errors.'}"
+    figure = base.new_figure(8.4, 6.9, title, note)
+    axes = base.axes_at(figure, 0.8, 0.1, 6.6, 6.2)
     axes.imshow(shade)
     for (row, column), count in np.ndenumerate(confusion):
         bold = row == column or errors[row, column] > 0.6 * darkest
@@ -143,13 +133,13 @@ def confusion_matrix(confusion: Array, title: str) -> Figure:
             color=INK if count else PALE, fontweight="bold" if bold and count else "normal",
         )  # fmt: skip
     for digit, total in enumerate(totals):
-        recall = percent(shares[digit, digit]) if total else "none"
+        recall = base.percent(shares[digit, digit]) if total else "none"
         axes.text(9.62, digit, recall, va="center", fontsize=9, color=GREY)
     axes.text(9.62, -0.75, "recall", va="center", fontsize=9, color=GREY)
     axes.set(xticks=range(10), yticks=range(10))
     axes.xaxis.set(label_position="top", ticks_position="top")
-    axes.set_xlabel("predicted digit", fontsize=10, color=INK)
-    axes.set_ylabel("true digit", fontsize=10, color=INK)
+    axes.set_xlabel("predicted digit", fontsize=10)
+    axes.set_ylabel("true digit", fontsize=10)
     return figure
 
 
@@ -175,8 +165,11 @@ def reliability(
             f" In training {smoothing:g} of each label was spread over all digits, which makes "
             "the model say less than it knows."
         )
-    figure = new_figure(8.4, 6.6, title, note)
-    upper, lower = axes_at(figure, 0.8, 2.3, 7.3, 4.2), axes_at(figure, 0.8, 0.55, 7.3, 1.45)
+    figure = base.new_figure(8.4, 6.6, title, note)
+    upper, lower = (
+        base.axes_at(figure, 0.8, 2.3, 7.3, 4.2),
+        base.axes_at(figure, 0.8, 0.55, 7.3, 1.45),
+    )
     filled = np.flatnonzero(bins[0])
     middles, width = (filled + 0.5) / len(bins[0]), 0.9 / len(bins[0])
     counts, confidence, accuracy, low, high = (each[filled] for each in bins)
@@ -200,10 +193,9 @@ def reliability(
     upper.legend(fontsize=9, loc="upper center", ncols=5, columnspacing=1.2)
     lower.bar(middles, counts, width, color=GREY)
     for middle, count in zip(middles, counts, strict=True):
-        text_at(lower, middle, 1.25 * count, f"{count:,}", size=8, ha="center", va="bottom")
+        base.text_at(lower, middle, 1.25 * count, f"{count:,}", size=8, ha="center", va="bottom")
     lower.set(xlim=(0, 1), yscale="log", ylim=(0.7, 5 * counts.max()))
     lower.minorticks_off()
     lower.yaxis.set_major_formatter("{x:,.0f}")
-    lower.set_ylabel("images (log)")
-    lower.set_xlabel("confidence: the probability of the predicted digit")
+    lower.set(xlabel="confidence: the probability of the predicted digit", ylabel="images (log)")
     return figure

@@ -8,19 +8,9 @@ from typing import TypeVar
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mnist_exp.plots import points
 from mnist_exp.plots.base import BLUE, GREY, INK, LINES, axes_at, in_own_style, new_figure
-from mnist_exp.plots.trials import (
-    CATEGORY,
-    Dimension,
-    Trial,
-    accuracy_axis,
-    add_legend,
-    best_trial,
-    label_at,
-    mark,
-    short_name,
-    ticks,
-)
+from mnist_exp.plots.points import CATEGORY, Dimension, Trial
 
 WIDTH, HEIGHT, ROW = 7.4, 2.7, 0.26  # inches of a panel with its labels, and of a row
 RIGHT, GAP = 2.2, 0.85  # inches for those labels, and between two panels
@@ -42,7 +32,7 @@ def by_value(dimensions: Sequence[Dimension], trials: Sequence[Trial], title: st
     rows = {d.key: _rows(d.key, trials) for d in dimensions if d.scale == CATEGORY}
     lines = {d.key: _lines(d.key, trials) for d in dimensions if d.scale != CATEGORY}
     heights = [ROW * len(rows[d.key]) + 0.2 if d.key in rows else HEIGHT for d in dimensions]
-    names = [short_name(row) for panel in rows.values() for row in panel]
+    names = [points.short_name(row) for panel in rows.values() for row in panel]
     left = max(0.95, 0.35 + 0.078 * max(map(len, names), default=0))
     has_labels = not lines or "seed" in lines or any(len(panel) > 1 for panel in lines.values())
     right = RIGHT if has_labels else 0.4
@@ -64,7 +54,7 @@ def by_value(dimensions: Sequence[Dimension], trials: Sequence[Trial], title: st
             _plot_rows(axes, dimension, rows[dimension.key], trials, not lines)
         else:
             _plot_numbers(axes, dimension, trials, lines[dimension.key])
-    add_legend(figure.axes[0])
+    points.add_legend(figure.axes[0])
     return figure
 
 
@@ -101,17 +91,17 @@ def _plot_rows(
     is_alone: bool,
 ) -> None:  # fmt: skip
     """A row per category; where its trials differ in the seed only, with their mean ± sd."""
-    accuracy_axis(axes, trials, across=True)
+    points.accuracy_axis(axes, trials, across=True)
     heights = {row: float(y) for y, row in enumerate(rows)}
     drawn = [t for t in trials if t.choices[dimension.key] in rows]
     places = [(trial, heights[trial.choices[dimension.key]]) for trial in drawn]
-    mark(axes, places, best_trial(trials), across=True)
+    points.mark(axes, places, points.best_trial(trials), across=True)
     for row, scores in rows.items() if is_alone else ():
         if len(scores) > 1:
             axes.plot(mean(scores), heights[row], "|", color=INK, markersize=14, markeredgewidth=2)
-        label_at(axes, axes.get_xlim()[1], heights[row], _mean_text(scores), 12)
+        points.label_at(axes, axes.get_xlim()[1], heights[row], _mean_text(scores), 12)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_yticks(range(len(rows)), [short_name(row) for row in rows], parse_math=False)
+    axes.set_yticks(range(len(rows)), [points.short_name(row) for row in rows], parse_math=False)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(f"validation accuracy by {dimension.label}")
 
@@ -120,7 +110,7 @@ def _plot_numbers(
     axes: Axes, dimension: Dimension, trials: Sequence[Trial], lines: dict[str, Places]
 ) -> None:
     """Accuracy against a number, with a labelled line per combination of the other keys."""
-    accuracy_axis(axes, trials)
+    points.accuracy_axis(axes, trials)
     axes.set_xscale(dimension.scale)
     places = [(trial, float(trial.choices[dimension.key])) for trial in trials]
     low, high = axes.get_ylim()
@@ -128,21 +118,21 @@ def _plot_numbers(
     if dimension.key == "seed":
         seeds = [trial.accuracy for trial in trials if trial.state == "complete"]
         axes.axhline(mean(seeds), color=INK, linewidth=1.2)
-        label_at(axes, 1.0, mean(seeds), f"mean {_mean_text(seeds)}", 8, **right)
+        points.label_at(axes, 1.0, mean(seeds), f"mean {_mean_text(seeds)}", 8, **right)
     colours = LINES if len(lines) <= len(LINES) else [BLUE, *[GREY] * len(lines)]
     ends = {}
     for (label, group), colour in reversed([*zip(lines.items(), colours, strict=False)]):
-        mark(axes, group, best_trial(trials), colour)
+        points.mark(axes, group, points.best_trial(trials), colour)
         scores = _accuracies(sorted(group, key=lambda pair: pair[1]))
         if means := {x: mean(values) for x, values in scores.items() if values}:
             axes.plot([*means], [*means.values()], color=colour, linewidth=1.4)
             ends[label] = ([*means.values()][-1], colour)
     if not lines:
-        mark(axes, places, best_trial(trials))
+        points.mark(axes, places, points.best_trial(trials))
     labelled = {label: max(y, low) for label, (y, c) in ends.items() if label and c != GREY}
     for label, y in _spread(labelled, 0.06 * (high - low)).items():
-        label_at(axes, 1.0, y, label, 8, color=ends[label][1], **right)
-    numbers = ticks(dimension.scale, [x for _, x in places])
+        points.label_at(axes, 1.0, y, label, 8, color=ends[label][1], **right)
+    numbers = points.ticks(dimension.scale, [x for _, x in places])
     axes.set_xticks([*numbers], [*numbers.values()])
     axes.minorticks_off()
     scale = ", logarithmic" if dimension.scale == "log" else ""
