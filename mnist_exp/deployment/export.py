@@ -60,7 +60,7 @@ def export(predictor: Predictor, kind: str, folder: Path, images: NDArray[np.uin
                 f"differs by {max_abs_difference:.2g}) and is not kept; choose another format"
             )
         changed = int((exported.argmax(axis=1) != original.argmax(axis=1)).sum())
-        size = _size(path)
+        size = sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
         _replace(path, folder / path.name)
     return Export(kind, path.name, size, images_per_second, max_abs_difference, changed)
 
@@ -90,7 +90,3 @@ def _replace(path: Path, target: Path) -> None:
     if target.is_dir():
         shutil.rmtree(target)
     path.replace(target)
-
-
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())

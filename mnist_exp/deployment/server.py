@@ -183,10 +183,8 @@ async def _content(request: Request) -> UploadFile | Pixels:
                 return file
         elif kind.startswith(JSON):
             return Pixels.model_validate_json(await request.body())
-    except (ValidationError, UnicodeError) as error:  # Unicode: a file name in another charset
-        raise InputError(INVALID_BODY) from error
-    except HTTPException as error:
-        if error.status_code != 400:
+    except (ValidationError, UnicodeError, HTTPException) as error:  # Unicode: of a file's name
+        if isinstance(error, HTTPException) and error.status_code != 400:
             raise
         raise InputError(INVALID_BODY) from error
     raise InputError(INVALID_BODY)

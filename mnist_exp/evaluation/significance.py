@@ -127,12 +127,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Source: Holm (1979), "A simple sequentially rejective multiple test procedure", Scandinavian
     Journal of Statistics 6(2).
     """
-    corrected = [0.0] * len(p_values)
-    highest = 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        corrected[index] = highest
-    return corrected
+    ascending = np.argsort(p_values)
+    raised = np.array(p_values)[ascending] * np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[ascending] = np.maximum.accumulate(raised).clip(max=1)
+    return [*map(float, corrected)]
 
 
 class HasMetrics(Protocol):

@@ -103,6 +103,11 @@ def text_at(axes: Axes, x: float, y: float, text: str, size: float = 7, **style:
     axes.text(x, y, text, fontsize=size, parse_math=False, **style)
 
 
+def box(left: float, bottom: float, right: float, top: float) -> list[tuple[float, float]]:
+    """The corners of a rectangle, for a collection."""
+    return [(left, bottom), (right, bottom), (right, top), (left, top)]
+
+
 def blend(amount: Array, low: str, high: str) -> Array:
     """Colours (..., 3) between `low` at 0 and `high` at 1."""
     start, end = np.array(to_rgb(low)), np.array(to_rgb(high))

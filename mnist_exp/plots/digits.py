@@ -14,6 +14,7 @@ from mnist_exp.plots import base
 from mnist_exp.plots.base import BLUE, GREY, INK, TILE, VERMILLION, Array, in_own_style
 
 SIDE = 28  # pixels of a digit
+Pixels = tuple[int, int]  # of a digit: across, down
 
 
 @in_own_style
@@ -114,18 +115,12 @@ def corruption_sheet(rows: Sequence[Array], captions: Sequence[str], title: str)
 
 
 def _mosaic(
-    figure: Figure,
-    images: Array,
-    *,
-    columns: int,
-    pitch: tuple[int, int],
-    scale: float,
-    left: float,
-) -> tuple[Axes, list[tuple[int, int]]]:
+    figure: Figure, images: Array, *, columns: int, pitch: Pixels, scale: float, left: float
+) -> tuple[Axes, list[Pixels]]:
     """Draw all digits as one picture; return its axes and each digit's top left corner.
 
-    Corners and `pitch`, the distance between digits (across, down), are in pixels of a digit;
-    `scale` is their size in inches: a multiple of 0.01 is whole screen pixels at 100 dpi.
+    `pitch` is the distance between digits; `scale` is the size of their pixels in inches: a
+    multiple of 0.01 is whole screen pixels at 100 dpi.
     """
     across, down = pitch
     width, height = columns * across, ceil(len(images) / columns) * down
@@ -141,7 +136,7 @@ def _mosaic(
 
 def _cards(
     figure: Figure, images: Array, probabilities: Array, labels: Array, *, down: int
-) -> tuple[Axes, list[tuple[int, int]]]:
+) -> tuple[Axes, list[Pixels]]:
     """As `_mosaic`, with probabilities (n, 10) as bars: the label's blue, a wrong answer's orange.
 
     `down` is the distance between rows, in pixels of a digit.
@@ -153,8 +148,8 @@ def _cards(
         for digit, probability in enumerate(row):
             middle = y + 2.8 * (digit + 0.5)
             places.append((x + 32, middle))
-            backgrounds.append(_bar(x + 33, middle, 15))
-            bars.append(_bar(x + 33, middle, 15 * probability))
+            backgrounds.append(base.box(x + 33, middle - 1, x + 48, middle + 1))
+            bars.append(base.box(x + 33, middle - 1, x + 33 + 15 * probability, middle + 1))
             wrong = VERMILLION if digit == predicted else GREY
             colours.append(BLUE if digit == label else wrong)
     axes.add_collection(PolyCollection(backgrounds, facecolors=TILE), autolim=False)
@@ -169,10 +164,3 @@ def _cards(
     names.set(linewidth=0, transform=Affine2D().scale(1 / 72) + axes.figure.dpi_scale_trans)
     axes.add_collection(names, autolim=False)
     return axes, corners
-
-
-def _bar(x: float, middle: float, length: float) -> list[tuple[float, float]]:
-    """The corners of a horizontal bar."""
-    return [
-        (x, middle - 1), (x + length, middle - 1), (x + length, middle + 1), (x, middle + 1)
-    ]  # fmt: skip

@@ -174,8 +174,8 @@ def reliability(
     middles, width = (filled + 0.5) / len(bins[0]), 0.9 / len(bins[0])
     counts, confidence, accuracy, low, high = (each[filled] for each in bins)
     boxes = [
-        [(x - width / 2, a), (x + width / 2, a), (x + width / 2, b), (x - width / 2, b)]
-        for x, a, b in zip(middles, low, high, strict=True)
+        base.box(x - width / 2, bottom, x + width / 2, top)
+        for x, bottom, top in zip(middles, low, high, strict=True)
     ]
     upper.add_collection(PolyCollection(boxes, facecolors=BLUE, alpha=0.3, label="95 % interval"))
     upper.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="perfect calibration")
