@@ -5,6 +5,7 @@ import json
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import keras
 import mlflow
@@ -23,7 +24,6 @@ from mnist_exp.evaluation.calibration import fit_calibration
 from mnist_exp.models.forward import timed_scores
 from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.runs.report import Report, write_figures
-from mnist_exp.tracking.mlflow_backend import MlflowBackend
 from mnist_exp.training import augmentation
 from mnist_exp.training.epoch import EpochLoop
 
@@ -354,13 +354,14 @@ def test_a_signal_after_training_ends_the_run_too(
 def test_a_signal_while_a_finished_run_is_published_comes_after_that(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = MlflowBackend.close
+    real = mlflow.MlflowClient.set_terminated
 
-    def strike(self: MlflowBackend, status: str, at: float) -> None:
+    def strike(*arguments: Any, **more: Any) -> None:
         signal.raise_signal(signal.SIGTERM)
-        real(self, status, at)
+        real(*arguments, **more)
 
-    monkeypatch.setattr(MlflowBackend, "close", strike)  # patched: a signal at this moment
+    # patched: a signal at this moment
+    monkeypatch.setattr(mlflow.MlflowClient, "set_terminated", strike)
     with pytest.raises(KeyboardInterrupt):
         run_experiment(tiny(f"tracking.uri={store}"), folder=tmp_path / "run")
     outcome = RunFolder(tmp_path / "run").result()
@@ -378,15 +379,15 @@ def test_an_epoch_that_mlflow_did_not_hear_of_is_told_later(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("WARNING", "mnist_exp")
-    real, calls = MlflowBackend.log_metrics, []
+    real, calls = mlflow.MlflowClient.log_batch, []
 
-    def out_of_order(self: MlflowBackend, metrics: dict, step: int, at: float) -> None:
-        calls.append(step)
-        if len(calls) == 2:
+    def out_of_order(*arguments: Any, metrics: Any = (), **more: Any) -> None:
+        calls.extend(metric.step for metric in metrics[:1])
+        if metrics and len(calls) == 2:
             raise OSError("no route to host")
-        real(self, metrics, step, at)
+        real(*arguments, metrics=metrics, **more)
 
-    monkeypatch.setattr(MlflowBackend, "log_metrics", out_of_order)  # patched: the network
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", out_of_order)  # patched: the network
     outcome = run_experiment(
         tiny(f"tracking.uri={store}", "train.epochs=4"), folder=tmp_path / "run"
     )

@@ -5,31 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, Protocol
+from typing import Any
 
 VERSION = 2  # of the lines that are written; journals without a version are older
-
-
-class Backend(Protocol):
-    """Where events are published; applying one twice leaves the run as it is."""
-
-    experiment_id: str
-    run_id: str
-
-    def log_params(self, params: Mapping[str, Any]) -> None: ...
-    def log_metrics(self, metrics: Mapping[str, float], step: int, at: float) -> None: ...
-    def log_curve(
-        self, metrics: Mapping[str, Sequence[float]], steps: Sequence[int], at: float
-    ) -> None: ...
-    def log_tags(self, tags: Mapping[str, str]) -> None: ...
-    def log_dataset(
-        self, name: str, digest: str, source: str, images: Mapping[str, int]
-    ) -> None: ...
-    def log_model(self, name: str, example: Sequence[Any]) -> None: ...
-    def log_files(self, names: Sequence[str]) -> None: ...
-    def close_children(self) -> None: ...
-    def reopen(self) -> None: ...
-    def close(self, status: str, at: float) -> None: ...
 
 
 class ForeignFileError(ValueError):
@@ -40,19 +18,12 @@ class ForeignFileError(ValueError):
 class Event:
     """Something logged of a run, to be published."""
 
-    def apply(self, backend: Backend) -> None:
-        """Publish it."""
-        raise NotImplementedError
-
 
 @dataclass(frozen=True)
 class LogParams(Event):
     """Config values."""
 
     params: Mapping[str, Any]
-
-    def apply(self, backend: Backend) -> None:
-        backend.log_params(self.params)
 
 
 @dataclass(frozen=True)
@@ -62,9 +33,6 @@ class LogMetrics(Event):
     metrics: Mapping[str, float]
     step: int
     at: float
-
-    def apply(self, backend: Backend) -> None:
-        backend.log_metrics(self.metrics, self.step, self.at)
 
     @property
     def key(self) -> tuple[int, frozenset[str]]:
@@ -80,18 +48,12 @@ class LogCurve(Event):
     steps: Sequence[int]
     at: float
 
-    def apply(self, backend: Backend) -> None:
-        backend.log_curve(self.metrics, self.steps, self.at)
-
 
 @dataclass(frozen=True)
 class LogTags(Event):
     """Tags of the run."""
 
     tags: Mapping[str, str]
-
-    def apply(self, backend: Backend) -> None:
-        backend.log_tags(self.tags)
 
 
 @dataclass(frozen=True)
@@ -102,9 +64,6 @@ class LogDataset(Event):
     digest: str
     source: str
     images: Mapping[str, int]
-
-    def apply(self, backend: Backend) -> None:
-        backend.log_dataset(self.name, self.digest, self.source, self.images)
 
 
 @dataclass(frozen=True)
@@ -117,9 +76,6 @@ class LogModel(Event):
     def __post_init__(self) -> None:
         _refuse_paths([self.name])
 
-    def apply(self, backend: Backend) -> None:
-        backend.log_model(self.name, self.example)
-
 
 @dataclass(frozen=True)
 class LogFiles(Event):
@@ -130,24 +86,15 @@ class LogFiles(Event):
     def __post_init__(self) -> None:
         _refuse_paths(self.names)
 
-    def apply(self, backend: Backend) -> None:
-        backend.log_files(self.names)
-
 
 @dataclass(frozen=True)
 class CloseChildren(Event):
     """The child runs that are still RUNNING end as KILLED."""
 
-    def apply(self, backend: Backend) -> None:
-        backend.close_children()
-
 
 @dataclass(frozen=True)
 class Reopen(Event):
     """The run was closed, and is RUNNING again."""
-
-    def apply(self, backend: Backend) -> None:
-        backend.reopen()
 
 
 @dataclass(frozen=True)
@@ -156,9 +103,6 @@ class Close(Event):
 
     status: str
     at: float
-
-    def apply(self, backend: Backend) -> None:
-        backend.close(self.status, self.at)
 
 
 @dataclass(frozen=True)
@@ -184,8 +128,16 @@ class Published:
     """MLflow has every event before this one."""
 
 
+@dataclass(frozen=True)
+class Version:
+    """The version of the lines that follow."""
+
+    number: int
+
+
 Line = Event | Opening | Opened | Published
 KINDS: dict[str, type[Line]] = {
+    "go_on": Reopen,  # of journals without a version
     "open": Opening,
     "opened": Opened,
     "published": Published,
@@ -200,8 +152,7 @@ KINDS: dict[str, type[Line]] = {
     "reopen": Reopen,
     "close": Close,
 }
-BEFORE_1 = {"go_on": Reopen}  # written by journals without a version
-NAMES = {kind: name for name, kind in KINDS.items()}
+NAMES = {kind: name for name, kind in KINDS.items()}  # the last of each
 
 
 def to_line(event: Line) -> str:
@@ -209,11 +160,11 @@ def to_line(event: Line) -> str:
     return json.dumps({NAMES[type(event)]: vars(event)})  # asdict would copy a model's example
 
 
-def from_line(line: str) -> Line:
+def from_line(line: str) -> Line | Version:
     """The event of a line; raises `ValueError` for one that no journal has."""
     try:
         ((name, values),) = json.loads(line).items()
-        return (KINDS | BEFORE_1)[name](**values)
+        return Version(int(values)) if name == "v" else KINDS[name](**values)
     except ForeignFileError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:

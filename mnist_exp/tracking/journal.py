@@ -11,18 +11,7 @@ from mnist_exp.core.console import REDACTED
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import relocated
 from mnist_exp.core.layout import JOURNAL
-from mnist_exp.tracking.events import (
-    VERSION,
-    Close,
-    Event,
-    Line,
-    LogParams,
-    Opened,
-    Opening,
-    Published,
-    from_line,
-    to_line,
-)  # fmt: skip
+from mnist_exp.tracking import events
 from mnist_exp.tracking.places import FOLDER_TAG, SQLITE, sqlite_file, sqlite_uri
 
 logger = logging.getLogger(__name__)
@@ -38,22 +27,21 @@ class Journal:
         newer version.
         """
         self.path = folder / JOURNAL
-        self.opening: Opening | None = None
+        self.opening: events.Opening | None = None
         self.run_id = ""  # MLflow's
         self.is_published = False
-        self.events: list[Event] = []
+        self.events: list[events.Event] = []
         self._lock, self._warned = threading.Lock(), False
         self._length = 0  # of the complete lines, in bytes
         if self.path.exists():
-            for number, line in enumerate(self._complete_lines()):
-                if number or not self._is_version(line):
-                    self._take(from_line(line))
+            for line in self._complete_lines():
+                self._take(events.from_line(line))
 
     @property
     def status(self) -> str:
         """How the run was closed; empty while it is open."""
         last = self.events[-1] if self.events else None
-        return last.status if isinstance(last, Close) else ""
+        return last.status if isinstance(last, events.Close) else ""
 
     @property
     def store(self) -> str:
@@ -69,12 +57,12 @@ class Journal:
     @property
     def params(self) -> dict[str, Any]:
         """The params logged; empty before."""
-        return next((dict(e.params) for e in self.events if isinstance(e, LogParams)), {})
+        return next((dict(e.params) for e in self.events if isinstance(e, events.LogParams)), {})
 
-    def append(self, event: Line) -> None:
+    def append(self, event: events.Line) -> None:
         """Add the event to the file; what cannot be written is a warning."""
-        version = "" if self.opening or self._length else json.dumps({"v": VERSION}) + "\n"
-        lines = f"{version}{to_line(event)}\n".encode()
+        version = "" if self.opening or self._length else json.dumps({"v": events.VERSION}) + "\n"
+        lines = f"{version}{events.to_line(event)}\n".encode()
         try:
             with self._lock, self.path.open("ab") as file:
                 file.truncate(self._length)  # an incomplete line is cut away
@@ -87,28 +75,20 @@ class Journal:
             self._warned = True
         self._take(event)
 
-    def _take(self, event: Line) -> None:
+    def _take(self, event: events.Line | events.Version) -> None:
         match event:
-            case Opening():
+            case events.Opening():
                 self.opening = event
-            case Opened():
+            case events.Opened():
                 self.run_id = event.run_id
-            case Event():
+            case events.Event():
                 self.events.append(event)
-        self.is_published = isinstance(event, Published)
-
-    def _is_version(self, line: str) -> bool:
-        """Whether the line names the version of the lines; raises `InputError` for a newer one."""
-        try:
-            version = json.loads(line).get("v")
-        except (AttributeError, ValueError):
-            return False
-        if isinstance(version, int) and version > VERSION:
-            raise InputError(
-                f"{self.path}: expected a journal of version {VERSION} or older, got version "
-                f"{version}; upgrade mnist_exp"
-            )
-        return isinstance(version, int)
+            case events.Version(number) if number > events.VERSION:
+                raise InputError(
+                    f"{self.path}: expected a journal of version {events.VERSION} or older, got "
+                    f"version {number}; upgrade mnist_exp"
+                )
+        self.is_published = isinstance(event, events.Published)
 
     def _complete_lines(self) -> list[str]:
         """The lines of the file without an incomplete last one."""

@@ -2,13 +2,13 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import singledispatchmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_exp.config.schema import TrackingConfig
-from mnist_exp.tracking import store
-from mnist_exp.tracking.events import Opening
+from mnist_exp.tracking import events, store
 from mnist_exp.tracking.logged_model import (
     CONTEXTS,
     global_tracking_uri,
@@ -43,10 +43,10 @@ METRICS_PER_REQUEST = 1000  # MLflow takes no more
 
 
 class MlflowBackend:
-    """One MLflow run. Every method is idempotent: an event may be published again."""
+    """One MLflow run, which events are published to: by the method of their kind."""
 
     def __init__(
-        self, client: "MlflowClient", uri: str, opening: Opening, folder: Path, run_id: str
+        self, client: "MlflowClient", uri: str, opening: events.Opening, folder: Path, run_id: str
     ) -> None:
         """Open the run of this id where the store has it, restored if deleted, else a new one."""
         self.client, self.uri, self.folder = client, uri, folder
@@ -59,7 +59,7 @@ class MlflowBackend:
             logger.info(f"run {run_id[:8]} had been deleted in MLflow; it is restored")
         self._links = links_of_metrics(client, self.run_id)
 
-    def _new(self, opening: Opening) -> str:
+    def _new(self, opening: events.Opening) -> str:
         """The id of a new run, or of the one that a lost answer left behind."""
         query = f"tags.{JOURNAL_TAG} = '{opening.tags[JOURNAL_TAG]}'"
         for run in self.client.search_runs([self.experiment_id], query):
@@ -69,57 +69,69 @@ class MlflowBackend:
         )
         return str(run.info.run_id)
 
-    def reopen(self) -> None:
+    @singledispatchmethod
+    def publish(self, event: events.Event) -> None:
+        """Publish the event; doing so again leaves the run as it is."""
+        raise NotImplementedError(f"{event}")
+
+    @publish.register
+    def _reopen(self, event: events.Reopen) -> None:
         """Set the run RUNNING again."""
         self.client.update_run(self.run_id, "RUNNING")
         self._forget_outcome()
 
-    def log_params(self, params: Mapping[str, Any]) -> None:
+    @publish.register
+    def _log_params(self, event: events.LogParams) -> None:
         """Log config values as they would be typed."""
         from mlflow.entities import Param
 
-        values = [Param(key, _text(value)) for key, value in params.items()]
+        values = [Param(key, _text(value)) for key, value in event.params.items()]
         self.client.log_batch(self.run_id, params=values)
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int, at: float) -> None:
-        """Log metrics of `step`, `at` so many seconds since 1970.
+    @publish.register
+    def _log_metrics(self, event: events.LogMetrics) -> None:
+        """Log metrics of a step.
 
         Once the run has a model MLflow lists them with it, and with the data set they are of.
         """
-        self.log_curve({key: [value] for key, value in metrics.items()}, [step], at)
+        metrics = {key: [value] for key, value in event.metrics.items()}
+        self.publish(events.LogCurve(metrics, [event.step], event.at))
 
-    def log_curve(
-        self, metrics: Mapping[str, Sequence[float]], steps: Sequence[int], at: float
-    ) -> None:
-        """Log the values of metrics at these steps, `at` so many seconds since 1970."""
+    @publish.register
+    def _log_curve(self, event: events.LogCurve) -> None:
+        """Log the values of metrics at several steps."""
         from mlflow.entities import Metric
 
+        at = int(1000 * event.at)
         values = [
-            Metric(key, value, int(1000 * at), step, **self._links.get(key.partition("/")[0], {}))
-            for key, series in metrics.items()
-            for step, value in zip(steps, series, strict=True)
+            Metric(key, value, at, step, **self._links.get(key.partition("/")[0], {}))
+            for key, series in event.metrics.items()
+            for step, value in zip(event.steps, series, strict=True)
         ]
         for first in range(0, len(values), METRICS_PER_REQUEST):
             part = values[first : first + METRICS_PER_REQUEST]
             self.client.log_batch(self.run_id, metrics=part)
 
-    def log_tags(self, tags: Mapping[str, str]) -> None:
+    @publish.register
+    def _log_tags(self, event: events.LogTags) -> None:
         """Set tags."""
         from mlflow.entities import RunTag
 
-        self.client.log_batch(self.run_id, tags=[RunTag(k, str(v)) for k, v in tags.items()])
+        tags = [RunTag(key, str(value)) for key, value in event.tags.items()]
+        self.client.log_batch(self.run_id, tags=tags)
 
-    def log_dataset(self, name: str, digest: str, source: str, images: Mapping[str, int]) -> None:
-        """Log the splits of the data set as the run's inputs; `images` counts those of each."""
+    @publish.register
+    def _log_dataset(self, event: events.LogDataset) -> None:
+        """Log the splits of the data set as the run's inputs."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
         from mlflow.exceptions import MlflowException
 
         inputs = []
-        for key, count in images.items():
+        where = json.dumps({"uri": event.source})
+        for key, count in event.images.items():
             split = key.removesuffix("_images")
-            own = f"{digest[:8]}-{split}{count}"  # MLflow has one entry for a name and digest
-            where, profile = json.dumps({"uri": source}), json.dumps({key: count})
-            dataset = Dataset(name, own, "local", where, profile=profile)
+            own = f"{event.digest[:8]}-{split}{count}"  # MLflow has one entry for name and digest
+            dataset = Dataset(event.name, own, "local", where, profile=json.dumps({key: count}))
             context = InputTag("mlflow.data.context", CONTEXTS.get(split, split))
             inputs += [DatasetInput(dataset, [context])] if count else []
         try:
@@ -127,31 +139,35 @@ class MlflowBackend:
         except MlflowException:  # another run was first to name this data set: now it is there
             self.client.log_inputs(self.run_id, inputs)
 
-    def log_model(self, name: str, example: Sequence[Any]) -> None:
-        """Log the Keras model in the file of this name; its inputs are uint8 pixels of 0-255."""
+    @publish.register
+    def _log_model(self, event: events.LogModel) -> None:
+        """Log the Keras model in a file; its inputs are uint8 pixels of 0-255."""
         if not has_model(self.client, self.run_id):
             with global_tracking_uri(self.uri, self.experiment_id):
-                log_keras_model(self.client, self.run_id, self.folder / name, example)
+                log_keras_model(self.client, self.run_id, self.folder / event.name, event.example)
         self._links = links_of_metrics(self.client, self.run_id)
 
-    def log_files(self, names: Sequence[str]) -> None:
-        """Upload the files and folders of these names, as far as they are there."""
-        for path in (self.folder / name for name in names):
+    @publish.register
+    def _log_files(self, event: events.LogFiles) -> None:
+        """Upload files and folders, as far as they are there."""
+        for path in (self.folder / name for name in event.names):
             if path.is_dir():
                 self.client.log_artifacts(self.run_id, str(path), path.name)
             elif path.exists():
                 self.client.log_artifact(self.run_id, str(path))
 
-    def close_children(self) -> None:
+    @publish.register
+    def _close_children(self, event: events.CloseChildren) -> None:
         """End as KILLED the child runs, on any machine, that are still RUNNING."""
         for run in running_runs(self.client, [self.experiment_id], PARENT_TAG, self.run_id):
             mark_killed(self.client, run.info.run_id)
 
-    def close(self, status: str, at: float) -> None:
-        """End the run as FINISHED, FAILED or KILLED, `at` so many seconds since 1970."""
-        if status == "FINISHED":
+    @publish.register
+    def _close(self, event: events.Close) -> None:
+        """End the run as FINISHED, FAILED or KILLED."""
+        if event.status == "FINISHED":
             self._forget_outcome()
-        self.client.set_terminated(self.run_id, status, end_time=int(1000 * at))
+        self.client.set_terminated(self.run_id, event.status, end_time=int(1000 * event.at))
 
     def _forget_outcome(self) -> None:
         if OUTCOME_TAG in self.client.get_run(self.run_id).data.tags:
@@ -172,7 +188,7 @@ class MlflowBackend:
 
 
 def open_mlflow_run(
-    config: TrackingConfig, opening: Opening, folder: Path, run_id: str
+    config: TrackingConfig, opening: events.Opening, folder: Path, run_id: str
 ) -> MlflowBackend:
     """The open run, new or the one of this id; raises `InputError` for an unusable store."""
     with store.connect(config) as client:

@@ -10,21 +10,7 @@ import numpy as np
 
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.signals import defer_interrupts
-from mnist_exp.tracking import store
-from mnist_exp.tracking.events import (
-    Close,
-    CloseChildren,
-    Event,
-    LogCurve,
-    LogDataset,
-    LogFiles,
-    LogMetrics,
-    LogModel,
-    LogParams,
-    LogTags,
-    Opening,
-    Reopen,
-)  # fmt: skip
+from mnist_exp.tracking import events, store
 from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.upload_queue import Clock, UploadQueue
 
@@ -46,9 +32,9 @@ class RunTracker:
         self.journal = Journal(folder)
         self.queue = make_queue(config, self.journal, on_open=on_open)
         self._clock = clock
-        events = self.journal.events
-        self._logged = {event.key for event in events if isinstance(event, LogMetrics)}
-        curves = [event.steps for event in events if isinstance(event, LogCurve)]
+        logged = self.journal.events
+        self._logged = {each.key for each in logged if isinstance(each, events.LogMetrics)}
+        curves = [each.steps for each in logged if isinstance(each, events.LogCurve)]
         self._logged_steps = {step for steps in curves for step in steps}
 
     def start(self) -> None:
@@ -72,15 +58,15 @@ class RunTracker:
         """Where the run is seen in MLflow; empty as long as it is not open."""
         return self.queue.page
 
-    def open(self, opening: Opening, params: Mapping[str, Any]) -> None:
+    def open(self, opening: events.Opening, params: Mapping[str, Any]) -> None:
         """Begin the journal of a new run with its config values."""
         self.journal.append(opening)
-        self._log(LogParams(dict(params)))
+        self._log(events.LogParams(dict(params)))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Log metrics at `step`, which counts epochs from 1; those of a step are logged once."""
         values = {name: float(value) for name, value in metrics.items()}
-        event = LogMetrics(values, step, self._clock.time())
+        event = events.LogMetrics(values, step, self._clock.time())
         if event.key not in self._logged:
             self._logged.add(event.key)
             self._log(event)
@@ -93,35 +79,35 @@ class RunTracker:
             names = [name for name in rows[0] if name.startswith("step/")]
             metrics = {name: [row[name] for row in rows] for name in names}
             self._logged_steps |= set(steps)
-            self._log(LogCurve(metrics, steps, self._clock.time()))
+            self._log(events.LogCurve(metrics, steps, self._clock.time()))
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run."""
-        self._log(LogTags(dict(tags)))
+        self._log(events.LogTags(dict(tags)))
 
     def log_dataset(self, name: str, digest: str, source: str, images: Mapping[str, int]) -> None:
         """Log the data set as the run's input; `images` counts those of each split."""
-        self._log(LogDataset(name, digest, source, dict(images)))
+        self._log(events.LogDataset(name, digest, source, dict(images)))
 
     def log_model(self, name: str, example: np.ndarray) -> None:
         """Log the Keras model in this file of the folder; `example` (n, ...) uint8 inputs of it."""
-        self._log(LogModel(name, example.tolist()))
+        self._log(events.LogModel(name, example.tolist()))
 
     def log_files(self, names: Sequence[str]) -> None:
         """Upload the files and folders of these names, as far as they are there."""
-        self._log(LogFiles(list(names)))
+        self._log(events.LogFiles(list(names)))
 
     def close_children(self) -> None:
         """End as KILLED the child runs, on any machine, that are still RUNNING."""
-        self._log(CloseChildren())
+        self._log(events.CloseChildren())
 
     def reopen(self) -> None:
         """Set the run RUNNING again."""
-        self._log(Reopen())
+        self._log(events.Reopen())
 
     def close(self, status: str) -> None:
         """End the run as FINISHED, FAILED or KILLED, and publish what is left."""
-        self._append(Close(status, self._clock.time()))
+        self._append(events.Close(status, self._clock.time()))
         self.publish()
 
     def publish(self) -> bool:
@@ -129,11 +115,11 @@ class RunTracker:
         return self.queue.finish()
 
     @defer_interrupts()  # journal and queue stay the same
-    def _append(self, event: Event) -> None:
+    def _append(self, event: events.Event) -> None:
         self.journal.append(event)
         self.queue.append(event)
 
-    def _log(self, event: Event) -> None:
+    def _log(self, event: events.Event) -> None:
         self._append(event)
         self.queue.wake()
 

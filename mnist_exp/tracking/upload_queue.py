@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.tracking import store
-from mnist_exp.tracking.events import Backend, Close, Event, Opened, Opening, Published
+from mnist_exp.tracking.events import Close, Event, LogTags, Opened, Opening, Published
 from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.mlflow_backend import OUTCOME_TAG, open_mlflow_run
 
@@ -20,7 +20,17 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS = 10  # after a failure the next event is the next attempt, at the earliest after this
 LOCKED_SECONDS = 60  # how long the end of a run waits for another writer of the store
 
-OpenBackend = Callable[[TrackingConfig, Opening, Path, str], Any]  # a `Backend`
+
+class Backend(Protocol):
+    """Where events are published; once more leaves the run as it is."""
+
+    experiment_id: str
+    run_id: str
+
+    def publish(self, event: Any, /) -> None: ...
+
+
+OpenBackend = Callable[[TrackingConfig, Opening, Path, str], Backend]
 
 
 class Clock(Protocol):
@@ -146,9 +156,9 @@ class UploadQueue:
     def _apply(self, event: Event, backend: Backend, *, is_complete: bool) -> None:
         """Publish the event; a run that lacks something is not FINISHED."""
         if isinstance(event, Close) and event.status == "FINISHED" and not is_complete:
-            backend.log_tags({OUTCOME_TAG: "unpublished"})
+            backend.publish(LogTags({OUTCOME_TAG: "unpublished"}))
             event = replace(event, status="FAILED")
-        event.apply(backend)
+        backend.publish(event)
 
     def _opened(self) -> Backend:
         """The run in the store, opened once."""

@@ -23,6 +23,7 @@ from mnist_exp.models.families import build_model
 from mnist_exp.models.forward import timed_scores
 from mnist_exp.models.io import save_model
 from mnist_exp.tracking import open_run as tracking
+from mnist_exp.tracking.events import Event, LogMetrics
 from mnist_exp.tracking.mlflow_backend import MlflowBackend, open_mlflow_run
 from mnist_exp.tracking.open_run import PARENT_VARIABLE, track_run
 from mnist_exp.tracking.recovery import find_orphans, recover_run
@@ -195,13 +196,14 @@ def test_an_interrupt_during_a_write_leaves_it_whole(
     """Broken off in the middle, it would leave the store locked and the run RUNNING."""
 
     def change(backend: MlflowBackend) -> None:
-        real = backend.log_metrics
+        real = backend.publish
 
-        def interrupted(*arguments: Any) -> None:
-            signal.raise_signal(signal.SIGINT)
-            real(*arguments)
+        def interrupted(event: Event) -> None:
+            if isinstance(event, LogMetrics):
+                signal.raise_signal(signal.SIGINT)
+            real(event)
 
-        backend.log_metrics = interrupted  # type: ignore[method-assign]
+        backend.publish = interrupted  # type: ignore[method-assign]
 
     with pytest.raises(KeyboardInterrupt), opened(make_tracker=with_backend(change)) as tracker:
         tracker.log_metrics({"val/accuracy": 0.5}, step=1)

@@ -24,7 +24,9 @@ from mnist_exp.runs.find import resolve_run
 from mnist_exp.tracking.events import (
     VERSION,
     Close,
+    Event,
     LogCurve,
+    LogFiles,
     LogMetrics,
     LogTags,
     Opening,
@@ -51,7 +53,7 @@ class FakeBackend:
     def __init__(self) -> None:
         self.told: list[Any] = []
         self.errors: dict[str, list[Exception]] = {}  # by what it is told, one for each time
-        self.run_id = ""
+        self.experiment_id = self.run_id = ""
 
     def open(
         self, config: TrackingConfig, opening: Opening, folder: Path, run_id: str
@@ -65,20 +67,16 @@ class FakeBackend:
             raise self.errors[what].pop(0)
         self.told.append((what, *said))
 
-    def log_metrics(self, metrics: Any, step: int, at: float) -> None:
-        self._hear("metrics", step, at)
-
-    def log_curve(self, metrics: Any, steps: Any, at: float) -> None:
-        self._hear("curve", steps)
-
-    def log_tags(self, tags: Any) -> None:
-        self._hear("tags", tags)
-
-    def log_files(self, names: Any) -> None:
-        self._hear("files", names)
-
-    def close(self, status: str, at: float) -> None:
-        self._hear("close", status)
+    def publish(self, event: Event) -> None:
+        match event:
+            case LogMetrics(_, step, at):
+                self._hear("metrics", step, at)
+            case LogTags(tags):
+                self._hear("tags", tags)
+            case LogFiles(names):
+                self._hear("files", names)
+            case Close(status):
+                self._hear("close", status)
 
 
 @dataclass
@@ -226,7 +224,7 @@ def test_a_long_curve_published_twice_has_every_point_once(
     steps = list(range(1, 601))
     curve = {"step/loss": [1 / step for step in steps], "step/accuracy": [0.5] * 600}
     for _ in range(2):
-        backend.log_curve(curve, steps, at=1.0)
+        backend.publish(LogCurve(curve, steps, at=1.0))
     points = mlflow.MlflowClient(store).get_metric_history(backend.run_id, "step/loss")
     assert [(point.step, point.value) for point in points] == [(s, 1 / s) for s in steps]
 
