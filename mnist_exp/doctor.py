@@ -21,8 +21,7 @@ from mnist_exp.core.layout import CONFIG, JOURNAL
 from mnist_exp.data.dataset import local_source
 from mnist_exp.tracking import store
 from mnist_exp.tracking.journal import Journal
-from mnist_exp.tracking.moved import stale_paths
-from mnist_exp.tracking.places import SQLITE, repair_command, sqlite_file
+from mnist_exp.tracking.places import SQLITE, repair_command, sqlite_file, stale_paths
 from mnist_exp.tracking.recovery import find_orphans, recover_run
 from mnist_exp.training.auto import resolve_auto
 

@@ -16,8 +16,7 @@ from mnist_exp.tracking.logged_model import (
     links_of_metrics,
     log_keras_model,
 )
-from mnist_exp.tracking.moved import correct_places
-from mnist_exp.tracking.places import JOURNAL_TAG
+from mnist_exp.tracking.places import JOURNAL_TAG, correct_places
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

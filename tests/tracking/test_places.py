@@ -21,8 +21,8 @@ from mnist_exp.runs.search import store_config
 from mnist_exp.tracking import places, recovery, store
 from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.logged_model import download_model, global_tracking_uri
-from mnist_exp.tracking.moved import stale_paths
 from mnist_exp.tracking.open_run import track_run
+from mnist_exp.tracking.places import stale_paths
 
 ODD = "a?b=c%20d#e ${z}&;:+é'\""
 MODEL = Path("data", "model.keras")
