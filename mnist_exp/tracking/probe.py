@@ -1,23 +1,23 @@
 """Whether a tracking store can be used: asked before training, and without importing MLflow."""
 
-import json
 import os
 import re
 import sqlite3
 import ssl
-from base64 import b64encode
 from contextlib import closing, suppress
-from http.client import HTTPConnection, HTTPSConnection
 from importlib.metadata import entry_points
 from pathlib import Path
-from urllib.parse import SplitResult, quote, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
 from mnist_exp.core.errors import InputError
 from mnist_exp.tracking.places import SQLITE, sqlite_file, to_path
 from mnist_exp.tracking.schema import check_schema, part_of
 
-PORTS = {"http": 80, "https": 443}
+if TYPE_CHECKING:
+    from requests import Response, Session
+
+SERVERS = ("http", "https")
 DIALECTS = ("postgresql", "mysql", "mssql")  # that MLflow has beside SQLite
 DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 CONNECT_SECONDS, ANSWER_SECONDS = 3, 10
@@ -32,7 +32,7 @@ class UnusableError(Exception):
     """The store cannot be used; the text says why."""
 
 
-def probe_store(where: str, experiment: str, *, to_write: bool, answer_seconds: float) -> None:
+def probe_store(where: str, experiment: str, *, to_write: bool) -> None:
     """Raise `UnusableError`, `OSError` or an error of the library when the store cannot be used.
 
     `InputError` is raised for one that only another MLflow can use. One real request is made.
@@ -42,8 +42,8 @@ def probe_store(where: str, experiment: str, *, to_write: bool, answer_seconds: 
         if where.startswith(SQLITE):
             _refuse_options(where)
             _probe_file(sqlite_file(where), experiment, to_write)
-        elif scheme in PORTS:
-            _probe_server(where, experiment, to_write, answer_seconds)
+        elif scheme in SERVERS:
+            _probe_server(where, experiment, to_write)
         elif scheme.partition("+")[0] in DIALECTS:
             _probe_database(where)
         else:
@@ -55,7 +55,9 @@ def probe_store(where: str, experiment: str, *, to_write: bool, answer_seconds: 
 def _refuse_scheme(where: str, scheme: str) -> None:
     """Raise `UnusableError` unless MLflow or a plugin of it knows the scheme."""
     if where.startswith("databricks"):
-        _ask_by_mlflow(where)
+        from mlflow import MlflowClient
+
+        MlflowClient(where).search_experiments(max_results=1)
         return
     if scheme in {plugin.name for plugin in entry_points(group="mlflow.tracking_store")} - {"file"}:
         return
@@ -68,14 +70,8 @@ def _refuse_scheme(where: str, scheme: str) -> None:
             f"MLflow writes to folders no more: {SQLITE}mlflow.db is a file, and mlflow "
             "migrate-filestore copies what a folder has"
         )
-    known = ", ".join(["sqlite", *PORTS, *DIALECTS])
+    known = ", ".join(["sqlite", *SERVERS, *DIALECTS])
     raise UnusableError(f"no store of MLflow begins with {scheme}:, but with {known}")
-
-
-def _ask_by_mlflow(where: str) -> None:
-    from mlflow import MlflowClient
-
-    MlflowClient(where).search_experiments(max_results=1)
 
 
 def _refuse_options(where: str) -> None:
@@ -143,67 +139,92 @@ def _probe_database(where: str) -> None:
         raise UnusableError(f"its driver is missing: pip install '{package}'") from error
 
 
-def _probe_server(where: str, experiment: str, to_write: bool, answer_seconds: float) -> None:
+def _probe_server(where: str, experiment: str, to_write: bool) -> None:
     """Raise an error when no MLflow answers, or its artifacts could not be written."""
+    import requests
+
     parts = urlsplit(where)
     if not parts.hostname:
         raise UnusableError("expected the name of a host")
-    if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):
-        _ask_by_mlflow(where)
-        return
-    port = parts.port or PORTS[parts.scheme]
-    with closing(_connection(parts.scheme, parts.hostname, port)) as server:
-        try:
-            server.connect()
-        except ssl.SSLError as error:
-            reason = getattr(error, "verify_message", "")
-            advice = f"{CERTIFICATES[0]} names its certificate"
-            if not reason:
-                reason, advice = str(error.reason), "use http:// for a server without TLS"
-            raise UnusableError(f"{reason}: {advice}") from error
-        server.sock.settimeout(answer_seconds)
-        version = _get(server, parts, "/version")[1]
+    _ = parts.port  # raises `ValueError` for none
+    with requests.Session() as server:
+        _log_in(server, is_named=parts.username is not None)
+        version = _get(server, where, "/version").text.strip()
         if (match := re.fullmatch(r"(\d+)\.\d[\w.]*", version)) and int(match[1]) < OLDEST:
             raise UnusableError(
                 f"it is a server of MLflow {version}, and {OLDEST} or newer is needed"
             )
-        api = f"/api/2.0/mlflow/experiments/get-by-name?experiment_name={quote(experiment)}"
-        found = _experiment(*_get(server, parts, api))
+        found = _experiment(server, where, f"get-by-name?experiment_name={quote(experiment)}")
         if to_write:
             number, stage = found.get("experiment_id", ""), found.get("lifecycle_stage", "")
             _refuse_deleted(experiment, number, stage)
-            api = "/api/2.0/mlflow/experiments/get?experiment_id=0"  # of a new one: beside this
-            found = found or _experiment(*_get(server, parts, api))
-            _refuse_place(found.get("artifact_location", ""))
+            beside = found or _experiment(server, where, "get?experiment_id=0")  # a new one
+            _refuse_place(beside.get("artifact_location", ""))
 
 
-def _connection(scheme: str, host: str, port: int) -> HTTPConnection:
-    """A connection that trusts, and shows, the certificates that MLflow would."""
-    if scheme == "http":
-        return HTTPConnection(host, port, timeout=CONNECT_SECONDS)
-    import certifi
-
-    named = next(filter(None, map(os.environ.get, CERTIFICATES)), certifi.where())
-    if not os.path.exists(named):
-        raise UnusableError(f"{named}: no such file of certificates; {CERTIFICATES[0]} names one")
-    file, folder = (None, named) if os.path.isdir(named) else (named, None)
-    context = ssl.create_default_context(cafile=file, capath=folder)
-    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if own := os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"):
-        context.load_cert_chain(own)
-    return HTTPSConnection(host, port, timeout=CONNECT_SECONDS, context=context)
+def _log_in(server: "Session", *, is_named: bool) -> None:
+    """Let the session show what MLflow would; a user named in the address it shows by itself."""
+    user, password, token, server.cert = (
+        os.environ.get(f"MLFLOW_TRACKING_{name}")
+        for name in ("USERNAME", "PASSWORD", "TOKEN", "CLIENT_CERT_PATH")
+    )
+    if user and not is_named:
+        server.auth = user, password or ""
+    elif token:
+        server.headers["Authorization"] = f"Bearer {token}"
 
 
-def _experiment(status: int, text: str) -> dict[str, str]:
-    """The experiment in the answer, empty for none; raises `UnusableError` for another answer."""
+def _get(server: "Session", where: str, path: str) -> "Response":
+    """The answer; raises `UnusableError` for a login or a detour, and what made a request fail."""
+    import requests
+
+    trusted = _certificates() if where.startswith("https") else True
+    timeout = CONNECT_SECONDS, ANSWER_SECONDS
     try:
-        answer = json.loads(text)
-        found: dict[str, str] = answer.get("experiment", {})
+        answer = server.get(
+            f"{where.rstrip('/')}{path}", timeout=timeout, verify=trusted, allow_redirects=False
+        )
+    except requests.RequestException as error:
+        cause: BaseException = error
+        while deeper := cause.__cause__ or cause.__context__:
+            cause = deeper
+        if isinstance(cause, ssl.SSLError) and cause.library == "SSL":
+            reason = getattr(cause, "verify_message", "")
+            advice = f"{CERTIFICATES[0]} names its certificate"
+            if not reason:
+                reason, advice = str(cause.reason), "use http:// for a server without TLS"
+            raise UnusableError(f"{reason}: {advice}") from error
+        if isinstance(error, requests.exceptions.ProxyError):
+            raise UnusableError(f"no way to it by the proxy: {cause}") from error
+        raise cause from None
+    if answer.status_code in (401, 403):
+        raise UnusableError(f"it wants a login, status {answer.status_code}: {LOGIN}")
+    if 300 <= answer.status_code < 400:
+        raise UnusableError(f"it sends on to {answer.headers.get('Location')}: name that address")
+    return answer
+
+
+def _certificates() -> str | bool:
+    """The file or folder of certificates that MLflow would trust; whether any is needed."""
+    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+        return False
+    named = next(filter(None, map(os.environ.get, CERTIFICATES)), "")
+    if named and not os.path.exists(named):
+        raise UnusableError(f"{named}: no such file of certificates; {CERTIFICATES[0]} names one")
+    return named or True
+
+
+def _experiment(server: "Session", where: str, query: str) -> dict[str, str]:
+    """The experiment in the answer, empty for none; raises `UnusableError` for another answer."""
+    answer = _get(server, where, f"/api/2.0/mlflow/experiments/{query}")
+    status = answer.status_code
+    try:
+        content = answer.json()
+        found: dict[str, str] = content.get("experiment", {})
     except (AttributeError, ValueError):
         raise UnusableError(f"what answers there, with status {status}, is no MLflow") from None
-    if status >= 400 and answer.get("error_code") != "RESOURCE_DOES_NOT_EXIST":
-        raise UnusableError(f"it answers with status {status}: {answer.get('message', '')}")
+    if status >= 400 and content.get("error_code") != "RESOURCE_DOES_NOT_EXIST":
+        raise UnusableError(f"it answers with status {status}: {content.get('message', '')}")
     return found
 
 
@@ -224,28 +245,6 @@ def _refuse_place(location: str) -> None:
             f"its artifacts go to {folder}, which cannot be written here: {error.strerror or error}"
             "; start the server with --serve-artifacts, and use another experiment"
         ) from error
-
-
-def _get(server: HTTPConnection, parts: SplitResult, path: str) -> tuple[int, str]:
-    """The status and the text of the answer; raises `UnusableError` for a login or a detour."""
-    server.request("GET", f"{parts.path.rstrip('/')}{path}", headers=_login(parts))
-    answer = server.getresponse()
-    text = answer.read().decode(errors="replace").strip()
-    if answer.status in (401, 403):
-        raise UnusableError(f"it wants a login, status {answer.status}: {LOGIN}")
-    if 300 <= answer.status < 400:
-        raise UnusableError(f"it sends on to {answer.getheader('Location')}: name that address")
-    return answer.status, text
-
-
-def _login(parts: SplitResult) -> dict[str, str]:
-    """The header that MLflow would send."""
-    user = unquote(parts.username or "") or os.environ.get("MLFLOW_TRACKING_USERNAME", "")
-    password = unquote(parts.password or "") or os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
-    if user:
-        return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}
-    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
-    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _refuse_deleted(experiment: str, number: str, stage: str) -> None:

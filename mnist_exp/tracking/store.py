@@ -4,7 +4,6 @@ import logging
 import os
 import re
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -22,12 +21,7 @@ from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import exclusive
 from mnist_exp.tracking.logged_model import ENVIRONMENT
 from mnist_exp.tracking.places import SQLITE, sqlite_file, sqlite_uri
-from mnist_exp.tracking.probe import (
-    ANSWER_SECONDS,
-    PORTS,
-    UnusableError,
-    probe_store,
-)
+from mnist_exp.tracking.probe import SERVERS, UnusableError, probe_store
 from mnist_exp.tracking.schema import copy_before_migration, create_whole
 
 if TYPE_CHECKING:
@@ -56,6 +50,9 @@ OLD_RUNS = (
 TO_WRITE = "name another with tracking.uri=..., or run without one: tracking.enabled=false"
 TO_READ = "name the one you mean with --tracking-uri or MLFLOW_TRACKING_URI"
 
+ERRORS = (UnusableError, OSError, sqlite3.Error, HTTPException)
+LIBRARIES = ("mlflow", "sqlalchemy", "alembic")  # whose errors are the store's, too
+
 
 @contextmanager
 def connect_to_read(config: TrackingConfig) -> Iterator["MlflowClient"]:
@@ -83,17 +80,14 @@ def connect(config: TrackingConfig, *, to_write: bool = True) -> Iterator["Mlflo
     check_reachable(config, to_write=to_write)  # before MLflow's import of seconds
     from mlflow import MlflowClient
 
-    try:
-        with schema_lock(where):
-            if where.startswith(SQLITE):
-                file = sqlite_file(where)
-                if not file.exists() and _has_file_store(file.parent):
-                    logger.warning(OLD_RUNS.format(folder=file.parent, name=file.name))
-                create_whole(file)
-                copy_before_migration(file)
-            yield MlflowClient(where)
-    except _errors() as error:
-        raise _unusable(where, error, to_write) from error
+    with _errors_explained(where, to_write), schema_lock(where):
+        if where.startswith(SQLITE):
+            file = sqlite_file(where)
+            if not file.exists() and _has_file_store(file.parent):
+                logger.warning(OLD_RUNS.format(folder=file.parent, name=file.name))
+            create_whole(file)
+            copy_before_migration(file)
+        yield MlflowClient(where)
 
 
 @contextmanager
@@ -152,19 +146,15 @@ def absolute(where: str) -> str:
     return where
 
 
-def check_reachable(
-    config: TrackingConfig, *, to_write: bool = True, answer_seconds: float = ANSWER_SECONDS
-) -> None:
+def check_reachable(config: TrackingConfig, *, to_write: bool = True) -> None:
     """Raise `InputError` when the store cannot be used, or its experiment was deleted.
 
     Imports nothing of MLflow, but prepares its environment.
     """
     _prepare_environment()
     where = uri(config)
-    try:
-        probe_store(where, config.experiment, to_write=to_write, answer_seconds=answer_seconds)
-    except _errors() as error:
-        raise _unusable(where, error, to_write) from error
+    with _errors_explained(where, to_write):
+        probe_store(where, config.experiment, to_write=to_write)
 
 
 def _prepare_environment() -> None:
@@ -181,31 +171,20 @@ def _prepare_environment() -> None:
         logging.getLogger(name).setLevel(level)
 
 
-def _errors() -> tuple[type[Exception], ...]:
-    """What MLflow raises, and what it lets through of the libraries, as far as they are in use."""
-    found: list[type[Exception]] = [UnusableError, OSError, sqlite3.Error, HTTPException]
-    if "mlflow" in sys.modules:
-        from mlflow.exceptions import MlflowException
-
-        found.append(MlflowException)
-    if "sqlalchemy" in sys.modules:
-        from sqlalchemy.exc import SQLAlchemyError
-
-        found.append(SQLAlchemyError)
-    if "alembic" in sys.modules:
-        from alembic.util import CommandError
-
-        found.append(CommandError)
-    return tuple(found)
-
-
-def _unusable(where: str, error: Exception, to_write: bool) -> InputError:
-    advice = TO_WRITE if to_write else TO_READ
-    is_silent = not isinstance(error, UnusableError) and urlsplit(where).scheme in PORTS
-    start = "start it, " if is_silent else ""
-    return InputError(
-        f"{redact(where)}: this tracking store cannot be used ({reason(error)}); {start}{advice}"
-    )
+@contextmanager
+def _errors_explained(where: str, to_write: bool) -> Iterator[None]:
+    """Context manager: an error of the store, or of a library below it, becomes an `InputError`."""
+    try:
+        yield
+    except Exception as error:
+        library = type(error).__module__.partition(".")[0]
+        if not isinstance(error, ERRORS) and library not in LIBRARIES:
+            raise
+        is_silent = not isinstance(error, UnusableError) and urlsplit(where).scheme in SERVERS
+        advice = f"{'start it, ' if is_silent else ''}{TO_WRITE if to_write else TO_READ}"
+        raise InputError(
+            f"{redact(where)}: this tracking store cannot be used ({reason(error)}); {advice}"
+        ) from error
 
 
 def reason(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from support import tiny
 
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.errors import InputError
-from mnist_exp.tracking import store
+from mnist_exp.tracking import probe, store
 from mnist_exp.tracking.schema import create_whole
 
 OLDER = "75868b020152"  # a schema of MLflow, not the newest
@@ -29,10 +29,13 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_a_server_that_never_answers_is_refused(silent: str) -> None:
+def test_a_server_that_never_answers_is_refused(
+    silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "ANSWER_SECONDS", 0.1)
     told = re.escape(f"{silent}: this tracking store cannot be used (timed out); start it, ")
     with pytest.raises(InputError, match=told):
-        store.check_reachable(tracking(silent), answer_seconds=0.1)
+        store.check_reachable(tracking(silent))
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
