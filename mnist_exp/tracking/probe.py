@@ -22,7 +22,8 @@ DIALECTS = ("postgresql", "mysql", "mssql")  # that MLflow has beside SQLite
 DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 CONNECT_SECONDS, ANSWER_SECONDS = 3, 10
 LOGIN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-CERTIFICATES = ("MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+CERTIFICATE = "MLFLOW_TRACKING_SERVER_CERT_PATH"  # beside requests' REQUESTS_CA_BUNDLE
+INSECURE, YES = "MLFLOW_TRACKING_INSECURE_TLS", ("true", "1")
 OPTIONS = r"((timeout=[\d.]+|check_same_thread=(true|false))&?)*"  # of a SQLite address
 LONGEST = 512  # bytes of a path
 OLDEST = 3  # MLflow's major version: earlier servers have no logged models
@@ -158,7 +159,7 @@ def _probe_server(where: str, experiment: str, to_write: bool) -> None:
         if to_write:
             number, stage = found.get("experiment_id", ""), found.get("lifecycle_stage", "")
             _refuse_deleted(experiment, number, stage)
-            beside = found or _experiment(server, where, "get?experiment_id=0")  # a new one
+            beside = found or _experiment(server, where, "get?experiment_id=0")  # lies a new one
             _refuse_place(beside.get("artifact_location", ""))
 
 
@@ -176,27 +177,12 @@ def _log_in(server: "Session", *, is_named: bool) -> None:
 
 def _get(server: "Session", where: str, path: str) -> "Response":
     """The answer; raises `UnusableError` for a login or a detour, and what made a request fail."""
-    import requests
-
-    trusted = _certificates() if where.startswith("https") else True
-    timeout = CONNECT_SECONDS, ANSWER_SECONDS
+    address, timeout = f"{where.rstrip('/')}{path}", (CONNECT_SECONDS, ANSWER_SECONDS)
+    trusted = os.environ.get(CERTIFICATE) or os.environ.get(INSECURE, "").lower() not in YES
     try:
-        answer = server.get(
-            f"{where.rstrip('/')}{path}", timeout=timeout, verify=trusted, allow_redirects=False
-        )
-    except requests.RequestException as error:
-        cause: BaseException = error
-        while deeper := cause.__cause__ or cause.__context__:
-            cause = deeper
-        if isinstance(cause, ssl.SSLError) and cause.library == "SSL":
-            reason = getattr(cause, "verify_message", "")
-            advice = f"{CERTIFICATES[0]} names its certificate"
-            if not reason:
-                reason, advice = str(cause.reason), "use http:// for a server without TLS"
-            raise UnusableError(f"{reason}: {advice}") from error
-        if isinstance(error, requests.exceptions.ProxyError):
-            raise UnusableError(f"no way to it by the proxy: {cause}") from error
-        raise cause from None
+        answer = server.get(address, timeout=timeout, verify=trusted, allow_redirects=False)
+    except OSError as error:
+        raise _cause(error) from None
     if answer.status_code in (401, 403):
         raise UnusableError(f"it wants a login, status {answer.status_code}: {LOGIN}")
     if 300 <= answer.status_code < 400:
@@ -204,14 +190,22 @@ def _get(server: "Session", where: str, path: str) -> "Response":
     return answer
 
 
-def _certificates() -> str | bool:
-    """The file or folder of certificates that MLflow would trust; whether any is needed."""
-    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
-        return False
-    named = next(filter(None, map(os.environ.get, CERTIFICATES)), "")
-    if named and not os.path.exists(named):
-        raise UnusableError(f"{named}: no such file of certificates; {CERTIFICATES[0]} names one")
-    return named or True
+def _cause(error: OSError) -> BaseException:
+    """What made the request fail: an error of the network, or an `UnusableError` with advice."""
+    import requests
+
+    cause: BaseException = error
+    while deeper := cause.__cause__ or cause.__context__:
+        cause = deeper
+    if not isinstance(error, requests.RequestException):  # a file of certificates is missing
+        return UnusableError(f"{error}; {CERTIFICATE} names one")
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return UnusableError(f"{cause.verify_message}: {CERTIFICATE} names its certificate")
+    if isinstance(cause, ssl.SSLError) and cause.library == "SSL":
+        return UnusableError(f"{cause.reason}: use http:// for a server without TLS")
+    if isinstance(error, requests.exceptions.ProxyError):
+        return UnusableError(f"no way to it by the proxy: {cause}")
+    return cause
 
 
 def _experiment(server: "Session", where: str, query: str) -> dict[str, str]:
