@@ -21,7 +21,7 @@ from mnist_exp.runs.names import model_label, origin_note, run_name, run_note
 from mnist_exp.runs.run import EXTENDED_FROM_TAG, TITLE_TAG, run_tags
 from mnist_exp.runs.search import finished_runs
 from mnist_exp.tracking import store
-from mnist_exp.tracking.open_run import is_sweep_job, track_run
+from mnist_exp.tracking.open_run import is_sweep_job, sampled_system_metrics, track_run
 from mnist_exp.tracking.tracker import RunTracker
 from mnist_exp.training.auto import check_memory, resolve_auto, without_auto
 from mnist_exp.training.checkpoints import Checkpoints
@@ -178,7 +178,6 @@ def _fit(loop: "EpochLoop", config: Config, context: RunContext) -> "History":
     from keras.callbacks import LambdaCallback
 
     from mnist_exp.runs.report import save_interrupted
-    from mnist_exp.tracking.tracker import sampled_system_metrics
     from mnist_exp.training.callbacks import EpochBar
     from mnist_exp.training.fit import fit
     from mnist_exp.training.step_curve import StepCurve

@@ -27,6 +27,7 @@ from mnist_exp.tracking.recovery import recover_orphans
 from mnist_exp.tracking.tracker import RunTracker
 
 PARENT_VARIABLE = "MNIST_EXP_PARENT_RUN"  # MLFLOW_RUN_ID would override the run to open
+SECONDS = 1.0  # between two samples of the system
 
 
 @contextmanager
@@ -78,6 +79,31 @@ def track_run(
         with defer_interrupts():
             tracker.log_files(files)
             tracker.close("FINISHED")
+
+
+@contextmanager
+def sampled_system_metrics(tracker: RunTracker) -> Iterator[None]:
+    """Context manager: with `tracking.system_metrics` MLflow samples `system/...` metrics.
+
+    They go to the store directly, not through the journal: what it cannot take is lost.
+    """
+    config = tracker.config
+    if not (config.system_metrics and config.enabled and tracker.run_id):
+        yield
+        return
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(
+        tracker.run_id,
+        sampling_interval=SECONDS,
+        resume_logging=True,
+        tracking_uri=store.uri(config),
+    )
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
 
 
 def is_sweep_job() -> bool:

@@ -1,10 +1,13 @@
 """A run's tracker: what is logged goes into the journal first, and from there to MLflow."""
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,40 +15,70 @@ from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.signals import defer_interrupts
 from mnist_exp.tracking import events, store
 from mnist_exp.tracking.journal import Journal
-from mnist_exp.tracking.upload_queue import Clock, UploadQueue
+from mnist_exp.tracking.mlflow_backend import OUTCOME_TAG, MlflowBackend, open_mlflow_run
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 10  # after a failure the next event is the next attempt, at the earliest after this
+LOCKED_SECONDS = 60  # how long the end of a run waits for another writer of the store
+
+OpenBackend = Callable[[TrackingConfig, events.Opening, Path, str], MlflowBackend]
+
+
+class Clock(Protocol):
+    """The module `time`, or a test's."""
+
+    def time(self) -> float: ...
+    def monotonic(self) -> float: ...
+    def sleep(self, seconds: float) -> None: ...
 
 
 class RunTracker:
-    """Logs one run: into its journal at once, and to MLflow through the upload queue."""
+    """Logs one run: into its journal at once, and to MLflow in order by a thread, which retries.
+
+    Training never waits for the store. A failure is a warning; the next attempt comes with a later
+    event, the last one with `publish`.
+    """
 
     def __init__(
         self,
         folder: Path,
         config: TrackingConfig,
         *,
-        on_open: Callable[[Any], None] = lambda backend: None,
-        make_queue: Callable[..., UploadQueue] = UploadQueue,
+        on_open: Callable[[MlflowBackend], None] = lambda backend: None,
+        open_backend: OpenBackend = open_mlflow_run,
+        check_reachable: Callable[[TrackingConfig], None] = store.check_reachable,
         clock: Clock = time,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         """For the run in `folder`, new or existing; `on_open` receives the open backend."""
-        self.folder, self.config = folder, config
-        self.journal = Journal(folder)
-        self.queue = make_queue(config, self.journal, on_open=on_open)
-        self._clock = clock
+        self.folder, self.config, self.journal = folder, config, Journal(folder)
         logged = self.journal.events
         self._logged = {each.key for each in logged if isinstance(each, events.LogMetrics)}
         curves = [each.steps for each in logged if isinstance(each, events.LogCurve)]
         self._logged_steps = {step for steps in curves for step in steps}
+        self._queue = deque(logged)  # not published yet
+        self._on_open, self._open_backend = on_open, open_backend
+        self._check_reachable, self._clock = check_reachable, clock
+        self._retry_seconds = retry_seconds
+        self._backend: MlflowBackend | None = None
+        self._started: Future[None] | None = None
+        self._error: Exception | None = None
+        self._silent_until = 0.0
+        self._thread = ThreadPoolExecutor(1, "mlflow")
 
     def start(self) -> None:
         """Start to publish in the background."""
-        self.queue.start()
+        if self._started is None and self.config.enabled:
+            self._started = self._thread.submit(self._drain)
 
     @property
     def run_id(self) -> str:
         """The MLflow run's id; empty when there is none, or it could not be opened."""
         if not self.journal.run_id:
-            self.queue.wait_for_first_attempt()
+            self.start()
+            if self._started:
+                self._started.result()  # of the first attempt
         return self.journal.run_id
 
     @property
@@ -56,7 +89,8 @@ class RunTracker:
     @property
     def page(self) -> str:
         """Where the run is seen in MLflow; empty as long as it is not open."""
-        return self.queue.page
+        run = self._backend
+        return store.page(self.config, run.experiment_id, run.run_id) if run else ""
 
     def open(self, opening: events.Opening, params: Mapping[str, Any]) -> None:
         """Begin the journal of a new run with its config values."""
@@ -112,41 +146,91 @@ class RunTracker:
 
     def publish(self) -> bool:
         """Whether the store has everything now; a warning says what it lacks, and why."""
-        return self.queue.finish()
+        if not self.config.enabled:
+            return True
+        self._started = self._thread.submit(self._drain_to_the_end)
+        self._thread.shutdown()  # when that is done
+        if self._queue and self._error:
+            logger.warning(
+                f"not all of this run could be published ({store.reason(self._error)}); it is kept "
+                f"in {self.folder}, and published with: python -m mnist_exp sync {self.folder}"
+            )
+        return not self._queue
 
     @defer_interrupts()  # journal and queue stay the same
     def _append(self, event: events.Event) -> None:
         self.journal.append(event)
-        self.queue.append(event)
+        self._queue.append(event)
 
     def _log(self, event: events.Event) -> None:
+        """Log the event; it is published in the background, once `start` was called."""
         self._append(event)
-        self.queue.wake()
+        if self._started:
+            self._thread.submit(self._drain)
+
+    def _drain(self, *, last: bool = False) -> None:
+        """Publish the events in order; stop at the first failure.
+
+        The `last` time a failure is skipped as long as the store answers: the run must be closed.
+        """
+        if self._clock.monotonic() < self._silent_until and not last:
+            return
+        skipped: list[events.Event] = []
+        try:
+            backend = self._opened()
+            while self._queue:
+                try:
+                    self._apply(self._queue[0], backend, is_complete=not skipped)
+                except Exception as error:
+                    if not last or _is_locked(error):
+                        raise
+                    self._error = error
+                    self._check_reachable(self.config)
+                    skipped.append(self._queue[0])
+                self._queue.popleft()
+            if not skipped:
+                self._error = None
+        except Exception as error:  # whatever a store raises: training goes on without it
+            if not self._error and not last:
+                logger.warning(
+                    f"the run cannot be published now ({store.reason(error)}); it goes on, and "
+                    "what is missing follows when the store can be used"
+                )
+            self._error = error
+            self._silent_until = self._clock.monotonic() + self._retry_seconds
+        self._queue.extendleft(reversed(skipped))
+
+    def _drain_to_the_end(self) -> None:
+        """Publish the events a last time, waiting for a store that another process has locked."""
+        until = self._clock.monotonic() + LOCKED_SECONDS
+        self._drain(last=True)
+        if self._queue and _is_locked(self._error):
+            logger.info(f"another process has locked the store; waiting {LOCKED_SECONDS} s at most")
+        while self._queue and _is_locked(self._error) and self._clock.monotonic() < until:
+            self._clock.sleep(0.5)
+            self._drain(last=True)
+        if not self._queue:
+            self.journal.append(events.Published())
+
+    def _apply(self, event: events.Event, backend: MlflowBackend, *, is_complete: bool) -> None:
+        """Publish the event; a run that lacks something is not FINISHED."""
+        if isinstance(event, events.Close) and event.status == "FINISHED" and not is_complete:
+            backend.publish(events.LogTags({OUTCOME_TAG: "unpublished"}))
+            event = replace(event, status="FAILED")
+        backend.publish(event)
+
+    def _opened(self) -> MlflowBackend:
+        """The run in the store, opened once."""
+        if self._backend is None:
+            assert self.journal.opening
+            known = self.journal.run_id
+            opened = self._open_backend(self.config, self.journal.opening, self.folder, known)
+            if opened.run_id != known:
+                self.journal.append(events.Opened(opened.run_id))
+            self._backend = opened
+            self._on_open(opened)
+        return self._backend
 
 
-SECONDS = 1.0  # between two samples
-
-
-@contextmanager
-def sampled_system_metrics(tracker: RunTracker) -> Iterator[None]:
-    """Context manager: with `tracking.system_metrics` MLflow samples `system/...` metrics.
-
-    They go to the store directly, not through the journal: what it cannot take is lost.
-    """
-    config = tracker.config
-    if not (config.system_metrics and config.enabled and tracker.run_id):
-        yield
-        return
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-    monitor = SystemMetricsMonitor(
-        tracker.run_id,
-        sampling_interval=SECONDS,
-        resume_logging=True,
-        tracking_uri=store.uri(config),
-    )
-    monitor.start()
-    try:
-        yield
-    finally:
-        monitor.finish()
+def _is_locked(error: Exception | None) -> bool:
+    return "database is locked" in str(error)

@@ -29,7 +29,6 @@ from mnist_exp.tracking.open_run import PARENT_VARIABLE, track_run
 from mnist_exp.tracking.recovery import find_orphans, recover_run
 from mnist_exp.tracking.store import uri as store_uri
 from mnist_exp.tracking.tracker import RunTracker
-from mnist_exp.tracking.upload_queue import UploadQueue
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ def test_a_run_carries_what_was_said(
     ) as record:
         assert client.get_run(record.run_id).info.status == "RUNNING"
         record.log_metrics({"val/accuracy": 0.5}, step=1)
-        record.queue._thread.submit(lambda: None).result()
+        record._thread.submit(lambda: None).result()
         live = client.get_metric_history(record.run_id, "val/accuracy")
         record.log_metrics({"val/accuracy": 0.75}, step=2)
         record.log_dataset(digits.name, digits.digest, digits.source, digits.counts())
@@ -187,7 +186,7 @@ def with_backend(change: Callable[[MlflowBackend], None]) -> Callable[..., RunTr
         change(backend)
         return backend
 
-    return partial(RunTracker, make_queue=partial(UploadQueue, open_backend=open_backend))
+    return partial(RunTracker, open_backend=open_backend)
 
 
 def test_an_interrupt_during_a_write_leaves_it_whole(
@@ -207,7 +206,7 @@ def test_an_interrupt_during_a_write_leaves_it_whole(
 
     with pytest.raises(KeyboardInterrupt), opened(make_tracker=with_backend(change)) as tracker:
         tracker.log_metrics({"val/accuracy": 0.5}, step=1)
-        tracker.queue._thread.submit(lambda: None).result()
+        tracker._thread.submit(lambda: None).result()
     run = client.get_run(tracker.run_id)
     assert run.info.status == "KILLED"
     assert run.data.metrics == {"val/accuracy": 0.5}

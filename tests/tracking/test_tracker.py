@@ -5,7 +5,6 @@ import logging
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,6 @@ from mnist_exp.tracking.open_run import track_run
 from mnist_exp.tracking.places import JOURNAL_TAG
 from mnist_exp.tracking.recovery import COMPLETE, DELETED, PUBLISHED, sync
 from mnist_exp.tracking.tracker import RunTracker
-from mnist_exp.tracking.upload_queue import UploadQueue
 
 
 @pytest.fixture
@@ -107,11 +105,8 @@ def tracker_of(config: TrackingConfig, backend: FakeBackend) -> Callable[..., Ru
     """Makes a tracker of a folder, which publishes to the fake backend."""
 
     def make(folder: Path, config: TrackingConfig = config, **more: Any) -> RunTracker:
-        clock = more.setdefault("clock", FakeClock())
-        collaborators = {"open_backend": backend.open, "retry_seconds": 0} | more
-        return RunTracker(
-            folder, config, make_queue=partial(UploadQueue, **collaborators), clock=clock
-        )
+        given = {"open_backend": backend.open, "retry_seconds": 0, "clock": FakeClock()} | more
+        return RunTracker(folder, config, **given)
 
     return make
 
@@ -178,7 +173,7 @@ def test_a_store_that_failed_is_left_alone_for_a_while(
     tracker.log_metrics({"x": 1.0}, 1)
     assert tracker.run_id == "new"
     tracker.log_metrics({"x": 1.0}, 2)
-    assert tracker.queue._thread.submit(lambda: backend.told).result() == [("open", "")]
+    assert tracker._thread.submit(lambda: backend.told).result() == [("open", "")]
     tracker.close("FINISHED")
     assert len(backend.told) == 4
 
@@ -395,7 +390,7 @@ def test_a_run_whose_opening_got_no_answer_is_not_opened_twice(
         ids.append(open_mlflow_run(*arguments).run_id)
         raise OSError("the answer never came")
 
-    tracker = RunTracker(tmp_path, config, make_queue=partial(UploadQueue, open_backend=unheard))
+    tracker = RunTracker(tmp_path, config, open_backend=unheard)
     tracker.journal.append(opening(config, "unheard"))
     tracker.close("FINISHED")
     tracker = RunTracker(tmp_path, config)
