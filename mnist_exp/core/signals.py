@@ -64,12 +64,8 @@ def sigterm_interrupts() -> Iterator[Callable[[], None]]:
         received.append(KeyboardInterrupt if number == signal.SIGINT else Terminated)
         raise received[-1]
 
-    before = {number: signal.signal(number, interrupt) for number in _interrupts()}
-    try:
+    with _handled_by(interrupt):
         yield check_interrupt
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -83,20 +79,27 @@ def defer_interrupts() -> Iterator[None]:
     def defer(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    before = {number: signal.signal(number, defer) for number in _interrupts()}
     try:
-        yield
+        with _handled_by(defer):
+            yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         if received:
             signal.raise_signal(received[0])
 
 
-def _interrupts() -> list[signal.Signals]:
-    """The signals that end a run; not that of a closed terminal where nohup ignores it."""
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Context manager: handles the signals that end a run.
+
+    Not that of a closed terminal where nohup ignores it.
+    """
     numbers = [signal.SIGINT, signal.SIGTERM]
     hangup = getattr(signal, "SIGHUP", None)  # not on Windows
     if hangup and signal.getsignal(hangup) != signal.SIG_IGN:
         numbers.append(hangup)
-    return numbers
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)

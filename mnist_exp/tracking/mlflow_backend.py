@@ -45,18 +45,22 @@ class MlflowBackend:
     """One MLflow run, which events are published to: by the method of their kind."""
 
     def __init__(
-        self, client: "MlflowClient", uri: str, opening: events.Opening, folder: Path, run_id: str
+        self, config: TrackingConfig, opening: events.Opening, folder: Path, run_id: str
     ) -> None:
-        """Open the run of this id where the store has it, restored if deleted, else a new one."""
-        self.client, self.uri, self.folder = client, uri, folder
-        self.experiment_id = self._experiment_id(opening.experiment)
-        correct_places(uri, self.experiment_id, run_id)
-        stage = lifecycle_stage(client, run_id)
-        self.run_id = run_id if stage else self._new(opening)
-        if stage == IN_BIN:
-            client.restore_run(run_id)
-            logger.info(f"run {run_id[:8]} had been deleted in MLflow; it is restored")
-        self._links = links_of_metrics(client, self.run_id)
+        """Open the run of this id where the store has it, restored if deleted, else a new one.
+
+        Raises `InputError` for an unusable store.
+        """
+        self.uri, self.folder = store.uri(config), folder
+        with store.connect(config) as self.client:
+            self.experiment_id = self._experiment_id(opening.experiment)
+            correct_places(self.uri, self.experiment_id, run_id)
+            stage = lifecycle_stage(self.client, run_id)
+            self.run_id = run_id if stage else self._new(opening)
+            if stage == IN_BIN:
+                self.client.restore_run(run_id)
+                logger.info(f"run {run_id[:8]} had been deleted in MLflow; it is restored")
+            self._links = links_of_metrics(self.client, self.run_id)
 
     def _new(self, opening: events.Opening) -> str:
         """The id of a new run, or of the one that a lost answer left behind."""
@@ -184,14 +188,6 @@ class MlflowBackend:
                 if found is None:
                     raise
         return str(found.experiment_id)
-
-
-def open_mlflow_run(
-    config: TrackingConfig, opening: events.Opening, folder: Path, run_id: str
-) -> MlflowBackend:
-    """The open run, new or the one of this id; raises `InputError` for an unusable store."""
-    with store.connect(config) as client:
-        return MlflowBackend(client, store.uri(config), opening, folder, run_id)
 
 
 def lifecycle_stage(client: "MlflowClient", run_id: str) -> str:

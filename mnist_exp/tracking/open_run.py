@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_exp.config.schema import TrackingConfig
+from mnist_exp.core.environment import name_user
 from mnist_exp.core.errors import PrunedError
 from mnist_exp.core.files import run_lock
 from mnist_exp.core.layout import TRACEBACK
@@ -112,14 +113,9 @@ def is_sweep_job() -> bool:
 
 
 def _opening(config: TrackingConfig, name: str, folder: Path, tags: Mapping[str, str]) -> Opening:
-    uri = store.display_uri(config) if config.enabled else ""
-    now = int(time.time() * 1000)
-    return Opening(uri, config.experiment, name, _run_tags(folder, tags), now)
-
-
-def _run_tags(folder: Path, tags: Mapping[str, str]) -> dict[str, str]:
+    name_user()  # a container's may have no name
     own = {
-        "mlflow.user": _user(),
+        "mlflow.user": getpass.getuser(),
         "mlflow.source.name": _source(),
         "mlflow.source.type": "LOCAL",
         JOURNAL_TAG: uuid.uuid4().hex,
@@ -128,7 +124,9 @@ def _run_tags(folder: Path, tags: Mapping[str, str]) -> dict[str, str]:
     }
     if parent := os.environ.get(PARENT_VARIABLE):
         own[PARENT_TAG] = parent
-    return own | {key: value for key, value in tags.items() if value}
+    own |= {key: value for key, value in tags.items() if value}
+    uri = store.display_uri(config) if config.enabled else ""
+    return Opening(uri, config.experiment, name, own, int(time.time() * 1000))
 
 
 def _source() -> str:
@@ -139,10 +137,3 @@ def _source() -> str:
     if script.parts[-2:] == (PACKAGE, "__main__.py"):
         return " ".join(["python -m", PACKAGE, *sys.argv[1:2]])
     return script.name
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return str(os.getuid())

@@ -27,6 +27,7 @@ COLUMNS = {  # of a store: tables and where they name places
 }
 DEPTH = {"experiments": 0, "runs": 2}  # of their places below MLRUNS
 MLRUNS = "mlruns"  # the folder of all artifacts, below that where an experiment was first used
+Update = tuple[str, tuple[str, int | str]]  # a statement of SQL and its values
 FOLDERS = f"""
 select run_uuid, folder.value, record.value from runs
 join tags folder using (run_uuid) join tags record using (run_uuid)
@@ -161,8 +162,8 @@ def _places(
     return [(row, place, path) for row, place in found if (path := to_path(place))]
 
 
-def _update(table: str, row: int, path: Path) -> tuple[str, tuple[str, int]]:
-    """The statement that lets the row name this path, and its values."""
+def _update(table: str, row: int, path: Path) -> Update:
+    """Let the row name this path."""
     return f"update {table} set {COLUMNS[table]} = ? where rowid = ?", (to_place(path), row)
 
 
@@ -186,9 +187,7 @@ def _root_now(database: sqlite3.Connection, root: Path, where: str) -> Path:
     return root
 
 
-def _stale_places(
-    database: sqlite3.Connection, where: str
-) -> Iterator[tuple[str, tuple[str, int]]]:
+def _stale_places(database: sqlite3.Connection, where: str) -> Iterator[Update]:
     places = {table: _places(database, table) for table in COLUMNS}
     roots = {path.parents[depth] for table, depth in DEPTH.items() for *_, path in places[table]}
     moves = {root: _root_now(database, root, where) for root in roots}
@@ -200,9 +199,7 @@ def _stale_places(
                 yield _update(table, row, new)
 
 
-def _stale_folders(
-    database: sqlite3.Connection, where: str
-) -> Iterator[tuple[str, tuple[str, str]]]:
+def _stale_folders(database: sqlite3.Connection, where: str) -> Iterator[Update]:
     for run_id, folder, record in database.execute(FOLDERS).fetchall():
         found = run_folder({FOLDER_TAG: folder, JOURNAL_TAG: record}, run_id, where)
         if found != Path(folder):

@@ -55,13 +55,10 @@ def find_orphans(
     `with_missing_folder`: those whose folder is gone instead; they may live, and have been moved.
     """
     running = running_runs(client, experiment_ids, HOST_TAG, platform.node())
-    where = store.uri(config)
-    ids = [run.info.run_id for run in running]
-    folders = [run_folder(run.data.tags, run.info.run_id, where) for run in running]
+    tags, where = {run.info.run_id: run.data.tags for run in running}, store.uri(config)
+    folders = {run_id: run_folder(tags[run_id], run_id, where) for run_id in tags}
     is_wanted = (lambda folder: not folder.exists()) if with_missing_folder else is_orphaned
-    return [
-        (run_id, folder) for run_id, folder in zip(ids, folders, strict=True) if is_wanted(folder)
-    ]
+    return [(run_id, folder) for run_id, folder in folders.items() if is_wanted(folder)]
 
 
 def recover_run(client: "MlflowClient", run_id: str, folder: Path, config: TrackingConfig) -> None:

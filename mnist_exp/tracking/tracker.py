@@ -15,14 +15,12 @@ from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core.signals import defer_interrupts
 from mnist_exp.tracking import events, store
 from mnist_exp.tracking.journal import Journal
-from mnist_exp.tracking.mlflow_backend import OUTCOME_TAG, MlflowBackend, open_mlflow_run
+from mnist_exp.tracking.mlflow_backend import OUTCOME_TAG, MlflowBackend
 
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 10  # after a failure the next event is the next attempt, at the earliest after this
 LOCKED_SECONDS = 60  # how long the end of a run waits for another writer of the store
-
-OpenBackend = Callable[[TrackingConfig, events.Opening, Path, str], MlflowBackend]
 
 
 class Clock(Protocol):
@@ -46,7 +44,7 @@ class RunTracker:
         config: TrackingConfig,
         *,
         on_open: Callable[[MlflowBackend], None] = lambda backend: None,
-        open_backend: OpenBackend = open_mlflow_run,
+        open_backend: Callable[..., MlflowBackend] = MlflowBackend,
         check_reachable: Callable[[TrackingConfig], None] = store.check_reachable,
         clock: Clock = time,
         retry_seconds: float = RETRY_SECONDS,

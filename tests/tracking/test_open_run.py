@@ -1,6 +1,5 @@
 """Runs as MLflow sees them, in a real store: how they end, what they carry, that they load."""
 
-import getpass
 import os
 import platform
 import signal
@@ -24,7 +23,7 @@ from mnist_exp.models.forward import timed_scores
 from mnist_exp.models.io import save_model
 from mnist_exp.tracking import open_run as tracking
 from mnist_exp.tracking.events import Event, LogMetrics
-from mnist_exp.tracking.mlflow_backend import MlflowBackend, open_mlflow_run
+from mnist_exp.tracking.mlflow_backend import MlflowBackend
 from mnist_exp.tracking.open_run import PARENT_VARIABLE, track_run
 from mnist_exp.tracking.recovery import find_orphans, recover_run
 from mnist_exp.tracking.store import uri as store_uri
@@ -182,7 +181,7 @@ def with_backend(change: Callable[[MlflowBackend], None]) -> Callable[..., RunTr
     """Makes trackers whose backend is changed before it is used."""
 
     def open_backend(*arguments: Any) -> MlflowBackend:
-        backend = open_mlflow_run(*arguments)
+        backend = MlflowBackend(*arguments)
         change(backend)
         return backend
 
@@ -324,9 +323,13 @@ def test_a_run_names_the_command_that_made_it(
     assert tracking._source() == "python -m mnist_exp.run"
 
 
-def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nobody() -> str:
-        raise KeyError("getpwuid(): uid not found: 4711")
-
-    monkeypatch.setattr(getpass, "getuser", nobody)  # patched: the machine itself
-    assert tracking._user() == str(os.getuid())
+def test_a_user_without_a_name_has_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 54321)  # as in a container: nobody has this id
+    monkeypatch.setenv("USER", "")  # so that it is as before afterwards
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    off = TrackingConfig(enabled=False, uri=None, experiment="x", skip_finished=False)
+    with track_run(off, name="", folder=tmp_path, params={}, tags={}) as tracker:
+        assert tracker.tags["mlflow.user"] == "54321"

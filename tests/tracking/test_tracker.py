@@ -33,7 +33,7 @@ from mnist_exp.tracking.events import (
     Reopen,
 )
 from mnist_exp.tracking.journal import Journal
-from mnist_exp.tracking.mlflow_backend import open_mlflow_run
+from mnist_exp.tracking.mlflow_backend import MlflowBackend
 from mnist_exp.tracking.open_run import track_run
 from mnist_exp.tracking.places import JOURNAL_TAG
 from mnist_exp.tracking.recovery import COMPLETE, DELETED, PUBLISHED, sync
@@ -215,7 +215,7 @@ def test_a_long_curve_published_twice_has_every_point_once(
     store: str, config: TrackingConfig, tmp_path: Path
 ) -> None:
     opening = Opening(store, "records", "run", {JOURNAL_TAG: "of a curve"}, 0)
-    backend = open_mlflow_run(config, opening, tmp_path, "")
+    backend = MlflowBackend(config, opening, tmp_path, "")
     steps = list(range(1, 601))
     curve = {"step/loss": [1 / step for step in steps], "step/accuracy": [0.5] * 600}
     for _ in range(2):
@@ -387,7 +387,7 @@ def test_a_run_whose_opening_got_no_answer_is_not_opened_twice(
     ids = []
 
     def unheard(*arguments: Any) -> Any:
-        ids.append(open_mlflow_run(*arguments).run_id)
+        ids.append(MlflowBackend(*arguments).run_id)
         raise OSError("the answer never came")
 
     tracker = RunTracker(tmp_path, config, open_backend=unheard)
