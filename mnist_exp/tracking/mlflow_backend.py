@@ -154,9 +154,7 @@ class MlflowBackend:
     def _log_files(self, event: events.LogFiles) -> None:
         """Upload files and folders, as far as they are there."""
         for path in (self.folder / name for name in event.names):
-            if path.is_dir():
-                self.client.log_artifacts(self.run_id, str(path), path.name)
-            elif path.exists():
+            if path.exists():
                 self.client.log_artifact(self.run_id, str(path))
 
     @publish.register

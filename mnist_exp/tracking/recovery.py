@@ -2,7 +2,7 @@
 
 import logging
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +33,6 @@ COMPLETE, PUBLISHED = "complete already", "published"
 MISSING, RUNNING = "not published whole", "still running"
 DELETED = "deleted in MLflow for good; sync --restore publishes it again"
 BINNED = "deleted in MLflow before it was published whole; sync --restore restores it"
-
-MakeTracker = Callable[[Path, TrackingConfig], RunTracker]
 
 
 def recover_orphans(backend: MlflowBackend, config: TrackingConfig) -> None:
@@ -75,9 +73,7 @@ def recover_run(client: "MlflowClient", run_id: str, folder: Path, config: Track
         logger.info(f"run {run_id[:8]} had died; it is KILLED now{resume if resumable else ''}")
 
 
-def publish_pending(
-    folder: Path, config: TrackingConfig, make_tracker: MakeTracker = RunTracker
-) -> str:
+def publish_pending(folder: Path, config: TrackingConfig) -> str:
     """The final status of the orphaned run in this folder, once it is published.
 
     One that died is closed as KILLED. Empty when it cannot be published, or has no journal. Raises
@@ -85,7 +81,7 @@ def publish_pending(
     """
     try:
         with run_lock(folder):
-            tracker = make_tracker(folder, config)
+            tracker = RunTracker(folder, config)
             if tracker.journal.opening is None:
                 return ""
             if tracker.journal.status:
@@ -98,13 +94,7 @@ def publish_pending(
     return tracker.journal.status if tracker.journal.is_published else ""
 
 
-def sync(
-    folder: Path,
-    uri: str | None = None,
-    make_tracker: MakeTracker = RunTracker,
-    *,
-    restore: bool = False,
-) -> str:
+def sync(folder: Path, uri: str | None = None, *, restore: bool = False) -> str:
     """What came of publishing what is missing of the run in `folder`, in words.
 
     `uri` is the store; default: the one the run was for. A run that was deleted there comes back
@@ -137,6 +127,6 @@ def sync(
                 return DELETED
     store.check_reachable(config)
     try:
-        return PUBLISHED if publish_pending(folder, config, make_tracker) else MISSING
+        return PUBLISHED if publish_pending(folder, config) else MISSING
     except InputError:  # it was resumed meanwhile
         return RUNNING

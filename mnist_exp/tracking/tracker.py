@@ -45,9 +45,7 @@ class RunTracker:
         *,
         on_open: Callable[[MlflowBackend], None] = lambda backend: None,
         open_backend: Callable[..., MlflowBackend] = MlflowBackend,
-        check_reachable: Callable[[TrackingConfig], None] = store.check_reachable,
         clock: Clock = time,
-        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         """For the run in `folder`, new or existing; `on_open` receives the open backend."""
         self.folder, self.config, self.journal = folder, config, Journal(folder)
@@ -56,9 +54,7 @@ class RunTracker:
         curves = [each.steps for each in logged if isinstance(each, events.LogCurve)]
         self._logged_steps = {step for steps in curves for step in steps}
         self._queue = deque(logged)  # not published yet
-        self._on_open, self._open_backend = on_open, open_backend
-        self._check_reachable, self._clock = check_reachable, clock
-        self._retry_seconds = retry_seconds
+        self._on_open, self._open_backend, self._clock = on_open, open_backend, clock
         self._backend: MlflowBackend | None = None
         self._started: Future[None] | None = None
         self._error: Exception | None = None
@@ -183,7 +179,7 @@ class RunTracker:
                     if not last or _is_locked(error):
                         raise
                     self._error = error
-                    self._check_reachable(self.config)
+                    store.check_reachable(self.config)
                     skipped.append(self._queue[0])
                 self._queue.popleft()
             if not skipped:
@@ -195,7 +191,7 @@ class RunTracker:
                     "what is missing follows when the store can be used"
                 )
             self._error = error
-            self._silent_until = self._clock.monotonic() + self._retry_seconds
+            self._silent_until = self._clock.monotonic() + RETRY_SECONDS
         self._queue.extendleft(reversed(skipped))
 
     def _drain_to_the_end(self) -> None:

@@ -20,6 +20,7 @@ from mnist_exp.models.convert import to_stock_keras
 from mnist_exp.models.families import build_model
 from mnist_exp.models.io import save_model
 from mnist_exp.runs.find import resolve_run
+from mnist_exp.tracking import store as tracking_store
 from mnist_exp.tracking.events import (
     VERSION,
     Close,
@@ -37,7 +38,7 @@ from mnist_exp.tracking.mlflow_backend import MlflowBackend
 from mnist_exp.tracking.open_run import track_run
 from mnist_exp.tracking.places import JOURNAL_TAG
 from mnist_exp.tracking.recovery import COMPLETE, DELETED, PUBLISHED, sync
-from mnist_exp.tracking.tracker import RunTracker
+from mnist_exp.tracking.tracker import RETRY_SECONDS, RunTracker
 
 
 @pytest.fixture
@@ -79,9 +80,11 @@ class FakeBackend:
 
 @dataclass
 class FakeClock:
-    """Each look at the time is ten seconds later; nobody sleeps."""
+    """Each look at the time is ten seconds later, or `step` at what is waited by; nobody sleeps."""
 
+    step: float = RETRY_SECONDS
     now: float = 0.0
+    waited: float = 0.0
     sleeps: list[float] = field(default_factory=list)
 
     def time(self) -> float:
@@ -89,7 +92,8 @@ class FakeClock:
         return self.now
 
     def monotonic(self) -> float:
-        return 0.0
+        self.waited += self.step
+        return self.waited
 
     def sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
@@ -105,7 +109,7 @@ def tracker_of(config: TrackingConfig, backend: FakeBackend) -> Callable[..., Ru
     """Makes a tracker of a folder, which publishes to the fake backend."""
 
     def make(folder: Path, config: TrackingConfig = config, **more: Any) -> RunTracker:
-        given = {"open_backend": backend.open, "retry_seconds": 0, "clock": FakeClock()} | more
+        given = {"open_backend": backend.open, "clock": FakeClock()} | more
         return RunTracker(folder, config, **given)
 
     return make
@@ -169,7 +173,7 @@ def test_a_store_that_failed_is_left_alone_for_a_while(
     tmp_path: Path, backend: FakeBackend, begun: Callable[..., RunTracker]
 ) -> None:
     backend.errors["metrics"] = [OSError("server gone")]
-    tracker = begun(tmp_path, retry_seconds=1000)
+    tracker = begun(tmp_path, clock=FakeClock(step=0))
     tracker.log_metrics({"x": 1.0}, 1)
     assert tracker.run_id == "new"
     tracker.log_metrics({"x": 1.0}, 2)
@@ -226,14 +230,12 @@ def test_a_long_curve_published_twice_has_every_point_once(
 
 def test_what_cannot_be_published_leaves_no_finished_run_until_it_is(
     tmp_path: Path,
-    config: TrackingConfig,
     backend: FakeBackend,
     begun: Callable[..., RunTracker],
     tracker_of: Callable[..., RunTracker],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("WARNING", "mnist_exp")
-    config = config.model_copy(update={"uri": f"sqlite:///{tmp_path / 'a.db'}"})
     backend.errors["files"] = [OSError("artifacts: Permission denied")]
     tracker = begun(tmp_path)
     tracker.log_files(["figures"])
@@ -249,19 +251,23 @@ def test_what_cannot_be_published_leaves_no_finished_run_until_it_is(
         f"{tmp_path}, and published with: python -m mnist_exp sync {tmp_path}"
     ]
     backend.told.clear()
-    assert sync(tmp_path, config.uri, tracker_of) == PUBLISHED
+    assert tracker_of(tmp_path).publish()
     assert backend.told == [
         ("open", "new"), ("files", ["figures"]), ("tags", {"a": "b"}), ("close", "FINISHED"),
     ]  # fmt: skip
 
 
 def test_a_server_that_is_gone_at_the_end_is_asked_once(
-    tmp_path: Path, backend: FakeBackend, begun: Callable[..., RunTracker]
+    tmp_path: Path,
+    backend: FakeBackend,
+    begun: Callable[..., RunTracker],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def silent(_: TrackingConfig) -> None:
         raise InputError("nobody answers")
 
-    tracker = begun(tmp_path, check_reachable=silent, retry_seconds=1000)
+    monkeypatch.setattr(tracking_store, "check_reachable", silent)  # patched: the network
+    tracker = begun(tmp_path, clock=FakeClock(step=0))
     assert tracker.run_id == "new"
     backend.errors["tags"] = [OSError("server gone") for _ in range(9)]
     for _ in range(3):
@@ -274,7 +280,7 @@ def test_a_server_that_is_gone_at_the_end_is_asked_once(
 def test_a_locked_store_is_waited_for_at_the_end(
     tmp_path: Path, backend: FakeBackend, begun: Callable[..., RunTracker]
 ) -> None:
-    clock = FakeClock()
+    clock = FakeClock(step=0)
     backend.errors["tags"] = [OSError("(sqlite3) database is locked") for _ in range(5)]
     tracker = begun(tmp_path, clock=clock)
     tracker.log_tags({})
