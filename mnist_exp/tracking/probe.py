@@ -159,7 +159,7 @@ def _probe_server(where: str, experiment: str, to_write: bool) -> None:
         if to_write:
             number, stage = found.get("experiment_id", ""), found.get("lifecycle_stage", "")
             _refuse_deleted(experiment, number, stage)
-            beside = found or _experiment(server, where, "get?experiment_id=0")  # lies a new one
+            beside = found or _experiment(server, where, "get?experiment_id=0")  # of a new one
             _refuse_place(beside.get("artifact_location", ""))
 
 
