@@ -5,18 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
-from hydra.core.plugins import Plugins
-from hydra.plugins.launcher import Launcher
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from mnist_exp.sweeps.strategy import GridStrategy
+    from mnist_exp.sweeps.strategy import SweepStrategy
 
 
 @dataclass
@@ -53,25 +47,19 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """The result of every job, in order."""
-        from mnist_exp.sweeps.sweep import run_sweep
-
         assert self.hydra_context is not None
         assert self.config is not None
         assert self.launcher is not None
-        return run_sweep(
-            self.strategy(arguments),
-            config=self.config,
-            loader=self.hydra_context.config_loader,
-            launcher=self.launcher,
-        )
+        strategy, loader = self.strategy(arguments), self.hydra_context.config_loader
+        from mnist_exp.sweeps.sweep import run_sweep  # after a refusal: it takes a second
 
-    def strategy(self, arguments: Sequence[str]) -> "GridStrategy":
+        return run_sweep(strategy, config=self.config, loader=loader, launcher=self.launcher)
+
+    def strategy(self, arguments: Sequence[str]) -> "SweepStrategy":
         """The grid of the preset's overrides and these; raises `InputError` for an unusable one."""
         from mnist_exp.sweeps.strategy import GridStrategy
 
-        assert self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        overrides = self._parsed(arguments)
         swept = [override for override in overrides if override.is_sweep_override()]
         for override in swept:
             _refuse_endless_or_empty(override)
@@ -79,6 +67,30 @@ class GridSweeper(BasicSweeper):
         jobs = [tuple(job) for batch in self.split_arguments(overrides, None) for job in batch]
         # Once each: a value may be given twice, and a preset's key on the command line, too.
         return GridStrategy(list(dict.fromkeys(jobs)), list(dict.fromkeys(keys)))
+
+    def _parsed(self, arguments: Sequence[str]) -> list[Override]:
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        return parser.parse_overrides([*self._parse_config(), *arguments])
+
+
+class OptunaSweeper(GridSweeper):
+    """Reads the search space in place of a grid."""
+
+    def __init__(self, params: dict[str, str] | None, trial: str | None, **settings: Any) -> None:
+        super().__init__(None, params)
+        self.settings = settings
+
+    def strategy(self, arguments: Sequence[str]) -> "SweepStrategy":
+        """The search in the space of the preset's overrides and these; raises `InputError`."""
+        from mnist_exp.config.compose import validate
+        from mnist_exp.config.schema import SearchSettings
+
+        settings = validate(SearchSettings, self.settings, "hydra.sweeper")
+        from mnist_exp.sweeps import search_space  # imports Optuna, which takes a second
+        from mnist_exp.sweeps.optuna_strategy import OptunaStrategy
+
+        return OptunaStrategy(*search_space.read(self._parsed(arguments)), settings)
 
 
 def _refuse_endless_or_empty(override: Override) -> None:
@@ -91,36 +103,3 @@ def _refuse_endless_or_empty(override: Override) -> None:
         )
     if not list(override.sweep_string_iterator()):
         raise InputError(f"{override.input_line}: there is nothing to choose from")
-
-
-class OptunaSweeper(Sweeper):
-    """Reads the search space; `mnist_exp.sweeps.sweep` does the rest."""
-
-    def __init__(self, params: dict[str, str] | None, trial: str | None, **settings: Any) -> None:
-        self.params, self.settings = params or {}, settings
-
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        self.config = config
-        self.loader: ConfigLoader = hydra_context.config_loader
-        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
-
-    def sweep(self, arguments: list[str]) -> Any:
-        """The result of every trial, in order."""
-        from mnist_exp.config.compose import validate
-        from mnist_exp.config.schema import SearchSettings
-
-        settings = validate(SearchSettings, self.settings, "hydra.sweeper")
-        from mnist_exp.sweeps import search_space  # imports Optuna, which takes a second
-        from mnist_exp.sweeps.optuna_strategy import OptunaStrategy
-        from mnist_exp.sweeps.sweep import run_sweep
-
-        parser = OverridesParser.create(config_loader=self.loader)
-        preset = [f"{key}={value}" for key, value in self.params.items()]
-        space, fixed = search_space.read(parser.parse_overrides([*preset, *arguments]))
-        strategy = OptunaStrategy(space, fixed, settings)
-        assert self.config is not None
-        return run_sweep(strategy, config=self.config, loader=self.loader, launcher=self.launcher)

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
@@ -24,14 +24,18 @@ INHERITED = ("MNIST_PATH", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """What the steps of a sweep share."""
+
+    strategy: SweepStrategy
+    launcher: Launcher
+    folder: Path
+    parent: RunTracker
+
+
 def launch(
-    launcher: Launcher,
-    jobs: Mapping[int, JobResult],
-    *,
-    strategy: SweepStrategy,
-    folder: Path,
-    started: float,
-    parent: RunTracker,
+    jobs: Mapping[int, JobResult], sweep: Sweep, started: float
 ) -> dict[int, JobResult]:
     """The launcher's result for each job; those of a dead worker are launched once more.
 
@@ -40,11 +44,9 @@ def launch(
     ahead = dict(jobs)
     done: dict[int, JobResult] = {}
     for attempt in (1, 2):
-        overrides = [
-            [*ahead[n].job, *_own_overrides(n, folder, strategy, launcher, parent)] for n in ahead
-        ]
+        overrides = [[*ahead[n].job, *_own_overrides(n, sweep)] for n in ahead]
         try:
-            returns = launcher.launch(overrides, initial_job_idx=0)
+            returns = sweep.launcher.launch(overrides, initial_job_idx=0)
             pairs = zip(ahead.values(), returns, strict=True)
             # A failed job's `return_value` would raise its error.
             return done | {job.number: job.with_end(ret._return_value) for job, ret in pairs}
@@ -54,7 +56,7 @@ def launch(
             raise
         except Exception as error:  # the launcher's: a job's own comes as its return
             _end_workers()
-            collected = {n: result.collect(folder, started) for n, result in ahead.items()}
+            collected = {n: result.collect(sweep.folder, started) for n, result in ahead.items()}
             done |= {n: result for n, result in collected.items() if result.state != "unfinished"}
             ahead = {n: result for n, result in collected.items() if result.state == "unfinished"}
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
@@ -86,26 +88,24 @@ def is_remote(launcher: Launcher, name: str) -> bool:
     return name == "submitit_slurm"
 
 
-def _own_overrides(
-    number: int, folder: Path, strategy: SweepStrategy, launcher: Launcher, parent: RunTracker
-) -> Iterator[str]:
+def _own_overrides(number: int, sweep: Sweep) -> Iterator[str]:
     """The overrides a job gets beside its own, in a form that reaches every launcher."""
     # Absolute: a worker of an existing cluster has a current folder of its own.
-    settings = {"hydra.sweep.dir": str(folder), "hydra.sweep.subdir": str(number)}
-    for key, value in (settings | dict(strategy.job_settings(number))).items():
+    settings = {"hydra.sweep.dir": str(sweep.folder), "hydra.sweep.subdir": str(number)}
+    for key, value in (settings | dict(sweep.strategy.job_settings(number))).items():
         yield f"{key}={_quoted(value)}"
     # Not MLFLOW_RUN_ID: with it every job would write into the parent.
     variables = {
-        PARENT_VARIABLE: parent.run_id,
+        PARENT_VARIABLE: sweep.parent.run_id,
         SWEEP: str(os.getpid()),
-        SWEPT_VARIABLE: ",".join(strategy.swept),
+        SWEPT_VARIABLE: ",".join(sweep.strategy.swept),
     }
-    if not is_in_process(launcher):
+    if not is_in_process(sweep.launcher):
         variables["TTY_COMPATIBLE"] = "0"  # workers share a terminal: rich draws no bars then
     # A worker of an existing cluster has an environment of its own.
     inherited = (name for name in INHERITED if name in os.environ)
     variables |= {name: os.environ[name] for name in inherited}
-    if threads := _threads(launcher):
+    if threads := _threads(sweep.launcher):
         variables["TF_NUM_INTRAOP_THREADS"] = str(threads)
     for name, value in variables.items():
         yield f"+hydra.job.env_set.{name}={_quoted(value)}"

@@ -27,13 +27,12 @@ from mnist_exp.runs.run import TITLE_TAG
 from mnist_exp.runs.search import SEARCH_TAG, finished_runs
 from mnist_exp.sweeps import report
 from mnist_exp.sweeps.composer import JobComposer
-from mnist_exp.sweeps.launch import is_in_process, is_remote, launch, refuse_no_workers
+from mnist_exp.sweeps.launch import Sweep, is_in_process, is_remote, launch, refuse_no_workers
 from mnist_exp.sweeps.progress import SweepProgress
 from mnist_exp.sweeps.results import JobResult, best, data_label, raise_if_too_many_failed
 from mnist_exp.sweeps.strategy import SweepStrategy
 from mnist_exp.tracking import store
 from mnist_exp.tracking.open_run import track_run
-from mnist_exp.tracking.tracker import RunTracker
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +70,7 @@ def run_sweep(
             },
             files=SWEEP_ARTIFACTS,
         ) as parent:
+            sweep = Sweep(strategy, launcher, folder, parent)
             try:
                 with SweepProgress(
                     folder,
@@ -79,25 +79,23 @@ def run_sweep(
                     noun=strategy.noun,
                     has_bar=is_in_process(launcher),
                 ) as progress:
-                    _run(strategy, results, composer, launcher, folder, parent, progress)
+                    _run(sweep, results, composer, progress)
             finally:  # an interrupted sweep is summarised, too
                 with defer_interrupts():
                     ordered = [results[number] for number in sorted(results)]
-                    _summarise(ordered, strategy, folder, parent, space, configs[0])
+                    _summarise(ordered, sweep, space, configs[0])
             raise_if_too_many_failed(ordered, strategy.total, strategy.tolerated)
     return ordered
 
 
 def _run(
-    strategy: SweepStrategy,
+    sweep: Sweep,
     results: dict[int, JobResult],
     composer: JobComposer,
-    launcher: Launcher,
-    folder: Path,
-    parent: RunTracker,
     progress: SweepProgress,
 ) -> None:
     """Ask for batch after batch, run what is missing of each, and fill `results`."""
+    strategy = sweep.strategy
     failed = sum(result.state == "failed" for result in results.values())  # of an earlier command
     while failed <= strategy.tolerated and (asked := strategy.ask()):
         started = time.time()
@@ -108,20 +106,13 @@ def _run(
             ahead = {n: results[n] for n in batch if results[n].state == "unfinished"}
             progress.expect({n: results[n] for n in batch})
             if ahead:
-                results |= launch(
-                    launcher,
-                    ahead,
-                    strategy=strategy,
-                    folder=folder,
-                    started=started,
-                    parent=parent,
-                )
+                results |= launch(ahead, sweep, started)
         finally:
             with defer_interrupts():
-                results |= {n: results[n].collect(folder, started) for n in batch}
+                results |= {n: results[n].collect(sweep.folder, started) for n in batch}
                 progress.show([results[n] for n in batch])
                 strategy.tell([results[n] for n in batch])
-                parent.close_children()  # a run that is still open has lost its worker
+                sweep.parent.close_children()  # a run that is still open has lost its worker
         failed += sum(results[n].state == "failed" for n in batch)
 
 
@@ -150,14 +141,10 @@ def _reuse_finished(batch: Mapping[int, JobResult], composer: JobComposer) -> di
 
 
 def _summarise(
-    results: Sequence[JobResult],
-    strategy: SweepStrategy,
-    folder: Path,
-    parent: RunTracker,
-    space: str,
-    config: Config,
+    results: Sequence[JobResult], sweep: Sweep, space: str, config: Config
 ) -> None:
     """Print the tables, write files and figures to the folder, log the best job to MLflow."""
+    strategy, folder, parent = sweep.strategy, sweep.folder, sweep.parent
     label = data_label(results)
     title = f"{space}{f' on {label}' if label else ''}"
     top = best(results)
