@@ -228,7 +228,7 @@ def _fit(loop: "EpochLoop", config: Config, context: RunContext) -> "History":
             raise
         except BaseException:
             with defer_interrupts():
-                save_interrupted(loop.model, folder.interrupted_model)
+                save_interrupted(loop.model, folder)
             raise
         finally:
             checkpoints.close()

@@ -1,7 +1,9 @@
 """Find one recorded run: by id, name, alias or rank."""
 
 import logging
+import re
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -16,12 +18,12 @@ from mnist_exp.tracking.places import FOLDER_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-from functools import reduce
 
 logger = logging.getLogger(__name__)
 
 BEST, LAST, MODEL_URI = "best", "last", "models:/"
-MIN_PREFIX, ID_LENGTH = 4, 32  # characters of a run id
+ID, ID_LENGTH = re.compile("[0-9a-f]{4,32}"), 32  # of a run
+WITH_ID = "attributes.run_id LIKE '{}%'"
 MAX_LISTED = 10  # candidates in a refusal
 DATA_FILTERS = (  # full data first, then limited, then bundled: preferred by `best` in this order
     "tags.data.name = 'mnist' and params.`data.limit` = 'null'",
@@ -71,21 +73,18 @@ def resolve_run(reference: str, where: TrackingConfig) -> Run:
 def find_resumable(reference: str, where: TrackingConfig) -> Run:
     """The run of this id or unique prefix, in any experiment or the bin; raises `InputError`."""
     with store.connect_to_read(where) as client:
-        names = [each.name for each in client.search_experiments()]
-        places = [where.model_copy(update={"experiment": name}) for name in names]
-        found = {
-            run.run_id: run
-            for each in places
-            for deleted in (False, True)
-            for run in _by_id(client, each, reference, deleted=deleted)
-        }
+        from mlflow.entities import ViewType
+
+        every = [each.experiment_id for each in client.search_experiments(ViewType.ALL)]
+        query = WITH_ID.format(reference)
+        found = client.search_runs(every, query, ViewType.ALL) if ID.fullmatch(reference) else []
     if len(found) != 1:
         came = f"the beginning of {len(found)} ids" if found else "neither"
         raise InputError(
             f"resume={reference}: expected the folder of a run or the id of one in "
             f"{store.display_uri(where)}, this is {came}"
         )
-    run = next(iter(found.values()))
+    run = to_run(found[0], where)
     if FOLDER_TAG not in run.tags:
         raise InputError(f"resume={reference}: this run was not made by python -m mnist_exp.run")
     return run
@@ -148,15 +147,12 @@ def _listed(runs: Sequence[Run]) -> str:
     )
 
 
-def _by_id(
-    client: "MlflowClient", where: TrackingConfig, reference: str, *, deleted: bool = False
-) -> list[Run]:
+def _by_id(client: "MlflowClient", where: TrackingConfig, reference: str) -> list[Run]:
     """The runs whose id has this prefix; a whole id is searched in every experiment."""
-    if not MIN_PREFIX <= len(reference) <= ID_LENGTH or set(reference) - set("0123456789abcdef"):
+    if not ID.fullmatch(reference):
         return []
     if len(reference) < ID_LENGTH:
-        query = f"attributes.run_id LIKE '{reference}%'"
-        return list(search(client, where, query, deleted=deleted))
+        return list(search(client, where, WITH_ID.format(reference)))
     from mlflow.exceptions import MlflowException
 
     try:

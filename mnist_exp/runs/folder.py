@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class RunFolder:
         for name in chain([path.name], (f"{path.name}-{number}" for number in count(2))):
             folder = make_folder(path.with_name(name), "hydra.run.dir")
             try:
-                if _is_empty(folder):
+                if all(path.name[0] == "." for path in folder.iterdir()):
                     with (folder / layout.CONFIG).open("x", encoding="utf-8") as file:
                         file.write(to_yaml(config))
                     typed = "".join(f"{redact(override)}\n" for override in overrides)
@@ -100,37 +100,29 @@ class RunFolder:
 
     def history(self) -> list[dict[str, float]]:
         """The metrics of each epoch."""
-        with (self.path / layout.HISTORY).open(newline="") as rows:
-            return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(rows)]
+        return _read_rows(self.path / layout.HISTORY)
 
     def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
         """The metrics of these epochs; without any there is no file."""
-        path = self.path / layout.HISTORY
-        if not rows:
-            path.unlink(missing_ok=True)
-            return
-        with path.open("w", newline="") as file:
-            _write_epochs(file, 0, rows)
+        (self.path / layout.HISTORY).unlink(missing_ok=True)
+        for epoch, row in enumerate(rows):
+            self.append_epoch(epoch, row)
 
     def append_epoch(self, epoch: int, row: Mapping[str, float]) -> None:
         """Add the metrics of `epoch`, counted from 0; the first has the header above it."""
         with (self.path / layout.HISTORY).open("a" if epoch else "w", newline="") as file:
-            _write_epochs(file, epoch, [row])
+            writer = csv.DictWriter(file, EPOCH_COLUMNS, extrasaction="ignore")
+            if not epoch:
+                writer.writeheader()
+            writer.writerow({"epoch": epoch + 1, **row})
 
     def curve(self) -> list[dict[str, float]]:
-        """The points of the training curve within epochs; none of runs recorded without one."""
-        path = self.path / layout.CURVE
-        if not path.exists():
-            return []
-        with path.open(newline="") as rows:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(rows)]
+        """The points of the training curve within epochs."""
+        return _read_rows(self.path / layout.CURVE)
 
     def write_curve(self, rows: Sequence[Mapping[str, float]]) -> None:
         """The points of the training curve within epochs."""
-        with (self.path / layout.CURVE).open("w", newline="") as file:
-            writer = csv.DictWriter(file, layout.CURVE_COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
+        write_rows(self.path / layout.CURVE, layout.CURVE_COLUMNS, rows)
 
     def metrics(self) -> dict[str, float]:
         """The final metrics."""
@@ -152,11 +144,7 @@ class RunFolder:
 
     def write_evaluation(self, evaluation: Evaluation) -> None:
         """The predictions of the test images."""
-        np.savez_compressed(
-            self.path / layout.PREDICTIONS,
-            labels=evaluation.labels,
-            probabilities=evaluation.probabilities,
-        )
+        np.savez_compressed(self.path / layout.PREDICTIONS, **_arrays(evaluation))
 
     def validation(self) -> tuple[np.ndarray, Evaluation]:
         """The validation images' indices in the training file, and the predictions of them."""
@@ -165,12 +153,8 @@ class RunFolder:
 
     def write_validation(self, indices: np.ndarray, evaluation: Evaluation) -> None:
         """The validation images' indices in the training file, and the predictions of them."""
-        np.savez_compressed(
-            self.path / layout.VALIDATION,
-            indices=indices,
-            labels=evaluation.labels,
-            probabilities=evaluation.probabilities,
-        )
+        path = self.path / layout.VALIDATION
+        np.savez_compressed(path, indices=indices, **_arrays(evaluation))
 
     def calibration(self) -> Calibration:
         """The model's temperature; raises `InputError` for a damaged file."""
@@ -207,24 +191,19 @@ class RunFolder:
         text = json.dumps(values, indent=2) + "\n"
         write_atomic(self.path / layout.RESULT, lambda file: file.write(text.encode()))
 
-    @property
-    def interrupted_model(self) -> Path:
-        """Where the weights of an interrupted run are."""
-        return self.path / layout.INTERRUPTED_MODEL
 
-    @property
-    def figures(self) -> Path:
-        """Where the figures are."""
-        return self.path / layout.FIGURES
-
-
-def _write_epochs(file: IO[str], before: int, rows: Sequence[Mapping[str, float]]) -> None:
-    writer = csv.DictWriter(file, EPOCH_COLUMNS, extrasaction="ignore")
-    if not before:
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """A CSV file of these columns of the rows; what a row lacks is empty."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
-    for epoch, row in enumerate(rows, before + 1):
-        writer.writerow({"epoch": epoch, **row})
+        writer.writerows(rows)
 
 
-def _is_empty(folder: Path) -> bool:
-    return not any(path.name[0] != "." for path in folder.iterdir())
+def _read_rows(path: Path) -> list[dict[str, float]]:
+    with path.open(newline="") as rows:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(rows)]
+
+
+def _arrays(evaluation: Evaluation) -> dict[str, Any]:
+    return {"labels": evaluation.labels, "probabilities": evaluation.probabilities}

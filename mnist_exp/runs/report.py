@@ -90,7 +90,7 @@ def write_report(
     with only_warned_of(
         "figures are missing, which python -m mnist_exp visualize draws from the record"
     ):
-        write_figures(folder.figures, report)
+        write_figures(folder.path / layout.FIGURES, report)
 
 
 def write_tables(folder: RunFolder, evaluation: Evaluation) -> None:
@@ -149,11 +149,12 @@ def save_models(loop: "EpochLoop", config: Config, folder: RunFolder) -> str:
     return next(name for name in names if Path(name).suffix)
 
 
-def save_interrupted(model: Any, path: Path) -> None:
+def save_interrupted(model: Any, folder: RunFolder) -> None:
     """Save the weights so far; a failure is a warning, since another error is being raised."""
     from mnist_exp.models.convert import to_stock_keras
     from mnist_exp.models.io import save_model
 
+    path = folder.path / layout.INTERRUPTED_MODEL
     try:
         save_model(to_stock_keras(model), path)
     except Exception as error:

@@ -34,9 +34,7 @@ class Sweep:
     parent: RunTracker
 
 
-def launch(
-    jobs: Mapping[int, JobResult], sweep: Sweep, started: float
-) -> dict[int, JobResult]:
+def launch(jobs: Mapping[int, JobResult], sweep: Sweep, started: float) -> dict[int, JobResult]:
     """The launcher's result for each job; those of a dead worker are launched once more.
 
     Whatever is older than `started` in the jobs' folders is not this sweep's.
@@ -56,9 +54,8 @@ def launch(
             raise
         except Exception as error:  # the launcher's: a job's own comes as its return
             _end_workers()
-            collected = {n: result.collect(sweep.folder, started) for n, result in ahead.items()}
-            done |= {n: result for n, result in collected.items() if result.state != "unfinished"}
-            ahead = {n: result for n, result in collected.items() if result.state == "unfinished"}
+            done |= {n: result.collect(sweep.folder, started) for n, result in ahead.items()}
+            ahead = {n: done[n] for n in ahead if done[n].state == "unfinished"}
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             logger.warning(
                 f"a worker died ({reason}); {len(ahead)} jobs were not finished"

@@ -90,7 +90,7 @@ class OptunaStrategy(SweepStrategy):
             self._end_orphan(trial)
         ended = self._trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
         known = [trial for trial in ended if INTERRUPTED_ATTR not in trial.user_attrs]
-        logger.info(f"study {self.study.study_name} in {redact(self.url)}")
+        logger.info(f"study {self.search} in {redact(self.url)}")
         return [self._earlier_result(trial) for trial in known]
 
     def ask(self) -> Sequence[JobResult]:
@@ -103,7 +103,7 @@ class OptunaStrategy(SweepStrategy):
             trial.set_user_attr(HOST_ATTR, platform.node())
             trial.set_user_attr(FOLDER_ATTR, str(self.folder))
             self._asked[trial.number] = trial
-            asked.append(self._known_result(trial) or self._unfinished(trial.number, trial.params))
+            asked.append(self._known_result(trial) or self._unfinished(trial))
         return asked
 
     def tell(self, results: Sequence[JobResult]) -> None:
@@ -112,21 +112,21 @@ class OptunaStrategy(SweepStrategy):
             if result.run_result:
                 trial.set_user_attr(RESULT_ATTR, result.run_result.to_dict())
                 self.study.tell(trial, float(result.run_result))
-            elif result.pruned:
-                trial.set_user_attr(REASON_ATTR, result.error)
-                self.study.tell(trial, state=TrialState.PRUNED)
             elif result.error:
                 trial.set_user_attr(REASON_ATTR, result.error)
+                state = TrialState.PRUNED if result.pruned else TrialState.FAIL
+                self.study.tell(trial, state=state)
+            else:  # unfinished: its values are queued for a new trial
+                trial.set_user_attr(INTERRUPTED_ATTR, True)
                 self.study.tell(trial, state=TrialState.FAIL)
-            else:
-                self._requeue(trial)
+                self.study.enqueue_trial(trial.params)
 
     def job_settings(self, number: int) -> Mapping[str, str]:
         if not self.settings.prune:
             return {}
         return {
             "hydra.sweeper.storage": self.url,
-            "hydra.sweeper.trial": f"{self.study.study_name}/{number}",
+            "hydra.sweeper.trial": f"{self.search}/{number}",
         }
 
     def pruned_at(self) -> Mapping[int, float]:
@@ -184,7 +184,7 @@ class OptunaStrategy(SweepStrategy):
         fixed = {
             key: value
             for key, value in values.items()
-            if not any(f"{key}.".startswith(f"{swept.lstrip('+')}.") for swept in self.swept)
+            if not any(f"{key}.".startswith(f"{swept}.") for swept in self.swept)
         }
         space = {key: repr(values) for key, values in self.space.items()}
         how = [self.settings.sampler, self.settings.seed]
@@ -210,34 +210,28 @@ class OptunaStrategy(SweepStrategy):
             return
         if trial.number not in [other.number for other in self._trials(TrialState.RUNNING)]:
             return  # its sweep has told the study, and ended, in the meantime
-        result = self._unfinished(trial.number, trial.params).collect(folder, since=0)
+        result = self._unfinished(trial).collect(folder, since=0)
         self._asked[trial.number] = optuna.Trial(self.study, trial._trial_id)
         self.tell([result])
         logger.info(f"trial {trial.number} had died; it counts as {result.state}")
-
-    def _requeue(self, trial: optuna.Trial) -> None:
-        """End an unfinished trial and queue its values for a new one."""
-        trial.set_user_attr(INTERRUPTED_ATTR, True)
-        self.study.tell(trial, state=TrialState.FAIL)
-        self.study.enqueue_trial(trial.params)
 
     def _known_result(self, trial: optuna.Trial) -> JobResult | None:
         """The result of an earlier trial with the same values, which would repeat."""
         for other in self._trials(TrialState.COMPLETE):
             if other.params == trial.params and RESULT_ATTR in other.user_attrs:
-                return self._earlier_result(other, number=trial.number)
+                return replace(self._earlier_result(other), number=trial.number)
         return None
 
-    def _earlier_result(self, trial: FrozenTrial, number: int | None = None) -> JobResult:
-        job = self._unfinished(trial.number if number is None else number, trial.params)
+    def _earlier_result(self, trial: FrozenTrial) -> JobResult:
+        job = self._unfinished(trial)
         if trial.state != TrialState.COMPLETE:
             pruned = trial.state == TrialState.PRUNED
             return replace(job, error=trial.user_attrs.get(REASON_ATTR, "failed"), pruned=pruned)
         run_result = RunResult.from_dict(trial.user_attrs[RESULT_ATTR])
         return replace(job, run_result=run_result, reused=True)
 
-    def _unfinished(self, number: int, params: Mapping[str, Any]) -> JobResult:
-        return JobResult(number, self._job(params), self.swept)
+    def _unfinished(self, trial: optuna.Trial | FrozenTrial) -> JobResult:
+        return JobResult(trial.number, self._job(trial.params), self.swept)
 
     def _job(self, params: Mapping[str, Any]) -> Job:
         return (*self.fixed, *(f"{key}={params[key]}" for key in self.space))

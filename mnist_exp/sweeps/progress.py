@@ -105,13 +105,9 @@ class SweepProgress:
                 self._update_bar()
 
     def _update_bar(self) -> None:
-        top, done = best([*self.ended.values()]), len(self.ended)
-        self._bar.update(
-            self._task,
-            completed=done,
-            description=f"{done} of {self.total} {self.noun}s",
-            best=f"best {_percent(top)} ({self.noun} {top.number})" if top else "",
-        )
+        done, top = len(self.ended), self._best(best([*self.ended.values()]))
+        text = f"{done} of {self.total} {self.noun}s"
+        self._bar.update(self._task, completed=done, description=text, best=top)
 
     def _show(self, result: JobResult) -> None:
         if result.state == "finished":
@@ -123,18 +119,19 @@ class SweepProgress:
 
     def _line(self, result: JobResult) -> str:
         assert result.run_result
-        score, top = "not validated", best([*self.ended.values()])
-        if OBJECTIVE in result.run_result.metrics:
-            score = f"val {_percent(result)}"
-        parts = [self._name(result), score, f"{result.run_result.metrics['train/seconds']:.1f} s"]
-        if top:
-            is_best = top.number == result.number
-            parts.append(
-                "the best so far" if is_best else f"best {_percent(top)} ({self.noun} {top.number})"
-            )
-        line = "  ".join(parts)
+        metrics, top = result.run_result.metrics, best([*self.ended.values()])
+        parts = [
+            self._name(result),
+            f"val {_percent(result)}" if OBJECTIVE in metrics else "not validated",
+            f"{metrics['train/seconds']:.1f} s",
+            "the best so far" if top is result else self._best(top),
+        ]
+        line = "  ".join(filter(None, parts))
         is_too_long = self.screen.is_terminal and len(line) > self.screen.width
-        return "  ".join(parts[:-1]) if is_too_long and top else line
+        return "  ".join(parts[:-1]) if is_too_long else line
+
+    def _best(self, top: JobResult | None) -> str:
+        return f"best {_percent(top)} ({self.noun} {top.number})" if top else ""
 
     def _name(self, result: JobResult) -> str:
         """'job 2 (3 of 12)  lr=3e-3 seed=1', as wide as the widest of the batch."""
@@ -162,18 +159,16 @@ class SweepProgress:
         for line in lines.splitlines():
             with suppress(ValueError, KeyError):  # that of a worker killed while writing it
                 end: dict[str, Any] = json.loads(line)
-                result = self.batch[end.pop("number")]
-                if values := end.pop("run_result", None):
-                    end["run_result"] = RunResult.from_dict(values)
-                yield replace(result, **end)
+                if end["run_result"]:
+                    end["run_result"] = RunResult.from_dict(end["run_result"])
+                yield replace(self.batch[end["number"]], **end)
 
 
 def tell_sweep(folder: Path, number: int, ended: RunResult | Exception) -> None:
     """Tell the sweep in `folder` how its job ended; if this fails, its launcher will."""
     result = JobResult(number, (), ()).with_end(ended)
-    end: dict[str, Any] = {"number": number, "error": result.error, "pruned": result.pruned}
-    if isinstance(ended, RunResult):
-        end = {"number": number, "run_result": ended.to_dict()}
+    values = result.run_result and result.run_result.to_dict()
+    end = {"number": number, "run_result": values, "error": result.error, "pruned": result.pruned}
     with suppress(OSError), (folder / SWEEP_PROGRESS).open("ab") as file:
         file.write(json.dumps(end).encode() + b"\n")
 

@@ -1,6 +1,5 @@
 """The report of a sweep: a ranking in the terminal, CSV files and figures."""
 
-import csv
 import shlex
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -13,7 +12,7 @@ from mnist_exp.config.schema import ReportConfig, TrackingConfig
 from mnist_exp.core.console import TextTable, redact
 from mnist_exp.core.layout import FIGURES, SWEEP_GROUPS, SWEEP_JOBS
 from mnist_exp.evaluation.significance import SeedGroup
-from mnist_exp.runs.folder import RunResult
+from mnist_exp.runs.folder import RunResult, write_rows
 from mnist_exp.runs.names import short_keys, short_value
 from mnist_exp.runs.run import OBJECTIVE
 from mnist_exp.sweeps.results import JobResult, best, data_label, groups
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from mnist_exp.plots import Figure, Trial
 
 ACCURACIES = (OBJECTIVE, "test/accuracy")
-REPORTED = (OBJECTIVE, "test/accuracy", "test/accuracy_low", "test/accuracy_high", "test/loss")
+REPORTED = (*ACCURACIES, "test/accuracy_low", "test/accuracy_high", "test/loss")
 UNITS = {"augment.rotate": "degrees", "augment.shift": "pixels", "augment.shear": "degrees"}
 MAX_ROWS = 30  # of the terminal's table
 
@@ -170,45 +169,42 @@ def _has_seeds(by_settings: Groups) -> bool:
 def ranking(results: Sequence[JobResult], swept: Sequence[str], noun: str = "job") -> TextTable:
     """The jobs by validation accuracy, the best first."""
     label = data_label(results)
-    is_unranked = label and not best(results)
-    order = (
-        "not ranked, without validation images" if is_unranked else "ranked by validation accuracy"
-    )
+    order = "ranked by validation accuracy"
+    if label and not best(results):
+        order = "not ranked, without validation images"
     is_mixed = len({result.run_result.data for result in results if result.run_result}) > 1
     ranked = sorted(results, key=lambda result: -result.objective)
     title = f"{order}{f', on {label}' if label else ''}"
     if len(ranked) > MAX_ROWS:
         title += f"; the first {MAX_ROWS} of {len(ranked)}, sweep.csv has them all"
-    rows = []
-    for result in ranked[:MAX_ROWS]:
-        cells = [str(result.number), *map(short_value, result.choices.values()), *_cells(result)]
-        if is_mixed:
-            cells.append(result.run_result.data if result.run_result else "")
-        rows.append(cells)
     headings = [noun, *short_keys(swept), "val %", "test %", "95 % interval", "seconds", "run"]
     headings += ["data"] * is_mixed
+    rows = [_cells(result)[: len(headings)] for result in ranked[:MAX_ROWS]]
     return TextTable(headings, rows, title, optional=["run", "seconds", "95 % interval"])
 
 
 def _cells(result: JobResult) -> list[str]:
+    choices = [str(result.number), *map(short_value, result.choices.values())]
     if result.run_result is None:
-        return [result.state, "", "", "", ""]
+        return [*choices, result.state, "", "", "", "", ""]
     metrics = result.run_result.metrics
     validation = f"{100 * metrics[OBJECTIVE]:.2f}" if OBJECTIVE in metrics else "none"
     score, low, high = (100 * metrics[f"test/accuracy{end}"] for end in ("", "_low", "_high"))
     return [
+        *choices,
         validation,
         f"{score:.2f}",
         f"{low:.2f}-{high:.2f}",
         f"{metrics['train/seconds']:.1f}",
         result.run_result.run_id[:8] + (" (earlier)" if result.reused else ""),
+        result.run_result.data,
     ]
 
 
 def _means(by_settings: Groups, keys: Sequence[str]) -> TextTable:
     rows = []
     for group in sorted(by_settings, key=_rank):
-        scores = [group.mean_and_sd(metric) for metric in (OBJECTIVE, "test/accuracy")]
+        scores = map(group.mean_and_sd, ACCURACIES)
         rows.append([*map(short_value, group.settings.values()), str(group.n), *scores])
     return TextTable([*short_keys(keys), "n", "val %", "test %"], rows, "mean ± sd over seeds")
 
@@ -221,20 +217,14 @@ def _rank(group: SeedGroup[RunResult]) -> float:
 def _write_jobs(path: Path, results: Sequence[JobResult], swept: Sequence[str]) -> None:
     """Write a row per job, in their order."""
     columns = ["job", *swept, "state", "data", *REPORTED, "train/seconds", "run_id", "folder"]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*columns, "error", "command"], extrasaction="ignore")
-        writer.writeheader()
-        for result in results:
-            row: dict[str, object] = {"job": result.number, **result.choices}
-            row |= {"state": result.state, "error": result.error, "command": result.command}
-            if run_result := result.run_result:
-                row |= run_result.metrics
-                row |= {
-                    "data": run_result.data,
-                    "run_id": run_result.run_id,
-                    "folder": run_result.folder,
-                }
-            writer.writerow(row)
+    rows = []
+    for result in results:
+        row: dict[str, object] = {"job": result.number, **result.choices}
+        row |= {"state": result.state, "error": result.error, "command": result.command}
+        if ended := result.run_result:
+            row |= {**ended.metrics, **vars(ended)}
+        rows.append(row)
+    write_rows(path, [*columns, "error", "command"], rows)
 
 
 def _write_groups(path: Path, by_settings: Groups) -> None:
@@ -243,17 +233,14 @@ def _write_groups(path: Path, by_settings: Groups) -> None:
     n counts seeds; the mean and sd of each metric are over them, as are low and high, the ends of
     the 95 % interval of the mean (Student's). A group of one seed has neither sd nor interval.
     """
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        kinds = ("mean", "sd", "low", "high")
-        names = [f"{metric} {kind}" for metric in ACCURACIES for kind in kinds]
-        names += [f"test/loss {kind}" for kind in ("mean", "sd")]
-        writer.writerow([*by_settings[0].settings, "n", *names])
-        for group in sorted(by_settings, key=_rank):
-            values: list[float] = []
-            for metric in ACCURACIES:
+    rows = []
+    for group in sorted(by_settings, key=_rank):
+        values: dict[str, float] = {}
+        for metric in (*ACCURACIES, "test/loss"):
+            values |= {f"{metric} mean": group.mean(metric), f"{metric} sd": group.sd(metric)}
+            if metric in ACCURACIES:
                 ends = group.interval(metric) if len(group.by_seed(metric)) > 1 else (nan, nan)
-                values += [group.mean(metric), group.sd(metric), *ends]
-            values += [group.mean("test/loss"), group.sd("test/loss")]
-            cells = ["" if isnan(value) else value for value in values]
-            writer.writerow([*group.settings.values(), group.n, *cells])
+                values |= {f"{metric} low": ends[0], f"{metric} high": ends[1]}
+        cells = {name: "" if isnan(value) else value for name, value in values.items()}
+        rows.append({**group.settings, "n": group.n, **cells})
+    write_rows(path, [*rows[0]], rows)

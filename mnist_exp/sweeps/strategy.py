@@ -55,10 +55,8 @@ class GridStrategy(SweepStrategy):
 
     def __init__(self, jobs: Sequence[Job], swept: Sequence[str]) -> None:
         self.probes, self.swept, self.total = jobs, swept, len(jobs)
-        self._asked = False
+        self._ahead = [JobResult(number, job, swept) for number, job in enumerate(jobs)]
 
     def ask(self) -> Sequence[JobResult]:
-        if self._asked:
-            return ()
-        self._asked = True
-        return [JobResult(number, job, self.swept) for number, job in enumerate(self.probes)]
+        asked, self._ahead = self._ahead, []
+        return asked

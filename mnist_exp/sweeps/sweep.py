@@ -140,9 +140,7 @@ def _reuse_finished(batch: Mapping[int, JobResult], composer: JobComposer) -> di
     }
 
 
-def _summarise(
-    results: Sequence[JobResult], sweep: Sweep, space: str, config: Config
-) -> None:
+def _summarise(results: Sequence[JobResult], sweep: Sweep, space: str, config: Config) -> None:
     """Print the tables, write files and figures to the folder, log the best job to MLflow."""
     strategy, folder, parent = sweep.strategy, sweep.folder, sweep.parent
     label = data_label(results)
