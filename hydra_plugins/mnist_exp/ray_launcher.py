@@ -1,5 +1,7 @@
 """`hydra/launcher=ray`: each job a task of a Ray cluster, or of one started on this machine.
 
+Its settings are in conf/hydra/launcher/ray.yaml.
+
 hydra-ray-launcher 1.2.2 has the same settings, but needs cloudpickle<3, which conflicts with
 joblib's current release, and loses every result when one task is lost.
 """
@@ -7,12 +9,9 @@ joblib's current release, and loses every result when one task is lost.
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -22,25 +21,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from mnist_exp.core.errors import InputError
 
 CONNECT_SECONDS = 3
-
-
-@dataclass
-class RayOptions:
-    """Arguments of `ray.init` and of `ray.remote`."""
-
-    init: dict[str, Any] = field(default_factory=lambda: {"address": None})
-    remote: dict[str, Any] = field(default_factory=lambda: {"num_cpus": 1, "max_retries": 1})
-
-
-@dataclass
-class RayConf:
-    """Runs the jobs on a Ray cluster."""
-
-    _target_: str = "hydra_plugins.mnist_exp.ray_launcher.RayLauncher"
-    ray: RayOptions = field(default_factory=RayOptions)
-
-
-ConfigStore.instance().store(group="hydra/launcher", name="ray", node=RayConf)
 
 
 class RayLauncher(Launcher):
@@ -68,7 +48,6 @@ class RayLauncher(Launcher):
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # jobs log equal lines
         import ray
 
-        setup_globals()
         _connect(self.init)
         task = ray.remote(**self.remote)(job)
         tasks = [
@@ -136,7 +115,6 @@ def job(
     """One job, in a worker."""
     setup_globals()
     Singleton.set_state(singletons)
-    HydraConfig.instance().set_config(config)
     return run_job(
         hydra_context=hydra_context,
         config=config,

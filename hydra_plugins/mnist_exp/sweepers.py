@@ -1,45 +1,17 @@
-"""The sweepers, each tracked as one sweep: Hydra's grid and `hydra/sweeper=optuna`."""
+"""The sweepers, each tracked as one sweep: Hydra's grid and `hydra/sweeper=optuna`.
+
+Their settings are in conf/hydra/sweeper/.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
 if TYPE_CHECKING:
     from mnist_exp.sweeps.strategy import SweepStrategy
-
-
-@dataclass
-class GridConf:
-    """Sweeps every combination of the comma-separated values."""
-
-    _target_: str = "hydra_plugins.mnist_exp.sweepers.GridSweeper"
-    max_batch_size: int | None = None
-    params: dict[str, str] | None = None
-
-
-@dataclass
-class OptunaConf:
-    """Searches for the best validation accuracy."""
-
-    _target_: str = "hydra_plugins.mnist_exp.sweepers.OptunaSweeper"
-    n_trials: int = 20
-    n_jobs: int = 1
-    sampler: str = "tpe"
-    seed: int = 0
-    prune: bool = True
-    max_failed: int = 3
-    storage: str | None = None
-    params: dict[str, str] | None = None
-    trial: str | None = None  # study and number, set by the sweep for each of its jobs
-
-
-ConfigStore.instance().store(group="hydra/sweeper", name="mnist_exp", node=GridConf)
-ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=OptunaConf)
 
 
 class GridSweeper(BasicSweeper):

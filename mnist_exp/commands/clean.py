@@ -1,5 +1,6 @@
 """clean: remove deleted and failed runs for good, or the checkpoints of finished ones."""
 
+import shutil
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,21 +27,19 @@ def clean(
     from mnist_exp.runs.search import store_config
 
     where = store_config(experiment, tracking_uri)
-    if checkpoints:
-        _clean_checkpoints(where, delete=delete)
-    else:
-        _clean_runs(where, delete=delete)
+    listed = _clean_checkpoints if checkpoints else _clean_runs
+    listed(where, delete=delete)
 
 
 def _clean_runs(where: "TrackingConfig", *, delete: bool) -> None:
-    from mnist_exp.runs.clean import find_checkpoints, find_removable, remove
+    from mnist_exp.runs.clean import find_checkpoints, find_removable, remove, size_of
 
     found, kept = find_removable(where)
     for run in kept:
         reason = "a registered model is of this run; delete its version first"
         console.print(f"kept: {run}, {reason}", markup=False)
     if checkpoints := find_checkpoints(where):
-        what = f"{len(checkpoints)}, {_megabytes(sum(each.bytes for each in checkpoints))} MB"
+        what = f"{len(checkpoints)}, {_megabytes(sum(size_of(path) for _, path in checkpoints))} MB"
         console.print(f"checkpoints of finished runs: {what}; --checkpoints lists them")
     if not found:
         what = f"{'other ' if kept else ''}deleted or failed run to remove"
@@ -48,7 +47,7 @@ def _clean_runs(where: "TrackingConfig", *, delete: bool) -> None:
         return
     rows, total = [], 0
     for each in found:
-        run, sizes = each.run, [each.artifact_bytes, each.folder_bytes]
+        run, sizes = each.run, each.sizes
         total += sum(sizes)
         began = short_time(run.start)
         folder = str(each.folder or "-")
@@ -64,20 +63,21 @@ def _clean_runs(where: "TrackingConfig", *, delete: bool) -> None:
 
 
 def _clean_checkpoints(where: "TrackingConfig", *, delete: bool) -> None:
-    from mnist_exp.runs.clean import find_checkpoints, remove_checkpoints
+    from mnist_exp.runs.clean import find_checkpoints, size_of
 
     if not (found := find_checkpoints(where)):
         console.print(f"no finished run of experiment {where.experiment} has a checkpoint here")
         return
-    sizes = [each.bytes for each in found]
+    sizes = [size_of(path) for _, path in found]
     rows = [
-        [each.run.run_id[:8], each.run.name, _megabytes(size), str(each.folder)]
-        for each, size in zip(found, sizes, strict=True)
+        [run.run_id[:8], run.name, _megabytes(size), str(path)]
+        for (run, path), size in zip(found, sizes, strict=True)
     ]
     console.print(TextTable(["run", "name", "MB", "folder"], rows, optional=["folder"]))
     what = f"checkpoints of finished runs: {len(found)}, {_megabytes(sum(sizes))} MB"
     if delete:
-        remove_checkpoints(found)
+        for _, path in found:
+            shutil.rmtree(path, ignore_errors=True)
         console.print(f"removed: {what}; the runs stay")
     else:
         console.print(f"{what}; python -m mnist_exp clean --checkpoints --delete removes them")

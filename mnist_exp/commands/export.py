@@ -14,11 +14,8 @@ from mnist_exp.core.output import quiet_stderr
 class FormatName(StrEnum):
     """The formats on the command line."""
 
-    KERAS = "keras"
-    H5 = "h5"
-    SAVED_MODEL = "saved_model"
-    TFLITE = "tflite"
-    ONNX = "onnx"
+    KERAS, H5, SAVED_MODEL = "keras", "h5", "saved_model"
+    TFLITE, ONNX = "tflite", "onnx"
 
 
 def export(
@@ -52,16 +49,9 @@ def export(
     for kind in kinds:
         with quiet_stderr():
             exported = exports.export(predictor, kind, folder, images)
-        rows.append(
-            [
-                exported.format,
-                exported.name,
-                f"{exported.bytes / 1000:,.0f} kB",
-                f"{exported.images_per_second:,.0f}",
-                f"{exported.max_abs_difference:.1g}",
-                str(exported.changed_predictions),
-            ]
-        )
+        size, speed = f"{exported.bytes / 1000:,.0f} kB", f"{exported.images_per_second:,.0f}"
+        changes = [f"{exported.max_abs_difference:.1g}", str(exported.changed_predictions)]
+        rows.append([exported.format, exported.name, size, speed, *changes])
     console.print(f"{found} on {len(images):,} test images, in {folder}", markup=False)
     headings = ["format", "file", "size", "images/s", "furthest probability", "changed answers"]
     console.print(TextTable(headings, rows))

@@ -36,14 +36,10 @@ class RemovableRun:
     places: dict[str, str]  # of its artifacts by the id of a logged model; "" for the run's own
 
     @property
-    def folder_bytes(self) -> int:
-        """The size of the run folder."""
-        return _size(self.folder) if self.folder else 0
-
-    @property
-    def artifact_bytes(self) -> int:
-        """The size of the artifacts, its models' included, as far as they are on this machine."""
-        return sum(_size(path) for place in self.places.values() if (path := to_path(place)))
+    def sizes(self) -> tuple[int, int]:
+        """The bytes of its artifacts, as far as they are on this machine, and of its folder."""
+        artifacts = [path for place in self.places.values() if (path := to_path(place))]
+        return sum(map(size_of, artifacts)), size_of(self.folder) if self.folder else 0
 
 
 def find_removable(where: TrackingConfig) -> tuple[list[RemovableRun], list[Run]]:
@@ -95,35 +91,15 @@ def remove(runs: Sequence[RemovableRun], where: TrackingConfig) -> None:
             database._hard_delete_run(removable.run.run_id)
 
 
-@dataclass(frozen=True)
-class KeptCheckpoint:
-    """The checkpoint by which a finished run can be extended."""
+def find_checkpoints(where: TrackingConfig) -> list[tuple[Run, Path]]:
+    """The experiment's finished runs that can be extended, and the folders of their checkpoints.
 
-    run: Run
-    folder: Path  # of checkpoints
-
-    @property
-    def bytes(self) -> int:
-        """Its size."""
-        return _size(self.folder)
-
-
-def find_checkpoints(where: TrackingConfig) -> list[KeptCheckpoint]:
-    """Those of the experiment's finished runs whose folders are on this machine."""
+    Those whose run folders are on this machine.
+    """
     with store.connect_to_read(where) as client:
         runs = [*search(client, where, FINISHED)]
-    found = []
-    for run in runs:
-        checkpoints = Path(run.folder) / CHECKPOINTS
-        if checkpoints.is_dir() and _owns(run, checkpoints.parent):
-            found.append(KeptCheckpoint(run, checkpoints))
-    return found
-
-
-def remove_checkpoints(checkpoints: Sequence[KeptCheckpoint]) -> None:
-    """Remove them; the runs stay."""
-    for each in checkpoints:
-        shutil.rmtree(each.folder, ignore_errors=True)
+    found = [(run, Path(run.folder) / CHECKPOINTS) for run in runs]
+    return [(run, path) for run, path in found if path.is_dir() and _owns(run, path.parent)]
 
 
 @contextmanager
@@ -172,7 +148,7 @@ def _owns(run: Run, folder: Path) -> bool:
         return False
 
 
-def _size(folder: Path) -> int:
+def size_of(folder: Path) -> int:
     """The bytes of the files below; a model that run folder and store share counts half in each."""
     files = (path.stat() for path in folder.rglob("*") if path.is_file())
     return sum(file.st_size // file.st_nlink for file in files)

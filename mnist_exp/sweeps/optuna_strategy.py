@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from mnist_exp.config.compose import fingerprint_values, flatten
@@ -22,7 +22,7 @@ from mnist_exp.data.dataset import load_dataset
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.sweeps.pruning import pruner, storage
 from mnist_exp.sweeps.results import Job, JobResult
-from mnist_exp.sweeps.search_space import extremes, scale_of
+from mnist_exp.sweeps.search_space import Distribution, extremes
 from mnist_exp.sweeps.strategy import SweepStrategy
 from mnist_exp.tracking import store
 from mnist_exp.tracking.places import SQLITE, sqlite_file, sqlite_uri
@@ -48,12 +48,16 @@ class OptunaStrategy(SweepStrategy):
     noun = "trial"
 
     def __init__(
-        self, space: dict[str, BaseDistribution], fixed: Job, settings: SearchSettings
+        self, space: dict[str, Distribution], fixed: Job, settings: SearchSettings
     ) -> None:
         """`fixed` are the overrides of every job. Raises `InputError` for an unusable space."""
         self.space, self.fixed, self.settings = space, fixed, settings
         self.swept = tuple(key.lstrip("+") for key in self.space)
-        self.scales = {k.lstrip("+"): scale for k, d in space.items() if (scale := scale_of(d))}
+        self.scales = {
+            key.lstrip("+"): "log" if values.log else "linear"
+            for key, values in space.items()
+            if not isinstance(values, CategoricalDistribution)
+        }
         self.total, self.tolerated = settings.n_trials, settings.max_failed
         if not self.space:
             raise InputError(
@@ -99,7 +103,7 @@ class OptunaStrategy(SweepStrategy):
         self.study.sampler = self._sampler(len(counted))
         asked = []
         for _ in range(min(self.settings.n_jobs, self.settings.n_trials - len(counted))):
-            trial = self.study.ask(self.space)
+            trial = self.study.ask({**self.space})
             trial.set_user_attr(HOST_ATTR, platform.node())
             trial.set_user_attr(FOLDER_ATTR, str(self.folder))
             self._asked[trial.number] = trial

@@ -4,17 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from mnist_exp.core.errors import InputError
 
+Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 
-def read(overrides: Sequence[Override]) -> tuple[dict[str, BaseDistribution], tuple[str, ...]]:
+
+def read(overrides: Sequence[Override]) -> tuple[dict[str, Distribution], tuple[str, ...]]:
     """The distribution of each swept key, and the other overrides; a key's last override counts.
 
     Raises `InputError` for bounds that enclose nothing.
@@ -25,22 +22,14 @@ def read(overrides: Sequence[Override]) -> tuple[dict[str, BaseDistribution], tu
     return space, tuple(fixed)
 
 
-def extremes(distribution: BaseDistribution) -> list[Any]:
+def extremes(distribution: Distribution) -> list[Any]:
     """The values to probe, which stand for all: the bounds, or every choice."""
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
-    assert isinstance(distribution, (FloatDistribution, IntDistribution))
     return [distribution.low, distribution.high]
 
 
-def scale_of(distribution: BaseDistribution) -> str | None:
-    """'linear' or 'log'; None for choices, which are words or typed numbers."""
-    if isinstance(distribution, (FloatDistribution, IntDistribution)):
-        return "log" if distribution.log else "linear"
-    return None
-
-
-def _distribution(override: Override) -> BaseDistribution:
+def _distribution(override: Override) -> Distribution:
     text, sweep = override.input_line or "", override.value()
     is_log = "log" in getattr(sweep, "tags", ())
     if isinstance(sweep, IntervalSweep):
@@ -58,7 +47,7 @@ def _distribution(override: Override) -> BaseDistribution:
     return CategoricalDistribution(list(dict.fromkeys(override.sweep_string_iterator())))
 
 
-def _interval(text: str, low: Any, high: Any, is_log: bool) -> BaseDistribution:
+def _interval(text: str, low: Any, high: Any, is_log: bool) -> Distribution:
     if low >= high:
         raise InputError(f"{text}: expected the lower bound first and the upper one second")
     if is_log and low <= 0:

@@ -72,12 +72,9 @@ def run_sweep(
         ) as parent:
             sweep = Sweep(strategy, launcher, folder, parent)
             try:
+                done, has_bar = results.values(), is_in_process(launcher)
                 with SweepProgress(
-                    folder,
-                    strategy.total,
-                    results.values(),
-                    noun=strategy.noun,
-                    has_bar=is_in_process(launcher),
+                    folder, strategy.total, done, noun=strategy.noun, has_bar=has_bar
                 ) as progress:
                     _run(sweep, results, composer, progress)
             finally:  # an interrupted sweep is summarised, too
