@@ -17,7 +17,7 @@ from mnist_exp.core.output import quiet_stderr
 from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
 from mnist_exp.data.dataset import Dataset, load_dataset
 from mnist_exp.runs.folder import RunFolder, RunResult
-from mnist_exp.runs.names import model_label, origin_note, run_name, run_note
+from mnist_exp.runs.names import model_label, run_name, run_note
 from mnist_exp.runs.run import EXTENDED_FROM_TAG, TITLE_TAG, run_tags
 from mnist_exp.runs.search import finished_runs
 from mnist_exp.tracking import store
@@ -167,7 +167,7 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
     tracker.log_metrics({k: v for k, v in metrics.items() if k not in last}, step=0)
     if restored := {k: v for k, v in metrics.items() if k in last and last[k] != v}:
         tracker.log_metrics(restored, step=len(epochs))
-    note = run_note(title, config.notes, overrides, tracker.run_id, origin_note(tracker.tags))
+    note = run_note(title, config.notes, overrides, tracker.run_id, tracker.tags)
     tracker.log_tags({TITLE_TAG: note})
     logger.info(title)
     return RunResult(title, folder.path, tracker.run_id, metrics, data.label)

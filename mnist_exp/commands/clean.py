@@ -49,9 +49,8 @@ def _clean_runs(where: "TrackingConfig", *, delete: bool) -> None:
     for each in found:
         run, sizes = each.run, each.sizes
         total += sum(sizes)
-        began = short_time(run.start)
-        folder = str(each.folder or "-")
-        rows.append([run.run_id[:8], run.name, each.state, began, *map(_megabytes, sizes), folder])
+        place = [*map(_megabytes, sizes), str(each.folder or "-")]
+        rows.append([run.run_id[:8], run.name, each.state, short_time(run.start), *place])
     columns = ["run", "name", "state", "began", "artifacts MB", "folder MB", "run folder"]
     console.print(TextTable(columns, rows, optional=["artifacts MB", "folder MB", "began"]))
     what = f"{len(found)} {'run' if len(found) == 1 else 'runs'}, {_megabytes(total)} MB"

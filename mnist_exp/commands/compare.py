@@ -94,7 +94,7 @@ def compare(
     if output is None:
         console.print("with figures: --output report.html")
         return
-    _record(output, comparisons, experiment, store, renderers[output.suffix], {
+    _record(output, comparisons, store, renderers[output.suffix], {
         "where": where, "sweep": sweep, "by": ",".join(params), "baseline": baseline,
         "runs": len(runs),
     })  # fmt: skip
@@ -104,12 +104,11 @@ def compare(
 def _record(
     output: Path,
     comparisons: "Sequence[Comparison]",
-    experiment: str,
     store: "TrackingConfig",
     render: "Renderer",
     params: Mapping[str, Any],
 ) -> None:
-    """Write the report to `output` and record it as a run of the experiment."""
+    """Write the report to `output` and record it as a run of the store's experiment."""
     from mnist_exp.analysis import comparison_report
     from mnist_exp.core.files import make_folder, write_file
     from mnist_exp.core.layout import FIGURES
@@ -117,7 +116,7 @@ def _record(
     from mnist_exp.tracking.open_run import track_run
 
     now = datetime.now()
-    title = f"{experiment}, compared"
+    title = f"{store.experiment}, compared"
     folder = make_folder(Path(now.strftime(COMPARISONS)), "--output")
     comparison_report.write(folder / output.name, comparisons, title, render)
     write_file(output, (folder / output.name).read_bytes(), "--output")

@@ -82,11 +82,6 @@ def short_value(text: str) -> str:
     return f"{number:.3g}"
 
 
-def artifact_address(run_id: str, path: str) -> str:
-    """The address of a run's artifact, as seen from a page of MLflow."""
-    return f"get-artifact?path={path}&run_uuid={run_id}"
-
-
 def _typed(value: Any) -> str:
     """The value as it would be typed."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
@@ -102,7 +97,7 @@ def _is_unnamed(key: str) -> bool:
     return key in UNNAMED or key.startswith(UNNAMED_GROUPS)
 
 
-def origin_note(tags: Mapping[str, str]) -> str:
+def _origin_note(tags: Mapping[str, str]) -> str:
     """Where an extended run started; empty for others."""
     if not (origin := tags.get(EXTENDED_FROM_TAG)):
         return ""
@@ -112,7 +107,7 @@ def origin_note(tags: Mapping[str, str]) -> str:
 
 
 def run_note(
-    title: str, notes: str | None, overrides: Sequence[str], run_id: str, origin: str = ""
+    title: str, notes: str | None, overrides: Sequence[str], run_id: str, tags: Mapping[str, str]
 ) -> str:
     """The result, the user's notes, its origin, what was typed, and what to do with the run.
 
@@ -124,7 +119,7 @@ def run_note(
     parts = [
         title,
         notes or "",
-        origin,
+        _origin_note(tags),
         f"Typed: `{shlex.join(typed)}`" if typed else "",
         "\n".join(["```sh", predict, *commands, "```"]) if run_id else "",
     ]

@@ -100,8 +100,7 @@ def _own_overrides(number: int, sweep: Sweep) -> Iterator[str]:
     if not is_in_process(sweep.launcher):
         variables["TTY_COMPATIBLE"] = "0"  # workers share a terminal: rich draws no bars then
     # A worker of an existing cluster has an environment of its own.
-    inherited = (name for name in INHERITED if name in os.environ)
-    variables |= {name: os.environ[name] for name in inherited}
+    variables |= {name: os.environ[name] for name in INHERITED if name in os.environ}
     if threads := _threads(sweep.launcher):
         variables["TF_NUM_INTRAOP_THREADS"] = str(threads)
     for name, value in variables.items():

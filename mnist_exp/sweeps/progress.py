@@ -80,17 +80,15 @@ class SweepProgress:
         """Wait for these jobs; those that need not run have ended already."""
         if not self.batch:
             reused = sum(result.reused for result in batch.values())
-            self._print(
-                f"{self.noun}s: {self.total}, of them done earlier: {len(self.ended) + reused}; "
-                f"results in {short_path(self.folder)}{self._hint}"
-            )
+            done = f"{self.noun}s: {self.total}, of them done earlier: {len(self.ended) + reused}"
+            line = f"{done}; results in {short_path(self.folder)}{self._hint}"
+            print_line(line, self.screen, fold=True)
             self._update_bar()
             self._bar.start()
         with self._lock:
             self.batch |= batch
-            numbers = [len(str(number)) for number in (self.total - 1, *self.batch)]
-            choices = [len(_choices(result)) for result in batch.values()]
-            self._widths = max(numbers), max(self._widths[1], *choices)
+            width = max(self._widths[1], *(len(_choices(result)) for result in batch.values()))
+            self._widths = len(str(max(self.total - 1, *self.batch))), width
         self.show(batch.values())
 
     def show(self, results: Iterable[JobResult]) -> None:
@@ -110,15 +108,14 @@ class SweepProgress:
         self._bar.update(self._task, completed=done, description=text, best=top)
 
     def _show(self, result: JobResult) -> None:
-        if result.state == "finished":
-            self._print(self._line(result))
-        elif result.state == "pruned":
-            self._print(f"{self._name(result)}  {result.error}")
-        elif result.state == "failed":
+        if result.state == "failed":
             print_warning(f"{self._name(result)}  failed: {result.error}", fold=True)
+        elif result.state != "reused":
+            print_line(self._line(result), self.screen, fold=True)
 
     def _line(self, result: JobResult) -> str:
-        assert result.run_result
+        if not result.run_result:  # it was pruned
+            return f"{self._name(result)}  {result.error}"
         metrics, top = result.run_result.metrics, best([*self.ended.values()])
         parts = [
             self._name(result),
@@ -139,9 +136,6 @@ class SweepProgress:
         place = f"({len(self.ended):>{len(str(self.total))}} of {self.total})"
         name = f"{self.noun} {result.number:>{number}} {place}  {_choices(result):<{choices}}"
         return name if choices else name.rstrip()
-
-    def _print(self, text: str) -> None:
-        print_line(text, self.screen, fold=True)
 
     def _watch(self) -> None:
         while not self._is_over.wait(POLL_SECONDS):

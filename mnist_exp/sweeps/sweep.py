@@ -22,7 +22,7 @@ from mnist_exp.core.files import make_folder, removed_if_refused
 from mnist_exp.core.layout import FIGURES, SWEEP_ARTIFACTS
 from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
 from mnist_exp.data.dataset import load_dataset
-from mnist_exp.runs.names import artifact_address, short_keys, sweep_note
+from mnist_exp.runs.names import short_keys, sweep_note
 from mnist_exp.runs.run import TITLE_TAG
 from mnist_exp.runs.search import SEARCH_TAG, finished_runs
 from mnist_exp.sweeps import report
@@ -160,7 +160,8 @@ def _summarise(results: Sequence[JobResult], sweep: Sweep, space: str, config: C
         logger.info(f"next: {step}")
     states = Counter(result.state for result in results)
     names = sorted(path.name for path in (folder / FIGURES).glob("*.png"))
-    pictures = [artifact_address(parent.run_id, f"{FIGURES}/{name}") for name in names]
+    # As seen from a page of MLflow.
+    pictures = [f"get-artifact?path={FIGURES}/{n}&run_uuid={parent.run_id}" for n in names]
     run_ids = [result.run_result.run_id for result in results if result.run_result]
     again = top.command if top else ""
     note = sweep_note(title, config.notes, tables, again, run_ids, pictures)
