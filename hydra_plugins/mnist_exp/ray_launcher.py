@@ -50,14 +50,10 @@ class RayLauncher(Launcher):
 
         _connect(self.init)
         task = ray.remote(**self.remote)(job)
+        shared = self.hydra_context, self.task_function, Singleton.get_state()
         tasks = [
-            task.remote(
-                self.hydra_context,
-                self._compose(initial_job_idx + number, overrides),
-                self.task_function,
-                Singleton.get_state(),
-            )
-            for number, overrides in enumerate(job_overrides)
+            task.remote(self._compose(number, overrides), *shared)
+            for number, overrides in enumerate(job_overrides, initial_job_idx)
         ]
         try:
             return [_job_return(pending) for pending in tasks]
@@ -107,21 +103,12 @@ def _refused(arguments: dict[str, Any], error: Exception) -> InputError:
 
 
 def job(
-    hydra_context: HydraContext,
-    config: DictConfig,
-    task_function: TaskFunction,
-    singletons: dict[Any, Any],
+    config: DictConfig, context: HydraContext, function: TaskFunction, singletons: dict[Any, Any]
 ) -> JobReturn:
     """One job, in a worker."""
     setup_globals()
     Singleton.set_state(singletons)
-    return run_job(
-        hydra_context=hydra_context,
-        config=config,
-        task_function=task_function,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-    )
+    return run_job(function, config, "hydra.sweep.dir", "hydra.sweep.subdir", context)
 
 
 def _job_return(task: Any) -> JobReturn:

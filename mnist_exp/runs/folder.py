@@ -49,9 +49,46 @@ class RunResult:
         return cls(**dict(values) | {"folder": Path(values["folder"])})
 
 
+class RunFiles:
+    """The files of one run, wherever `file` finds them."""
+
+    def file(self, name: str) -> Path:
+        """The path of this file; raises an error for a run without it."""
+        raise NotImplementedError
+
+    def config(self) -> Config:
+        """The config of the run; raises `InputError` for one that is not valid."""
+        return from_yaml(self.file(layout.CONFIG).read_text(encoding="utf-8"))
+
+    def history(self) -> list[dict[str, float]]:
+        """The metrics of each epoch."""
+        return _read_rows(self.file(layout.HISTORY))
+
+    def curve(self) -> list[dict[str, float]]:
+        """The points of the training curve within epochs."""
+        return _read_rows(self.file(layout.CURVE))
+
+    def evaluation(self) -> Evaluation:
+        """The predictions of the test images."""
+        with np.load(self.file(layout.PREDICTIONS), allow_pickle=False) as stored:
+            return Evaluation(stored["labels"], stored["probabilities"])
+
+    def validation(self) -> tuple[np.ndarray, Evaluation]:
+        """The validation images' indices in the training file, and the predictions of them."""
+        with np.load(self.file(layout.VALIDATION), allow_pickle=False) as stored:
+            return stored["indices"], Evaluation(stored["labels"], stored["probabilities"])
+
+    def calibration(self) -> Calibration:
+        """The model's temperature; raises `InputError` for a damaged file."""
+        try:
+            return Calibration(**json.loads(self.file(layout.CALIBRATION).read_text()))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{layout.CALIBRATION} is damaged ({error})") from error
+
+
 @dataclass(frozen=True)
-class RunFolder:
-    """The files of one run."""
+class RunFolder(RunFiles):
+    """The folder of one run."""
 
     path: Path
 
@@ -85,9 +122,8 @@ class RunFolder:
                 )
         raise AssertionError("count never ends")
 
-    def config(self) -> Config:
-        """The config of the run; raises `InputError` for one that is not valid."""
-        return from_yaml((self.path / layout.CONFIG).read_text(encoding="utf-8"))
+    def file(self, name: str) -> Path:
+        return self.path / name
 
     def overrides(self) -> list[str]:
         """What was typed to ask for the run."""
@@ -97,10 +133,6 @@ class RunFolder:
     def log(self) -> AbstractContextManager[None]:
         """Context manager: what the package logs is also written to the run's log."""
         return log_file(self.path / layout.LOG)
-
-    def history(self) -> list[dict[str, float]]:
-        """The metrics of each epoch."""
-        return _read_rows(self.path / layout.HISTORY)
 
     def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
         """The metrics of these epochs; without any there is no file."""
@@ -115,10 +147,6 @@ class RunFolder:
             if not epoch:
                 writer.writeheader()
             writer.writerow({"epoch": epoch + 1, **row})
-
-    def curve(self) -> list[dict[str, float]]:
-        """The points of the training curve within epochs."""
-        return _read_rows(self.path / layout.CURVE)
 
     def write_curve(self, rows: Sequence[Mapping[str, float]]) -> None:
         """The points of the training curve within epochs."""
@@ -137,32 +165,14 @@ class RunFolder:
         """The model's layers."""
         (self.path / layout.SUMMARY).write_text(summary)
 
-    def evaluation(self) -> Evaluation:
-        """The model's predictions of the test images."""
-        with np.load(self.path / layout.PREDICTIONS, allow_pickle=False) as stored:
-            return Evaluation(stored["labels"], stored["probabilities"])
-
     def write_evaluation(self, evaluation: Evaluation) -> None:
         """The predictions of the test images."""
         np.savez_compressed(self.path / layout.PREDICTIONS, **_arrays(evaluation))
-
-    def validation(self) -> tuple[np.ndarray, Evaluation]:
-        """The validation images' indices in the training file, and the predictions of them."""
-        with np.load(self.path / layout.VALIDATION, allow_pickle=False) as stored:
-            return stored["indices"], Evaluation(stored["labels"], stored["probabilities"])
 
     def write_validation(self, indices: np.ndarray, evaluation: Evaluation) -> None:
         """The validation images' indices in the training file, and the predictions of them."""
         path = self.path / layout.VALIDATION
         np.savez_compressed(path, indices=indices, **_arrays(evaluation))
-
-    def calibration(self) -> Calibration:
-        """The model's temperature; raises `InputError` for a damaged file."""
-        path = self.path / layout.CALIBRATION
-        try:
-            return Calibration(**json.loads(path.read_text()))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{layout.CALIBRATION} is damaged ({error})") from error
 
     def write_calibration(self, calibration: Calibration) -> None:
         """The model's temperature, and what it does on the validation images."""

@@ -10,9 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mnist_exp.config.schema import Config, DataConfig, TrackingConfig
+from mnist_exp.config.schema import DataConfig, TrackingConfig
 from mnist_exp.core import layout
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import relocated
@@ -20,8 +18,7 @@ from mnist_exp.core.output import quiet_stderr
 from mnist_exp.core.provenance import Commit, versions
 from mnist_exp.data import sources
 from mnist_exp.data.dataset import DISPLAY_NAMES, Dataset, load_dataset
-from mnist_exp.evaluation.metrics import Evaluation
-from mnist_exp.runs.folder import RunFolder, RunResult
+from mnist_exp.runs.folder import RunFiles, RunResult
 from mnist_exp.tracking import store
 from mnist_exp.tracking.logged_model import MODEL_FILE, download_model, global_tracking_uri
 from mnist_exp.tracking.places import (
@@ -44,8 +41,8 @@ OBJECTIVE = "val/accuracy"  # what models are chosen by
 
 
 @dataclass(frozen=True)
-class Run:
-    """A recorded run."""
+class Run(RunFiles):
+    """A recorded run; a file that it lacks, or that cannot be had, is an `InputError`."""
 
     run_id: str
     name: str
@@ -115,10 +112,6 @@ class Run:
                     reason = f"{self} was {FOREIGN} and has no {what}"
                 raise InputError(f"{reason}; choose another with --run") from error
 
-    def config(self) -> Config:
-        """The config; raises `InputError`."""
-        return self._downloaded(layout.CONFIG).config()
-
     def dataset(self, data: str = "") -> Dataset:
         """The run's data set, found on this machine; or `data`, a name or a path.
 
@@ -156,34 +149,19 @@ class Run:
         own["path"] = sources.understand(own["path"] or "") or None
         return made_with.model_copy(update=own)
 
-    def history(self) -> list[dict[str, float]]:
-        """The metrics of each epoch; raises `InputError`."""
-        return self._downloaded(layout.HISTORY).history()
-
     def curve(self) -> list[dict[str, float]]:
         """The points of the training curve within epochs; none of runs recorded without one."""
         try:
-            return self._downloaded(layout.CURVE).curve()
+            return super().curve()
         except InputError:
             return []
-
-    def evaluation(self) -> Evaluation:
-        """The predictions of the test images; raises `InputError`."""
-        return self._downloaded(layout.PREDICTIONS).evaluation()
-
-    def validation(self) -> tuple[np.ndarray, Evaluation]:
-        """The validation images' indices in the training file, and the predictions of them.
-
-        Raises `InputError` for a run without, or recorded before they were stored.
-        """
-        return self._downloaded(layout.VALIDATION).validation()
 
     def temperature(self) -> float:
         """The temperature that calibrates the model; 1, with a warning, if it cannot be read."""
         if ECE_CALIBRATED not in self.metrics:
             return 1.0
         try:
-            return self._downloaded(layout.CALIBRATION).calibration().temperature
+            return self.calibration().temperature
         except InputError:
             unread = f"{self}: {layout.CALIBRATION} cannot be read"
             logger.warning(f"{unread}, so its probabilities are not calibrated")
@@ -202,10 +180,6 @@ class Run:
     def result(self) -> RunResult:
         """The result, as `run_experiment` returned it."""
         return RunResult(self.title, Path(self.folder), self.run_id, self.metrics, self.data)
-
-    def _downloaded(self, name: str) -> RunFolder:
-        """A copy of the run folder that has this file; raises `InputError` for none."""
-        return RunFolder(self.file(name).parent)
 
 
 def data_path(path: str, tags: Mapping[str, str], folder: Path) -> str:

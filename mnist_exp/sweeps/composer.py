@@ -27,7 +27,7 @@ class JobComposer:
         self.base, self.loader = config, loader
         self.parser = OverridesParser.create(config_loader=loader)
         self.config = cache(self._config)
-        self._without_values = cache(self._compose_groups)
+        self._without_values = cache(lambda groups: without_hydra(self._compose(groups)))
         self._single_value = cache(self._parse_value)
 
     def configs(self, jobs: Sequence[Job]) -> list[Config]:
@@ -58,9 +58,6 @@ class JobComposer:
         except Exception:
             with translate_hydra_errors():
                 return parse(without_hydra(self._compose(job)))
-
-    def _compose_groups(self, groups: Job) -> DictConfig:
-        return without_hydra(self._compose(groups))
 
     def _compose(self, overrides: Job) -> DictConfig:
         composed = self.loader.load_sweep_config(self.base, list(overrides))
