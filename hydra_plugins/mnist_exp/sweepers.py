@@ -10,6 +10,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
+from mnist_exp.core.errors import InputError
+
 if TYPE_CHECKING:
     from mnist_exp.sweeps.strategy import SweepStrategy
 
@@ -66,8 +68,6 @@ class OptunaSweeper(GridSweeper):
 
 
 def _refuse_endless_or_empty(override: Override) -> None:
-    from mnist_exp.core.errors import InputError
-
     if isinstance(override.value(), IntervalSweep):
         raise InputError(
             f"{override.input_line}: an interval has no end of values; search it with "

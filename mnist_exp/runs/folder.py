@@ -154,8 +154,7 @@ class RunFolder(RunFiles):
 
     def metrics(self) -> dict[str, float]:
         """The final metrics."""
-        metrics: dict[str, float] = json.loads((self.path / layout.METRICS).read_text())
-        return metrics
+        return dict(json.loads((self.path / layout.METRICS).read_text()))
 
     def write_metrics(self, metrics: Mapping[str, float]) -> None:
         """The final metrics."""

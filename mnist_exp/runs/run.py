@@ -135,18 +135,15 @@ class Run(RunFiles):
     def data_config(self, data: str = "") -> DataConfig:
         """The data config for this machine; raises `InputError`."""
         made_with = self.config().data
-        own = {"fallback": "error", "path": None}
-        if not data:
-            own["name"] = self.tags["data.name"]
-            if own["name"] == "mnist":
-                found = data_path(made_with.path or "", self.tags, Path(self.folder))
-                instead = os.environ.get("MNIST_PATH")
-                own["path"] = found if os.path.exists(found) else instead
-        elif data in DISPLAY_NAMES:
-            own |= {"name": data, "path": os.environ.get("MNIST_PATH") if data == "mnist" else None}
-        else:
-            own |= {"name": "mnist", "path": data}
-        own["path"] = sources.understand(own["path"] or "") or None
+        name, path = data or self.tags["data.name"], os.environ.get("MNIST_PATH", "")
+        found = data_path(made_with.path or "", self.tags, Path(self.folder))
+        if name not in DISPLAY_NAMES:
+            name, path = "mnist", data
+        elif name != "mnist":
+            path = ""
+        elif not data and os.path.exists(found):
+            path = found
+        own = {"name": name, "path": sources.understand(path) or None, "fallback": "error"}
         return made_with.model_copy(update=own)
 
     def curve(self) -> list[dict[str, float]]:

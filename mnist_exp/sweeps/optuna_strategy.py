@@ -184,12 +184,9 @@ class OptunaStrategy(SweepStrategy):
 
     def _fingerprint(self, config: Config) -> str:
         """Equal for searches of the same space, config, data and source."""
-        values = flatten(fingerprint_values(config))
-        fixed = {
-            key: value
-            for key, value in values.items()
-            if not any(f"{key}.".startswith(f"{swept}.") for swept in self.swept)
-        }
+        swept = tuple(f"{key}." for key in self.swept)
+        values = flatten(fingerprint_values(config)).items()
+        fixed = {key: value for key, value in values if not f"{key}.".startswith(swept)}
         space = {key: repr(values) for key, values in self.space.items()}
         how = [self.settings.sampler, self.settings.seed]
         digest = load_dataset(config.data).digest

@@ -92,15 +92,13 @@ def best(results: Sequence[JobResult]) -> JobResult | None:
 
 def groups(results: Sequence[JobResult]) -> list[SeedGroup[RunResult]]:
     """The completed jobs as groups that differ in their seed only, in the order of the jobs."""
-    return group_by_settings(
-        (
-            {key: value for key, value in result.choices.items() if key != "seed"},
-            result.choices.get("seed", ""),
-            result.run_result,
-        )
-        for result in results
-        if result.run_result
-    )
+    rows = []
+    for result in results:
+        settings = result.choices
+        seed = settings.pop("seed", "")
+        if result.run_result:
+            rows.append((settings, seed, result.run_result))
+    return group_by_settings(rows)
 
 
 def data_label(results: Sequence[JobResult]) -> str:
