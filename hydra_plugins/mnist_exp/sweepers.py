@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from mnist_exp.core.errors import InputError
 
 if TYPE_CHECKING:
-    from mnist_exp.sweeps.strategy import SweepStrategy
+    from mnist_exp.sweeps.jobs import SweepStrategy
 
 
 class GridSweeper(BasicSweeper):
@@ -31,7 +31,7 @@ class GridSweeper(BasicSweeper):
 
     def strategy(self, arguments: Sequence[str]) -> "SweepStrategy":
         """The grid of the preset's overrides and these; raises `InputError` for an unusable one."""
-        from mnist_exp.sweeps.strategy import GridStrategy
+        from mnist_exp.sweeps.jobs import GridStrategy
 
         overrides = self._parsed(arguments)
         swept = [override for override in overrides if override.is_sweep_override()]

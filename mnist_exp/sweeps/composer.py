@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_exp.config.compose import parse, translate_hydra_errors, without_hydra
 from mnist_exp.config.schema import Config
 from mnist_exp.core.errors import InputError
-from mnist_exp.sweeps.results import Job
+from mnist_exp.sweeps.jobs import Job
 
 
 class JobComposer:

@@ -14,8 +14,7 @@ from mnist_exp.core import hardware
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.signals import SWEEP, defer_interrupts
 from mnist_exp.runs.names import SWEPT_VARIABLE
-from mnist_exp.sweeps.results import JobResult
-from mnist_exp.sweeps.strategy import SweepStrategy
+from mnist_exp.sweeps.jobs import JobResult, SweepStrategy
 from mnist_exp.tracking.open_run import PARENT_VARIABLE
 from mnist_exp.tracking.tracker import RunTracker
 

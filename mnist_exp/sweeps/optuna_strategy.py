@@ -20,10 +20,9 @@ from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import is_orphaned
 from mnist_exp.data.dataset import load_dataset
 from mnist_exp.runs.folder import RunResult
+from mnist_exp.sweeps.jobs import Job, JobResult, SweepStrategy
 from mnist_exp.sweeps.pruning import pruner, storage
-from mnist_exp.sweeps.results import Job, JobResult
 from mnist_exp.sweeps.search_space import Distribution, extremes
-from mnist_exp.sweeps.strategy import SweepStrategy
 from mnist_exp.tracking import store
 from mnist_exp.tracking.places import SQLITE, sqlite_file, sqlite_uri
 

@@ -19,7 +19,7 @@ from mnist_exp.core.signals import defer_interrupts
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.runs.names import label
 from mnist_exp.runs.run import OBJECTIVE
-from mnist_exp.sweeps.results import JobResult, best
+from mnist_exp.sweeps.jobs import JobResult, best
 
 POLL_SECONDS = 0.1
 

@@ -15,8 +15,7 @@ from mnist_exp.evaluation.significance import SeedGroup
 from mnist_exp.runs.folder import RunResult, write_rows
 from mnist_exp.runs.names import short_keys, short_value
 from mnist_exp.runs.run import OBJECTIVE
-from mnist_exp.sweeps.results import JobResult, best, data_label, groups
-from mnist_exp.sweeps.strategy import SweepStrategy
+from mnist_exp.sweeps.jobs import JobResult, SweepStrategy, best, data_label, groups
 
 if TYPE_CHECKING:
     from mnist_exp.plots import Figure, Trial

@@ -27,10 +27,9 @@ from mnist_exp.runs.run import TITLE_TAG
 from mnist_exp.runs.search import SEARCH_TAG, finished_runs
 from mnist_exp.sweeps import report
 from mnist_exp.sweeps.composer import JobComposer
+from mnist_exp.sweeps.jobs import JobResult, SweepStrategy, best, data_label, raise_if_many_failed
 from mnist_exp.sweeps.launch import Sweep, is_in_process, is_remote, launch, refuse_no_workers
 from mnist_exp.sweeps.progress import SweepProgress
-from mnist_exp.sweeps.results import JobResult, best, data_label, raise_if_too_many_failed
-from mnist_exp.sweeps.strategy import SweepStrategy
 from mnist_exp.tracking import store
 from mnist_exp.tracking.open_run import track_run
 
@@ -81,7 +80,7 @@ def run_sweep(
                 with defer_interrupts():
                     ordered = [results[number] for number in sorted(results)]
                     _summarise(ordered, sweep, space, configs[0])
-            raise_if_too_many_failed(ordered, strategy.total, strategy.tolerated)
+            raise_if_many_failed(ordered, strategy.total, strategy.tolerated)
     return ordered
 
 

@@ -17,9 +17,9 @@ from mnist_exp.core.errors import InputError, PrunedError
 from mnist_exp.plots import Trial
 from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.sweeps import search_space
+from mnist_exp.sweeps.jobs import JobResult
 from mnist_exp.sweeps.optuna_strategy import OptunaStrategy
 from mnist_exp.sweeps.pruning import PruningReporter
-from mnist_exp.sweeps.results import JobResult
 
 RATE = "optimizer.learning_rate=tag(log,interval(1e-4,1e-2))"
 DROPOUT = "model.dropout=interval(0,0.5)"

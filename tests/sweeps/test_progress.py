@@ -10,8 +10,8 @@ from rich.console import Console
 from mnist_exp.core.errors import DivergedError, PrunedError
 from mnist_exp.core.layout import SWEEP_PROGRESS
 from mnist_exp.runs.folder import RunResult
+from mnist_exp.sweeps.jobs import JobResult
 from mnist_exp.sweeps.progress import SweepProgress, tell_sweep
-from mnist_exp.sweeps.results import JobResult
 
 SWEPT = ["model", "optimizer.learning_rate"]
 

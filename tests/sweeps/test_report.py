@@ -13,7 +13,7 @@ from scipy import stats
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.sweeps import report
-from mnist_exp.sweeps.results import JobResult, best, groups
+from mnist_exp.sweeps.jobs import JobResult, best, groups
 
 SWEPT = ["model", "seed"]
 METRICS = {

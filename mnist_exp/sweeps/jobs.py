@@ -1,20 +1,25 @@
-"""The results of a sweep's jobs, one by one and over their seeds."""
+"""The jobs of a sweep: which they are, a strategy says, and their results."""
 
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mnist_exp.config.compose import config_sources
+from mnist_exp.config.schema import Config
 from mnist_exp.core.console import redact
 from mnist_exp.core.errors import PrunedError, SweepError
 from mnist_exp.core.layout import RESULT, TRACEBACK
 from mnist_exp.evaluation.significance import SeedGroup, group_by_settings
 from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.runs.run import OBJECTIVE
+
+if TYPE_CHECKING:
+    from mnist_exp.plots import Figure, Trial
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +89,57 @@ class JobResult:
         return self
 
 
+class SweepStrategy:
+    """The interface between a sweep and its strategy; this one has no jobs."""
+
+    noun = "job"  # for one of them
+    swept: Sequence[str] = ()  # the keys that differ between jobs
+    scales: Mapping[str, str] = {}  # linear or log, of the swept keys whose space says so
+    total = 0  # jobs, were none to fail
+    probes: Sequence[Job] = ()  # jobs that must be valid before any job is started
+    search = ""  # the name of the study, of a search
+    tolerated = 0  # failed jobs; with more the sweep fails and asks for no further ones
+
+    def begin(self, configs: Sequence[Config], folder: Path, remote: bool) -> Sequence[JobResult]:
+        """Start with the probes' configs; the results of an earlier command of this sweep.
+
+        `folder` is the sweep's; `remote` means that jobs may run on other machines. Called once.
+        Raises `InputError` before anything is started.
+        """
+        return ()
+
+    def ask(self) -> Sequence[JobResult]:
+        """The next batch of jobs, as unfinished results; empty when all is done."""
+        return ()
+
+    def tell(self, results: Sequence[JobResult]) -> None:
+        """Receive the results of the batch asked for last."""
+
+    def job_settings(self, number: int) -> Mapping[str, str]:
+        """Additional overrides of a job: Hydra key -> value."""
+        return {}
+
+    def pruned_at(self) -> Mapping[int, float]:
+        """The last validation accuracy of each pruned job, by its number."""
+        return {}
+
+    def figures(self, trials: "Sequence[Trial]", title: str) -> dict[str, "Figure"]:
+        """The strategy's own figures by their names; there is at least one trial."""
+        return {}
+
+
+class GridStrategy(SweepStrategy):
+    """All jobs in one batch."""
+
+    def __init__(self, jobs: Sequence[Job], swept: Sequence[str]) -> None:
+        self.probes, self.swept, self.total = jobs, swept, len(jobs)
+        self._ahead = [JobResult(number, job, swept) for number, job in enumerate(jobs)]
+
+    def ask(self) -> Sequence[JobResult]:
+        asked, self._ahead = self._ahead, []
+        return asked
+
+
 def best(results: Sequence[JobResult]) -> JobResult | None:
     """The job with the highest validation accuracy, if any has one."""
     top = max(results, key=lambda result: result.objective, default=None)
@@ -107,7 +163,7 @@ def data_label(results: Sequence[JobResult]) -> str:
     return " and ".join(names)
 
 
-def raise_if_too_many_failed(results: Sequence[JobResult], total: int, tolerated: int) -> None:
+def raise_if_many_failed(results: Sequence[JobResult], total: int, tolerated: int) -> None:
     """Raise `SweepError` naming the failed jobs; a warning does where so many are tolerated."""
     failed = [result for result in results if result.state in ("failed", "unfinished")]
     if not failed:
