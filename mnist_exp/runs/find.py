@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 BEST, LAST, MODEL_URI = "best", "last", "models:/"
 ID, ID_LENGTH = re.compile("[0-9a-f]{4,32}"), 32  # of a run
-WITH_ID = "attributes.run_id LIKE '{}%'"
+MAX_EXPERIMENTS = 10_000  # of a store, in which an id is looked for
 MAX_LISTED = 10  # candidates in a refusal
 DATA_FILTERS = (  # full data first, then limited, then bundled: preferred by `best` in this order
     "tags.data.name = 'mnist' and params.`data.limit` = 'null'",
@@ -73,21 +73,16 @@ def resolve_run(reference: str, where: TrackingConfig) -> Run:
 def find_resumable(reference: str, where: TrackingConfig) -> Run:
     """The run of this id or unique prefix, in any experiment or the bin; raises `InputError`."""
     with store.connect_to_read(where) as client:
-        from mlflow.entities import ViewType
-
-        every = [each.experiment_id for each in client.search_experiments(ViewType.ALL)]
-        query = WITH_ID.format(reference)
-        found = client.search_runs(every, query, ViewType.ALL) if ID.fullmatch(reference) else []
+        found = _by_id(client, where, reference, everywhere=True)
     if len(found) != 1:
         came = f"the beginning of {len(found)} ids" if found else "neither"
         raise InputError(
             f"resume={reference}: expected the folder of a run or the id of one in "
             f"{store.display_uri(where)}, this is {came}"
         )
-    run = to_run(found[0], where)
-    if FOLDER_TAG not in run.tags:
+    if FOLDER_TAG not in found[0].tags:
         raise InputError(f"resume={reference}: this run was not made by python -m mnist_exp.run")
-    return run
+    return found[0]
 
 
 def _best(client: "MlflowClient", where: TrackingConfig) -> Run:
@@ -147,18 +142,20 @@ def _listed(runs: Sequence[Run]) -> str:
     )
 
 
-def _by_id(client: "MlflowClient", where: TrackingConfig, reference: str) -> list[Run]:
-    """The runs whose id has this prefix; a whole id is searched in every experiment."""
+def _by_id(
+    client: "MlflowClient", where: TrackingConfig, reference: str, *, everywhere: bool = False
+) -> list[Run]:
+    """The runs whose id has this prefix; a whole id is one of any experiment, or of the bin."""
     if not ID.fullmatch(reference):
         return []
-    if len(reference) < ID_LENGTH:
-        return list(search(client, where, WITH_ID.format(reference)))
-    from mlflow.exceptions import MlflowException
+    query = f"attributes.run_id LIKE '{reference}%'"
+    if len(reference) < ID_LENGTH and not everywhere:
+        return list(search(client, where, query))
+    from mlflow.entities import ViewType
 
-    try:
-        return [to_run(client.get_run(reference), where)]
-    except MlflowException:
-        return []
+    experiments = client.search_experiments(ViewType.ALL, MAX_EXPERIMENTS)
+    every = [experiment.experiment_id for experiment in experiments]
+    return [to_run(run, where) for run in client.search_runs(every, query, ViewType.ALL)]
 
 
 def _by_name(client: "MlflowClient", where: TrackingConfig, name: str) -> list[Run]:
