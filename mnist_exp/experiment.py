@@ -12,7 +12,7 @@ from mnist_exp.config.schema import Config
 from mnist_exp.core import hardware, layout, provenance
 from mnist_exp.core.environment import caller_settings, keras_defaults, refuse_fork
 from mnist_exp.core.errors import DivergedError, PrunedError, UnsupportedError
-from mnist_exp.core.files import storage_errors
+from mnist_exp.core.files import log_file, storage_errors
 from mnist_exp.core.output import quiet_stderr
 from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
 from mnist_exp.data.dataset import Dataset, load_dataset
@@ -89,7 +89,7 @@ def run_in(
     """The result of the run in `folder`, begun, resumed or extended there."""
     with (
         storage_errors(folder.path),
-        folder.log(),
+        log_file(folder.path / layout.LOG),
         track_run(
             config.tracking,
             name=run_name(config, folder.overrides(), EXTENDED_FROM_TAG in tags),

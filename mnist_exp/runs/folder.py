@@ -3,7 +3,6 @@
 import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -16,7 +15,7 @@ from mnist_exp.config.schema import Config
 from mnist_exp.core import layout
 from mnist_exp.core.console import redact
 from mnist_exp.core.errors import InputError
-from mnist_exp.core.files import log_file, make_folder, write_atomic
+from mnist_exp.core.files import make_folder, write_atomic
 from mnist_exp.evaluation.calibration import Calibration
 from mnist_exp.evaluation.metrics import Evaluation
 
@@ -129,10 +128,6 @@ class RunFolder(RunFiles):
         """What was typed to ask for the run."""
         path = self.path / layout.OVERRIDES
         return path.read_text().splitlines() if path.exists() else []
-
-    def log(self) -> AbstractContextManager[None]:
-        """Context manager: what the package logs is also written to the run's log."""
-        return log_file(self.path / layout.LOG)
 
     def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
         """The metrics of these epochs; without any there is no file."""
