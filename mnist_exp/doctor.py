@@ -114,7 +114,7 @@ def _store(config: TrackingConfig, close: bool, repair: bool) -> Iterator[Findin
             for run_id, folder in [*orphans, *without_folder]:
                 recover_run(client, run_id, folder, config)
     except InputError as error:
-        yield Finding("store", str(error).replace(store.TO_WRITE, store.TO_READ), True)
+        yield Finding("store", str(error), True)
         return
     yield Finding("store", f"{shown}: answers, schema current")
     if stale:

@@ -16,7 +16,7 @@ from mnist_exp.config.schema import Config
 from mnist_exp.data.dataset import Dataset
 
 TINY = [
-    "data.limit=200", "train.epochs=1", "report.formats=[]", "report.dpi=40",
+    "data.limit=200", "train.epochs=1", "report.formats=[]", "report.dpi=50",
     "train.precision=float32", "train.jit=false",
 ]  # fmt: skip
 Command = Callable[..., tuple[int, str, str]]  # the fixture `command`

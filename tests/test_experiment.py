@@ -245,12 +245,14 @@ def test_tables_count_every_test_image(outcome: RunResult) -> None:
     assert [int(row["support"]) for row in per_class] == [100] * 10
 
 
-def test_a_taken_folder_is_left_alone(tmp_path: Path) -> None:
+def test_a_taken_folder_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     config = tiny("tracking.enabled=false")
     first = run_experiment(config, folder=tmp_path / "run")
     before = (first.folder / "metrics.json").read_bytes()
     second = run_experiment(config, folder=tmp_path / "run")
     assert second.folder.name == "run-2"
+    assert f"{first.folder} is taken, so the run is in run-2" in caplog.text
     assert (first.folder / "metrics.json").read_bytes() == before
     assert second.run_id == ""
 

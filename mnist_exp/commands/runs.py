@@ -57,7 +57,8 @@ def runs(
 
 def _cells(run: "Run") -> list[str]:
     def percent(metric: str) -> str:
-        return f"{100 * run.metrics[metric]:.2f}" if metric in run.metrics else "-"
+        share = run.metrics.get(metric, -1)  # others may log anything by that name
+        return f"{100 * share:.2f}" if 0 <= share <= 1 else "-"
 
     seconds = f"{run.metrics['train/seconds']:.1f}" if "train/seconds" in run.metrics else "-"
     scores = [percent("val/accuracy"), percent("test/accuracy")]

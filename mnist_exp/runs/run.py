@@ -20,6 +20,7 @@ from mnist_exp.data import sources
 from mnist_exp.data.dataset import DISPLAY_NAMES, Dataset, load_dataset
 from mnist_exp.runs.folder import RunFiles, RunResult
 from mnist_exp.tracking import store
+from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.logged_model import MODEL_FILE, download_model, global_tracking_uri
 from mnist_exp.tracking.places import (
     FOLDER_TAG,
@@ -104,6 +105,9 @@ class Run(RunFiles):
                     return download_model(client, self.run_id, place, uri)
                 return Path(client.download_artifacts(self.run_id, name, str(place)))
             except (MlflowException, OSError) as error:
+                own = Path(self.folder) / (layout.MODEL if name == MODEL_FILE else name)
+                if own.exists() and Journal(own.parent).run_id == self.run_id:
+                    return own  # of a run whose artifacts are gone
                 what = "model" if name == MODEL_FILE else name
                 reason = f"{self} is {self.status} and has no {what} that could be read"
                 if self.is_foreign:

@@ -47,8 +47,10 @@ OLD_RUNS = (
     "copy them with mlflow migrate-filestore --source {folder} --target sqlite:///old.db, and name "
     "that database with --tracking-uri sqlite:///old.db"
 )
-TO_WRITE = "name another with tracking.uri=..., or run without one: tracking.enabled=false"
-TO_READ = "name the one you mean with --tracking-uri or MLFLOW_TRACKING_URI"
+NAME_ANOTHER = (
+    "name another: a run takes tracking.uri=... or tracking.enabled=false, other commands take "
+    "--tracking-uri"
+)
 
 ERRORS = (UnusableError, OSError, sqlite3.Error, HTTPException)
 LIBRARIES = ("mlflow", "sqlalchemy", "alembic")  # whose errors are the store's, too
@@ -64,7 +66,8 @@ def connect_to_read(config: TrackingConfig) -> Iterator["MlflowClient"]:
     if where.startswith(SQLITE) and not sqlite_file(where).exists():
         raise InputError(
             f"there are no recorded runs here: {sqlite_file(where)} does not exist; "
-            f"go to the folder where python -m mnist_exp.run was used, or {TO_READ}"
+            "go to the folder where python -m mnist_exp.run was used, or name the store you mean "
+            "with --tracking-uri or MLFLOW_TRACKING_URI"
         )
     with connect(config, to_write=False) as client:
         yield client
@@ -80,7 +83,7 @@ def connect(config: TrackingConfig, *, to_write: bool = True) -> Iterator["Mlflo
     check_reachable(config, to_write=to_write)  # before MLflow's import of seconds
     from mlflow import MlflowClient
 
-    with _errors_explained(where, to_write), schema_lock(where):
+    with _errors_explained(where), schema_lock(where):
         if where.startswith(SQLITE):
             file = sqlite_file(where)
             if not file.exists() and _has_file_store(file.parent):
@@ -153,7 +156,7 @@ def check_reachable(config: TrackingConfig, *, to_write: bool = True) -> None:
     """
     _prepare_environment()
     where = uri(config)
-    with _errors_explained(where, to_write):
+    with _errors_explained(where):
         probe_store(where, config.experiment, to_write=to_write)
 
 
@@ -172,7 +175,7 @@ def _prepare_environment() -> None:
 
 
 @contextmanager
-def _errors_explained(where: str, to_write: bool) -> Iterator[None]:
+def _errors_explained(where: str) -> Iterator[None]:
     """Context manager: an error of the store, or of a library below it, becomes an `InputError`."""
     try:
         yield
@@ -181,7 +184,7 @@ def _errors_explained(where: str, to_write: bool) -> Iterator[None]:
         if not isinstance(error, ERRORS) and library not in LIBRARIES:
             raise
         is_silent = not isinstance(error, UnusableError) and urlsplit(where).scheme in SERVERS
-        advice = f"{'start it, ' if is_silent else ''}{TO_WRITE if to_write else TO_READ}"
+        advice = f"{'start it, or ' if is_silent else ''}{NAME_ANOTHER}"
         raise InputError(
             f"{redact(where)}: this tracking store cannot be used ({reason(error)}); {advice}"
         ) from error

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support import Command
 
-from mnist_exp.runs.find import resolve_run
+from mnist_exp.runs.find import find_run, resolve_run
 from mnist_exp.runs.folder import RunResult
 from mnist_exp.runs.search import find_runs, store_config
 from mnist_exp.tracking.logged_model import MODEL_FILE
@@ -88,6 +88,24 @@ def test_visualize_draws_every_figure_without_the_run_folder(
         assert files[0] == files[1]  # to the last pixel
     finally:
         shutil.move(workplace / "moved", folder)
+
+
+def test_a_run_whose_artifacts_are_gone_is_read_from_its_folder(
+    recorded: Recorded, command: Command, tmp_path: Path
+) -> None:
+    artifacts = Path(find_run(NAME).artifact_uri).parents[1]  # of the experiment
+    shutil.move(artifacts, tmp_path / "away")
+    try:
+        code, out, _ = command("evaluate", "--run", NAME)
+        folder = recorded[NAME].folder
+        journal = (folder / "record.jsonl").read_text()
+        (folder / "record.jsonl").write_text(journal.replace(recorded[NAME].run_id, "0" * 32))
+        other = command("evaluate", "--run", NAME)
+        (folder / "record.jsonl").write_text(journal)
+    finally:
+        shutil.move(tmp_path / "away", artifacts)
+    assert (code, "exactly those recorded" in out) == (0, True)
+    assert (other[0], "could be read" in other[2]) == (2, True)
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "visualize"])

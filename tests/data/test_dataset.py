@@ -112,6 +112,11 @@ def test_a_blank_or_percent_sign_of_a_file_address_is_decoded(file: Path) -> Non
     assert load_dataset(config(path=path.as_uri())).source == str(path)
 
 
+def test_what_is_neither_file_nor_folder_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^/dev/null: neither a file nor a folder; "):
+        load_dataset(config(path="/dev/null"))
+
+
 def test_an_odd_name_that_exists_is_taken_as_it_is(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,7 +143,9 @@ def test_a_home_of_nobody_is_a_path_that_is_not_there(
         load_dataset(config(path="~nobody_at_all/x"))
 
 
-@pytest.mark.parametrize("address", ["s3://bucket/mnist.npz", "https:/one.slash/mnist.npz"])
+@pytest.mark.parametrize(
+    "address", ["s3://bucket/mnist.npz", "https:/one.slash/mnist.npz", "file://host/mnist.npz"]
+)
 def test_an_address_of_another_kind_is_refused(address: str) -> None:
     with pytest.raises(InputError) as error:
         load_dataset(config(path=address))

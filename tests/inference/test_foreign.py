@@ -86,6 +86,7 @@ def test_a_run_of_another_program_is_listed_and_used_where_that_is_possible(
     client = mlflow.MlflowClient()
     run_id = client.create_run("1", run_name="theirs").info.run_id
     client.log_metric(run_id, "val/accuracy", 0.999)
+    client.log_metric(run_id, "test/accuracy", 97.5)
     client.set_terminated(run_id)
     Image.fromarray(digits.test_images[3]).save("digit.png")
     try:
@@ -94,6 +95,7 @@ def test_a_run_of_another_program_is_listed_and_used_where_that_is_possible(
         }
         listed = command("runs")[1]
         assert "theirs (foreign)" in listed
+        assert "9750" not in listed
         assert "foreign: logged by another program" in listed
         assert [run["foreign"] for run in json.loads(command("runs", "--json")[1])][:2] == [
             True,
