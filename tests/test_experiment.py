@@ -111,7 +111,7 @@ def test_the_curves_show_which_epoch_was_kept(few_digits: Dataset, tmp_path: Pat
     drawn = (tmp_path / "figures/learning_curves.png").read_bytes()
     for kept, is_equal in ((history.best_epoch, True), (None, False)):
         figure = plots.learning_curves(epochs, "title", kept, steps)
-        plots.save({"expected": figure}, tmp_path, ["png"])
+        plots.save({"expected": figure}, tmp_path, ["png"], config.report.dpi)
         assert ((tmp_path / "expected.png").read_bytes() == drawn) == is_equal
 
 

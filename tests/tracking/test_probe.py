@@ -152,7 +152,7 @@ def test_a_file_that_cannot_be_made_is_refused(
 ) -> None:
     deep = tmp_path / "/".join(["a" * 100] * 5)
     deep.mkdir(parents=True)
-    with pytest.raises(InputError, match=r"bytes too long for SQLite\); name another with"):
+    with pytest.raises(InputError, match=r"bytes too long for SQLite\); name another: "):
         check_reachable(store_config(uri=f"sqlite:///{deep}/my.db"))
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(InputError, match=rf"made in {deep}: no permission to write there\)"):
