@@ -143,11 +143,15 @@ def run_diff(a: Run, b: Run) -> list[TextTable | str]:
     ]
     causes = [row for row in _differing(*settings) if not row[0].startswith(NO_CAUSES)]
     metrics = [{k: v for k, v in run.metrics.items() if k.startswith(RESULTS)} for run in (a, b)]
-    results = [[name, *map(_figure, values)] for name, *values in _differing(*metrics)]
+    results = [
+        [name, *map(_figure, values), _change(*values)] for name, *values in _differing(*metrics)
+    ]
     heads = [f"{run.run_id[:8]} {run.name}" for run in (a, b)]
     return [
         TextTable(["what", *heads], causes, "What differs") if causes else "No setting differs.",
-        TextTable(["metric", *heads], results, "Results") if results else "The results are equal.",
+        TextTable(["metric", *heads, "change"], results, "Results")
+        if results
+        else "The results are equal.",
     ]
 
 
@@ -156,6 +160,13 @@ def _figure(value: float | str) -> str:
     if isinstance(value, str):
         return value
     return f"{value:,.0f}" if value.is_integer() else f"{value:.6g}"
+
+
+def _change(a: float | str, b: float | str) -> str:
+    """The second less the first, signed; '-' where one is missing."""
+    if isinstance(a, str) or isinstance(b, str):
+        return "-"
+    return f"{'+' if b > a else '-'}{_figure(abs(b - a))}"
 
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[list[Any]]:

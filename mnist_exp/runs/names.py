@@ -6,11 +6,13 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from mnist_exp.config.compose import variant_values
 from mnist_exp.config.schema import Config
 from mnist_exp.core.console import TextTable
+from mnist_exp.core.layout import FIGURES
 from mnist_exp.runs.run import EXTENDED_AFTER_TAG, EXTENDED_FROM_TAG
 
 SWEPT_VARIABLE = "MNIST_EXP_SWEPT"  # the keys that differ between the jobs of this process's sweep
@@ -131,14 +133,15 @@ def sweep_note(
     notes: str | None,
     tables: Sequence[TextTable],
     best: str,
-    run_ids: Sequence[str],
+    jobs: Sequence[str],
+    run_id: str,
     pictures: Sequence[str],
 ) -> str:
-    """The title, the user's notes, tables, the best job's command, pictures at these addresses.
+    """The title, the user's notes, tables, the best job's command, the parent run's figures.
 
-    The beginning of a run's id links to the run.
+    `jobs` are ids of runs, to which their beginnings in the tables are links; `pictures` are files.
     """
-    links = {run_id[:8]: f"[{run_id[:8]}](#/runs/{run_id})" for run_id in run_ids}
+    links = {job[:8]: f"[{job[:8]}](#/runs/{job})" for job in jobs}
 
     def cell(text: str) -> str:
         start, space, rest = text.partition(" ")
@@ -149,5 +152,7 @@ def sweep_note(
         lines = [table.headings, ["---"] * len(table.headings), *table.rows]
         parts += [f"**{table.title}**", "\n".join(f"| {' | '.join(map(cell, x))} |" for x in lines)]
     parts += [f"The best again:\n\n```sh\n{best}\n```" if best else ""]
-    parts += [f"![a figure of the sweep]({address})" for address in pictures]
+    for file in pictures:
+        address = f"get-artifact?path={FIGURES}/{file}&run_uuid={run_id}"  # from a page of MLflow
+        parts.append(f"![{Path(file).stem.replace('_', ' ')}]({address})")
     return "\n\n".join(filter(None, parts))

@@ -158,12 +158,10 @@ def _summarise(results: Sequence[JobResult], sweep: Sweep, space: str, config: C
     if step := report.next_step(results, config.tracking, parent.run_id):
         logger.info(f"next: {step}")
     states = Counter(result.state for result in results)
-    names = sorted(path.name for path in (folder / FIGURES).glob("*.png"))
-    # As seen from a page of MLflow.
-    pictures = [f"get-artifact?path={FIGURES}/{n}&run_uuid={parent.run_id}" for n in names]
-    run_ids = [result.run_result.run_id for result in results if result.run_result]
+    pictures = sorted(path.name for path in (folder / FIGURES).glob("*.png"))
+    jobs = [result.run_result.run_id for result in results if result.run_result]
     again = top.command if top else ""
-    note = sweep_note(title, config.notes, tables, again, run_ids, pictures)
+    note = sweep_note(title, config.notes, tables, again, jobs, parent.run_id, pictures)
     parent.log_tags({TITLE_TAG: note})
     parent.log_metrics({f"sweep/{state}": count for state, count in states.items()}, step=0)
     if top and top.run_result:

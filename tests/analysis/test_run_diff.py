@@ -11,7 +11,12 @@ RUN = Run(
     run_id="a" * 32,
     name="cnn",
     status="FINISHED",
-    metrics={"test/accuracy": 0.99234, "val/accuracy": 0.99, "step/train_loss": 0.1},
+    metrics={
+        "test/accuracy": 0.99234,
+        "test/errors": 76.0,
+        "val/accuracy": 0.99,
+        "step/train_loss": 0.1,
+    },
     params={"model.name": "cnn", "seed": "0", "tracking.uri": "here", "data.name": "mnist"},
     tags={"version.numpy": "2.4", "data.name": "mnist", "host": "here", "cpu": "EPYC"},
     tracking=store_config(),
@@ -22,7 +27,8 @@ def test_settings_versions_and_metrics_that_differ_are_listed() -> None:
     other = replace(
         RUN,
         run_id="b" * 32,
-        metrics={"test/accuracy": 0.99231, "val/accuracy": 0.99, "step/train_loss": 0.2},
+        metrics=RUN.metrics
+        | {"test/accuracy": 0.99231, "test/errors": 77.0, "step/train_loss": 0.2},
         params=RUN.params | {"seed": "1", "tracking.uri": "there", "model.dropout": "0.1"},
         tags=RUN.tags | {"version.numpy": "2.5", "host": "there"},
     )
@@ -35,7 +41,12 @@ def test_settings_versions_and_metrics_that_differ_are_listed() -> None:
         ["version.numpy", "2.4", "2.5"],
     ]
     assert isinstance(results, TextTable)
-    assert results.rows == [["test/accuracy", "0.99234", "0.99231"]]
+    assert results.headings[3] == "change"
+    assert results.rows == [
+        ["test/accuracy", "0.99234", "0.99231", "-3e-05"],
+        ["test/errors", "76", "77", "+1"],
+    ]
+    assert run_diff(replace(RUN, metrics={}), other)[1].rows[0][3] == "-"
 
 
 def test_equal_runs_are_said_to_be_equal() -> None:

@@ -128,6 +128,7 @@ def test_a_killed_search_is_resumed_and_prunes(tmp_path: Path) -> None:
     paths = [figure.path for figure in figures]
     assert "figures/optimisation_history.png" in paths
     note = parent.data.tags["mlflow.note.content"]
+    assert "![optimisation history](get-artifact?path=" in note
     shown = re.findall(r"\(get-artifact\?path=(\S+)&run_uuid=(\w+)\)", note)
     assert sorted(shown) == sorted((path, parent.info.run_id) for path in paths)
 
