@@ -158,6 +158,14 @@ REFUSED: list[tuple[list[str], str]] = [
         "3 of 4 jobs cannot run, so none was started:",
     ),
     (["-m", "data.path=/nowhere", "seed=0,1"], "/nowhere: no such file or folder"),
+    (
+        ["-m", "hydra/launcher=ray", "hydra.launcher.ray=5", "seed=0,1"],
+        "hydra.launcher.ray: expected the keys init and remote",
+    ),
+    (
+        ["-m", "hydra/launcher=ray", "hydra.launcher.ray.remote.num_cpus=many", "seed=0,1"],
+        "hydra.launcher.ray: expected the keys init and remote",
+    ),
     (["-m", "train.epochs=1,"], "train.epochs=1,: not understood"),
     (
         ["-m", "model.dropout=interval(0,0.5)"],

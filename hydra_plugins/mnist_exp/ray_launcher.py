@@ -26,9 +26,17 @@ CONNECT_SECONDS = 3
 class RayLauncher(Launcher):
     """Submits every job to Ray, which retries a dead node's once."""
 
-    def __init__(self, ray: DictConfig) -> None:
-        self.init: dict[str, Any] = OmegaConf.to_container(ray.init)  # type: ignore[assignment]
-        self.remote: dict[str, Any] = OmegaConf.to_container(ray.remote)  # type: ignore[assignment]
+    def __init__(self, ray: Any) -> None:
+        parts: Any = OmegaConf.to_container(ray) if OmegaConf.is_config(ray) else ray
+        match parts:
+            case {"init": dict() as init, "remote": {"num_cpus": int() | float()} as remote}:
+                self.init: dict[str, Any] = init
+                self.remote: dict[str, Any] = remote
+            case _:
+                raise InputError(
+                    "hydra.launcher.ray: expected the keys init and remote, this with a number as "
+                    f"num_cpus, got {parts}; write such as hydra.launcher.ray.remote.num_cpus=2"
+                )
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig

@@ -167,9 +167,11 @@ def translate_hydra_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if messages.raised_by_hydra(error):
-            raise InputError(messages.hydra_error_message(error, keys())) from error
-        raise
+        if not messages.raised_by_hydra(error):
+            raise
+        if isinstance(error.__cause__, InputError):  # of a plugin that it was making
+            raise error.__cause__ from None
+        raise InputError(messages.hydra_error_message(error, keys())) from error
 
 
 def without_hydra(composed: Any) -> DictConfig:
