@@ -158,6 +158,7 @@ REFUSED: list[tuple[list[str], str]] = [
         "3 of 4 jobs cannot run, so none was started:",
     ),
     (["-m", "data.path=/nowhere", "seed=0,1"], "/nowhere: no such file or folder"),
+    (["-m", "hydra.sweeper.max_batch_size=2", "seed=0,1"], "hydra.sweeper.max_batch_size: no such"),
     (
         ["-m", "hydra/launcher=ray", "hydra.launcher.ray=5", "seed=0,1"],
         "hydra.launcher.ray: expected the keys init and remote",

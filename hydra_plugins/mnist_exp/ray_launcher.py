@@ -29,7 +29,9 @@ class RayLauncher(Launcher):
     def __init__(self, ray: Any) -> None:
         parts: Any = OmegaConf.to_container(ray) if OmegaConf.is_config(ray) else ray
         match parts:
-            case {"init": dict() as init, "remote": {"num_cpus": int() | float()} as remote}:
+            case {"init": dict(init), "remote": dict(remote)} if isinstance(
+                remote.get("num_cpus", 1), int | float
+            ):
                 self.init: dict[str, Any] = init
                 self.remote: dict[str, Any] = remote
             case _:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 class GridSweeper(BasicSweeper):
     """Expands the overrides as Hydra does; `mnist_exp.sweeps.sweep` does the rest."""
 
+    def __init__(self, params: dict[str, str] | None) -> None:
+        super().__init__(None, params)
+
     def sweep(self, arguments: list[str]) -> Any:
         """The result of every job, in order."""
         assert self.hydra_context is not None
@@ -52,7 +55,7 @@ class OptunaSweeper(GridSweeper):
     """Reads the search space in place of a grid."""
 
     def __init__(self, params: dict[str, str] | None, trial: str | None, **settings: Any) -> None:
-        super().__init__(None, params)
+        super().__init__(params)
         self.settings = settings
 
     def strategy(self, arguments: Sequence[str]) -> "SweepStrategy":

@@ -87,9 +87,7 @@ def load_dataset(config: DataConfig, *, url: str = download.URL) -> Dataset:
     if config.validation and config.validation < len(validation):
         validation = validation[_stratified(labels[validation], config.validation)]
         train = np.setdiff1d(np.arange(count), validation)
-    for array in arrays.values():
-        array.setflags(write=False)  # stays as verified
-    return Dataset(
+    dataset = Dataset(
         name=name,
         source=source,
         digest=_digest(MNIST5K if name == "mnist5k" else mnist.MNIST),
@@ -101,6 +99,10 @@ def load_dataset(config: DataConfig, *, url: str = download.URL) -> Dataset:
         test_images=arrays["x_test"],
         test_labels=arrays["y_test"],
     )
+    for array in (*arrays.values(), *vars(dataset).values()):
+        if isinstance(array, np.ndarray):
+            array.setflags(write=False)  # stays as verified
+    return dataset
 
 
 def local_source(config: DataConfig) -> str:

@@ -198,7 +198,7 @@ def _cause(error: OSError) -> BaseException:
     while deeper := cause.__cause__ or cause.__context__:
         cause = deeper
     if not isinstance(error, requests.RequestException):  # a file of certificates is missing
-        return UnusableError(f"{error}; {CERTIFICATE} names one")
+        return UnusableError(f"{error}; {CERTIFICATE} or MLFLOW_TRACKING_CLIENT_CERT_PATH names it")
     if isinstance(cause, ssl.SSLCertVerificationError):
         return UnusableError(f"{cause.verify_message}: {CERTIFICATE} names its certificate")
     if isinstance(cause, ssl.SSLError) and cause.library == "SSL":

@@ -105,7 +105,8 @@ class Checkpoints:
 
     def _paths(self) -> list[Path]:
         """Oldest first."""
-        return sorted(self.folder.glob("epoch-*.npz"), key=lambda path: (len(path.name), path))
+        found = [p for p in self.folder.glob("epoch-*.npz") if p.stem[len("epoch-") :].isdigit()]
+        return sorted(found, key=lambda path: (len(path.name), path))  # a copy has another name
 
 
 def dump(checkpoint: Checkpoint, file: IO[bytes]) -> None:

@@ -56,9 +56,12 @@ def test_the_newest_is_that_of_the_last_epoch(tmp_path: Path) -> None:
     for epoch in (999_999, 1_000_000):
         checkpoints.save(epoch, made(epoch % 10))
     checkpoints.close()
+    (tmp_path / CHECKPOINTS / "epoch-1000000-a-copy-of-it.npz").touch()
     found = checkpoints.newest()
     assert found
     assert found.epochs == []
+    checkpoints.keep_newest()
+    assert names(tmp_path) == ["epoch-1000000-a-copy-of-it.npz", "epoch-1000000.npz"]
 
 
 def test_an_empty_folder_has_none(tmp_path: Path) -> None:
