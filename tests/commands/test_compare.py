@@ -45,7 +45,8 @@ def test_two_runs_are_set_side_by_side(recorded: Recorded, command: Command) -> 
     causes, results = out.split("Results")
     assert [line.split()[0] for line in causes.splitlines()[4:] if line.strip()] == ["seed"]
     accuracy = f"{recorded['dense128 seed=1'].metrics['test/accuracy']:.6g}"
-    assert any(row.split()[-1] == accuracy for row in results.splitlines() if "accuracy " in row)
+    rows = [row.split() for row in results.splitlines() if "accuracy " in row]
+    assert any(row[2] == accuracy and row[3][0] in "+-" for row in rows)
 
 
 def test_a_latex_table_has_the_rows_and_columns_asked_for(
