@@ -124,7 +124,8 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
     with quiet_stderr():  # TensorFlow greets every import with a page of hints
         from mnist_exp import plots
         from mnist_exp.models.io import summary
-        from mnist_exp.runs.report import Report, save_models, score, write_report
+        from mnist_exp.runs.figures import Report, write_figures
+        from mnist_exp.runs.report import save_models, score, write_report
         from mnist_exp.training.fit import prepare
 
         train = resolve_auto(config.train, config.model)
@@ -160,7 +161,8 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
     title = plots.score_title(name, data.label, test.accuracy, *test.accuracy_interval, test.n)
     kept, curve = history.best_epoch, folder.curve()
     report = Report(title, config, data, epochs, curve, test, kept, scores.temperature)
-    write_report(folder, report, summary(model), metrics)
+    write_report(folder, test, summary(model), metrics)
+    write_figures(report, tracker)
     tracker.log_model(model_file, data.test_images[:2])  # first: MLflow links metrics to it
     last = epochs[-1]
     # MLflow draws a metric as a bar when it has step 0 alone, else as a curve: of one dot.

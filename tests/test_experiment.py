@@ -22,8 +22,8 @@ from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation import metrics as evaluation
 from mnist_exp.evaluation.calibration import fit_calibration
 from mnist_exp.models.forward import timed_scores
+from mnist_exp.runs.figures import Report, drawing
 from mnist_exp.runs.folder import RunFolder, RunResult
-from mnist_exp.runs.report import Report, write_figures
 from mnist_exp.training import augmentation
 from mnist_exp.training.epoch import EpochLoop
 
@@ -107,7 +107,7 @@ def test_the_curves_show_which_epoch_was_kept(few_digits: Dataset, tmp_path: Pat
     steps = [{"step": 6, "epoch": 1, "step/train_loss": 1.5, "step/train_accuracy": 0.5}]
     epochs, best = history.epochs, history.best_epoch
     report = Report("title", config, few_digits, epochs, steps, said, best)
-    write_figures(tmp_path / "figures", report)
+    drawing(report, tmp_path / "figures")()
     drawn = (tmp_path / "figures/learning_curves.png").read_bytes()
     for kept, is_equal in ((history.best_epoch, True), (None, False)):
         figure = plots.learning_curves(epochs, "title", kept, steps)
@@ -128,7 +128,7 @@ def test_the_training_digits_are_drawn_as_the_first_epoch_saw_them(
     said = evaluation.from_scores(few_digits.test_labels, np.full((1000, 10), 0.1), "softmax")
     for augment in ("none", "affine"):
         config = tiny(f"augment={augment}", "report.formats=[png]")
-        write_figures(tmp_path, Report("title", config, few_digits, [], [], said))
+        drawing(Report("title", config, few_digits, [], [], said), tmp_path)()
     (plain, _), (augmented, title) = drawn
     assert np.array_equal(plain, few_digits.train_images)
     assert title.endswith("180 training images, as the first epoch saw them")

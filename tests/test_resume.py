@@ -151,14 +151,14 @@ def test_damage_goes_back_a_checkpoint_and_tells_no_epoch_twice(
 def test_a_run_that_broke_off_after_training_is_scored(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mnist_exp.runs import report
+    from mnist_exp.runs import figures
 
     def full(*_: object) -> None:
         raise OSError("figures: disk full")
 
     config = tiny(f"tracking.uri={store}", "report.formats=[png]")
     with monkeypatch.context() as patch:
-        patch.setattr(report, "write_figures", full)  # patched: a disk that is full from here on
+        patch.setattr(figures, "write_figures", full)  # patched: a disk that is full from here on
         with pytest.raises(OSError, match="disk full"):
             run_experiment(config, folder=tmp_path / "run")
     outcome = resume_experiment(tmp_path / "run")

@@ -27,8 +27,8 @@ def visualize(
     """Draw every figure of a run again, from its record alone."""
     from mnist_exp.config.schema import ReportConfig
     from mnist_exp.core.files import make_folder
+    from mnist_exp.runs.figures import Report, drawing
     from mnist_exp.runs.find import find_run
-    from mnist_exp.runs.report import Report, write_figures
 
     found = find_run(run, experiment, tracking_uri)
     config = found.config()
@@ -45,6 +45,6 @@ def visualize(
         temperature=found.temperature(),
     )
     folder = make_folder(output or Path("outputs/figures") / found.run_id[:8], "--output")
-    write_figures(folder, drawn)
+    drawing(drawn, folder)()
     console.print(found.title, markup=False)
     console.print(f"figures: {folder}", markup=False)

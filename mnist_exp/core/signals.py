@@ -26,7 +26,7 @@ def ends_with_sweep() -> Iterator[None]:
     if os.getppid() != sweep:  # the sweep itself, or a worker on a cluster
         yield
         return
-    _watch(sweep)
+    end_with(sweep)
     try:
         yield
     finally:
@@ -35,7 +35,9 @@ def ends_with_sweep() -> Iterator[None]:
 
 
 @cache
-def _watch(parent: int) -> None:
+def end_with(parent: int) -> None:
+    """From now on this process ends, by SIGTERM, when `parent`, which started it, has died."""
+
     def wait() -> None:
         while os.getppid() == parent:
             time.sleep(1)
@@ -85,6 +87,19 @@ def defer_interrupts() -> Iterator[None]:
     finally:
         if received:
             signal.raise_signal(received[0])
+
+
+@contextmanager
+def ignored_by_children() -> Iterator[None]:
+    """Context manager: processes started within never see the Ctrl-C of a terminal."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

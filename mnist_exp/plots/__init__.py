@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from mnist_exp.plots.base import save
+from mnist_exp.plots.base import draw, save
 from mnist_exp.plots.comparison import accuracies, agreement, overlaid_curves, trade_off
 from mnist_exp.plots.digits import (
     corruption_sheet,
@@ -18,7 +18,7 @@ from mnist_exp.plots.sweeps import by_value
 
 __all__ = [
     "Dimension", "Figure", "Trial", "accuracies", "agreement", "by_value", "confusion_matrix",
-    "corruption_sheet", "digit_sheet", "importances", "learning_curves", "optimisation_history",
-    "overlaid_curves", "parallel_coordinates", "preprocessed_pictures", "reliability",
-    "sample_predictions", "save", "score_title", "trade_off", "worst_mistakes",
+    "corruption_sheet", "digit_sheet", "draw", "importances", "learning_curves",
+    "optimisation_history", "overlaid_curves", "parallel_coordinates", "preprocessed_pictures",
+    "reliability", "sample_predictions", "save", "score_title", "trade_off", "worst_mistakes",
 ]  # fmt: skip

@@ -97,6 +97,13 @@ def save(
             figure.savefig(folder / f"{name}.{kind}", **OPTIONS[kind] | {"dpi": dpi})
 
 
+def draw(
+    calls: Mapping[str, Sequence[Any]], folder: Path, formats: Sequence[str], dpi: int
+) -> None:
+    """Save the figure that each call, a plot with its arguments, returns."""
+    save({name: plot(*given) for name, (plot, *given) in calls.items()}, folder, formats, dpi)
+
+
 def text_at(axes: Axes, x: float, y: float, text: str, size: float = 7, **style: Any) -> None:
     """Draw literal `text`, without mathtext, at (x, y) in data coordinates."""
     style = {"va": "center", "color": INK} | style

@@ -1,18 +1,13 @@
-"""What a run found: its scores, and its folder filled with predictions, tables and figures."""
+"""What a run found: its scores, and its folder filled with predictions, tables and models."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from mnist_exp import plots
 from mnist_exp.config.schema import Config
 from mnist_exp.core import layout
-from mnist_exp.core.console import only_warned_of
-from mnist_exp.core.output import quiet_stderr
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation.calibration import Calibration, fit_calibration
 from mnist_exp.evaluation.metrics import DigitScore, Evaluation, Output, from_scores
@@ -65,32 +60,14 @@ def score(model: Any, data: Dataset, output: Output) -> Scores:
     return Scores(test, validation, calibration, metrics)
 
 
-@dataclass(frozen=True, eq=False)
-class Report:
-    """What the figures of a run show."""
-
-    title: str
-    config: Config
-    data: Dataset
-    history: Sequence[Mapping[str, float]]  # a row per epoch
-    curve: Sequence[Mapping[str, float]]  # points within epochs
-    evaluation: Evaluation
-    kept: int | None = None  # the epoch whose weights early stopping kept
-    temperature: float = 1.0  # of the calibration
-
-
 def write_report(
-    folder: RunFolder, report: Report, summary: str, metrics: Mapping[str, float]
+    folder: RunFolder, evaluation: Evaluation, summary: str, metrics: Mapping[str, float]
 ) -> None:
-    """Fill the run folder with metrics, model summary, predictions, tables and figures."""
+    """Fill the run folder with metrics, model summary, predictions and tables."""
     folder.write_metrics(metrics)
     folder.write_summary(summary)
-    folder.write_evaluation(report.evaluation)
-    write_tables(folder, report.evaluation)
-    with only_warned_of(
-        "figures are missing, which python -m mnist_exp visualize draws from the record"
-    ):
-        write_figures(folder.path / layout.FIGURES, report)
+    folder.write_evaluation(evaluation)
+    write_tables(folder, evaluation)
 
 
 def write_tables(folder: RunFolder, evaluation: Evaluation) -> None:
@@ -101,37 +78,6 @@ def write_tables(folder: RunFolder, evaluation: Evaluation) -> None:
     folder.write_table("confusion", header, counts)
     pairs = evaluation.most_confused()
     folder.write_table("most_confused", ["true", "predicted", "count"], pairs)
-
-
-def write_figures(folder: Path, report: Report) -> None:
-    """Write every figure of the run."""
-    config, data, evaluation = report.config, report.data, report.evaluation
-    if not config.report.formats:
-        return
-    title, answers = report.title, (data.test_images, evaluation.labels, evaluation.probabilities)
-    train = f"{data.label}: {len(data.train_labels):,} training images"
-    seen = data.train_images
-    if config.augment.name != "none":
-        train += ", as the first epoch saw them"
-        with quiet_stderr():  # TensorFlow greets every import with a page of hints
-            from mnist_exp.training.augmentation import augment
-
-            seen = np.asarray(augment(config.augment, [config.seed, 0, 1], seen))
-    calibrated = None
-    if report.temperature != 1:
-        after = evaluation.at_temperature(report.temperature)
-        calibrated = after.reliability, after.ece
-    figures = {
-        "learning_curves": plots.learning_curves(report.history, title, report.kept, report.curve),
-        "confusion_matrix": plots.confusion_matrix(evaluation.confusion, title),
-        "sample_predictions": plots.sample_predictions(*answers, title),
-        "worst_mistakes": plots.worst_mistakes(*answers, title),
-        "reliability": plots.reliability(
-            evaluation.reliability, evaluation.ece, title, config.train.label_smoothing, calibrated
-        ),
-        "training_digits": plots.digit_sheet(seen, data.train_labels, train),
-    }
-    plots.save(figures, folder, config.report.formats, config.report.dpi)
 
 
 def save_models(loop: "EpochLoop", config: Config, folder: RunFolder) -> str:

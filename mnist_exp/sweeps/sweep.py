@@ -71,10 +71,16 @@ def run_sweep(
         ) as parent:
             sweep = Sweep(strategy, launcher, folder, parent)
             try:
-                done, has_bar = results.values(), is_in_process(launcher)
-                with SweepProgress(
-                    folder, strategy.total, done, noun=strategy.noun, has_bar=has_bar
-                ) as progress:
+                from mnist_exp.runs.figures import drawn_meanwhile  # matplotlib is heavy
+
+                done, is_here = results.values(), is_in_process(launcher)
+                has_figures = is_here and strategy.total > 2 and configs[0].report.formats
+                with (
+                    drawn_meanwhile() if has_figures else nullcontext(),
+                    SweepProgress(
+                        folder, strategy.total, done, noun=strategy.noun, has_bar=is_here
+                    ) as progress,
+                ):
                     _run(sweep, results, composer, progress)
             finally:  # an interrupted sweep is summarised, too
                 with defer_interrupts():

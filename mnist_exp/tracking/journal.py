@@ -40,7 +40,8 @@ class Journal:
     @property
     def status(self) -> str:
         """How the run was closed; empty while it is open."""
-        last = self.events[-1] if self.events else None
+        ends = (e for e in reversed(self.events) if isinstance(e, events.Close | events.Reopen))
+        last = next(ends, None)
         return last.status if isinstance(last, events.Close) else ""
 
     @property

@@ -144,6 +144,7 @@ class RunTracker:
             return True
         self._started = self._thread.submit(self._drain_to_the_end)
         self._thread.shutdown()  # when that is done
+        self._thread = ThreadPoolExecutor(1, "mlflow")  # of what may be logged later
         if self._queue and self._error:
             logger.warning(
                 f"not all of this run could be published ({store.reason(self._error)}); it is kept "
