@@ -7,7 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_exp.config.compose import fingerprint_values, flatten, redacted_values
+from mnist_exp.config.compose import fingerprint_values, params
+from mnist_exp.config.model import ModelConfig, PythonConfig
+from mnist_exp.config.parts import check_parts
 from mnist_exp.config.schema import Config
 from mnist_exp.core import hardware, layout, provenance
 from mnist_exp.core.environment import caller_settings, keras_defaults, refuse_fork
@@ -60,9 +62,11 @@ def run_experiment(
     `DivergedError` when the loss stops being a number.
     """
     refuse_fork()
+    check_parts(config)
     with sigterm_interrupts() as check_interrupt, caller_settings():
         data = load_dataset(config.data)
         check_memory(config.model, config.train.batch_size, len(data.train_labels))
+        _check_model(config.model)
         fingerprint = provenance.fingerprint(fingerprint_values(config), data.digest)
         if config.tracking.enabled and not is_sweep_job():  # the sweep has done this already
             if config.tracking.skip_finished:
@@ -76,6 +80,15 @@ def run_experiment(
             run_folder = RunFolder.claim(path, config, overrides, code.diff)
         tags = run_tags(data, code, run_folder.overrides(), fingerprint)
         return run_in(run_folder, config, data, tags, check_interrupt, callbacks)
+
+
+def _check_model(config: ModelConfig) -> None:
+    """Raise `InputError` for a model from Python that cannot be built, before a run is begun."""
+    if isinstance(config, PythonConfig):
+        with quiet_stderr(), keras_defaults():
+            from mnist_exp.models.families import build_model
+
+            build_model(config)
 
 
 def run_in(
@@ -94,7 +107,7 @@ def run_in(
             config.tracking,
             name=run_name(config, folder.overrides(), EXTENDED_FROM_TAG in tags),
             folder=folder.path,
-            params=flatten(redacted_values(config)),
+            params=params(config),
             tags={**config.tags, **tags},  # what the program goes by wins
             files=layout.RUN_ARTIFACTS,
             deferred=True,

@@ -7,7 +7,7 @@ from typing import Any
 
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from mnist_exp.config.compose import fingerprint_values, flatten, redacted_values, validate
+from mnist_exp.config.compose import fingerprint_values, params, validate
 from mnist_exp.config.schema import Config, TrainConfig
 from mnist_exp.core import layout, provenance
 from mnist_exp.core.console import REDACTED
@@ -151,11 +151,14 @@ def _refuse_changes(journal: Journal, config: Config, data: Dataset, path: Path)
             f"resume={path}: the run began with other data than {data.source}; "
             "put MNIST_PATH back to what it was"
         )
-    values = flatten(redacted_values(config))  # with a default for what an older version lacked
-    if any(key not in values or values[key] != value for key, value in journal.params.items()):
+    values = params(config)  # with a default for what an older version lacked
+    recorded = journal.params
+    changed = [key for key, value in recorded.items() if values.get(key, values) != value]
+    if changed:
+        part = next((key for key in changed if key.endswith(".source")), "")
+        what = f"{recorded[part].partition(' ')[0]} ({part})" if part else layout.CONFIG
         raise InputError(
-            f"resume={path}: {layout.CONFIG} is not what the run began with; "
-            "put it back, or begin a new run"
+            f"resume={path}: {what} is not what the run began with; put it back, or begin a new run"
         )
 
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from mnist_exp.config import messages
 from mnist_exp.config.base import ConfigGroup, siblings
 from mnist_exp.config.messages import GROUPS
+from mnist_exp.config.parts import digests
 from mnist_exp.config.schema import Config, keys
 from mnist_exp.core.console import redact
 from mnist_exp.core.errors import InputError
@@ -28,7 +29,7 @@ CONFIG_OPTIONS = {"--config-path", "-cp", "--config-name", "-cn", "--config-dir"
 OPTIONS_WITH_VALUE = CONFIG_OPTIONS | {"--cfg", "-c", "--package", "-p", "--experimental-rerun"}
 RESUME = "resume"  # a key of the command, not of an experiment
 UNQUOTED_TEXT = (  # with a character that Hydra's grammar wants quoted
-    r"^(data\.path|tracking\.\w+|name|notes|\+tags\.\S+?)="
+    r"^(data\.path|tracking\.\w+|name|notes|\+\+tags\.\S+?)="
     r"(?=.*[^A-Za-z0-9_/\\+.$%*@?|: -])([^'\",[{]*[^'\",[{\\])$"
 )
 COMPOSING = Lock()
@@ -102,8 +103,8 @@ def translate_overrides(overrides: Sequence[str]) -> list[str]:
         match = re.match(r"\+{0,2}(\w+)=\s*[\[{]", text)
         if match and match[1] in GROUPS:
             refuse_lists(dict.fromkeys(set(GROUPS) - {match[1]}))
-    tagged = [f"+{text}" if text.startswith("tags.") else text for text in overrides]
-    return [re.sub(UNQUOTED_TEXT, r"\1='\2'", text) for text in tagged]
+    added = [re.sub(r"^(?=(tags|[\w.]+\.args)\.)", "++", text) for text in overrides]
+    return [re.sub(UNQUOTED_TEXT, r"\1='\2'", text) for text in added]
 
 
 def refuse_lists(choices: Mapping[str, Any]) -> None:
@@ -186,7 +187,12 @@ def fingerprint_values(config: Config) -> dict[str, Any]:
     """The values a result depends on: all but paths, names, tracking, figures and checkpoints."""
     values = config.model_dump(mode="json", exclude={"tracking", "report", "name", "notes", "tags"})
     del values["data"]["path"], values["data"]["fallback"], values["train"]["checkpoint_every"]
-    return values
+    return values | digests(config)
+
+
+def params(config: Config) -> dict[str, Any]:
+    """The values as MLflow's params, by dotted keys, with the sources of Python parts."""
+    return flatten(redacted_values(config)) | digests(config)
 
 
 def redacted_values(config: Config) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from mnist_exp.config.base import ConfigGroup, Fraction, Widths
+from mnist_exp.config.parts import PythonPart
 
 Activation = Literal["relu", "gelu", "silu", "elu", "selu", "leaky_relu", "tanh", "sigmoid"]
 
@@ -135,4 +136,19 @@ def _sides(side: int, conv: Convolution) -> tuple[int, int]:
     return side, side // (2 if conv.pool == "max" else 1)
 
 
-ModelConfig = DenseConfig | ConvConfig
+class PythonConfig(PythonPart):
+    """A function `(images (n, 28, 28, 1) in [0, 1], classes, **args) -> scores before `output`.
+
+    Or a Keras layer, or a model, that maps images so.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+    family: Literal["python"]
+    output: Literal["softmax", "sigmoid"] = "softmax"
+
+    def size(self) -> Size:
+        """Nothing is known of its memory."""
+        return Size(0, 0)
+
+
+ModelConfig = DenseConfig | ConvConfig | PythonConfig

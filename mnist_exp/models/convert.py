@@ -57,7 +57,7 @@ def at_temperature(model: keras.Model, output: Output, temperature: float) -> ke
 
 
 def _clone(model: keras.Model, layer: Callable[[keras.Layer], keras.Layer]) -> keras.Model:
-    clone = keras.models.clone_model(model, clone_function=layer)
+    clone = keras.models.clone_model(model, clone_function=layer, recursive=True)
     clone.set_weights(model.get_weights())
     return clone
 

@@ -1,13 +1,17 @@
 """Model families: plain functions from a config to a Keras model that takes raw 28x28 pixels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from textwrap import shorten
 from typing import Any
 
 import keras
 
-from mnist_exp.config.model import ConvConfig, Convolution, DenseConfig, ModelConfig
-from mnist_exp.models.layers import BatchNormalization, Conv2D, Dropout
+from mnist_exp.config.model import ConvConfig, Convolution, DenseConfig, ModelConfig, PythonConfig
+from mnist_exp.config.parts import Part, call_part, load_part
+from mnist_exp.core.errors import InputError
+from mnist_exp.models.layers import FAST, BatchNormalization, Conv2D, Dropout
 
+CLASSES = 10
 PIXELS = "pixels_0_to_255"  # the input's name, a warning: floats in [0, 1] are nearly black
 
 
@@ -15,6 +19,8 @@ def build_model(config: ModelConfig, *, precision: str = "float32") -> keras.Mod
     """The untrained model: (n, 28, 28) pixels of 0-255 in, (n, 10) scores out."""
     pixels = keras.Input((28, 28), name=PIXELS)
     unit = keras.layers.Rescaling(1 / 255, name="to_unit_range", dtype="float32")(pixels)
+    if isinstance(config, PythonConfig):
+        return python(config, pixels, unit, precision)
     hidden = FAMILIES[config.family](config, unit, precision)
     outputs = keras.layers.Dense(10, config.output, name="scores", dtype="float32")(hidden)
     return keras.Model(pixels, outputs, name=config.name)
@@ -59,10 +65,55 @@ def _convolution(config: Convolution, hidden: Any, batch_norm: bool, precision: 
     return BatchNormalization(dtype=precision)(hidden) if batch_norm else hidden
 
 
+def python(config: PythonConfig, pixels: Any, unit: Any, precision: str) -> keras.Model:
+    """The model of the user's own function, layer or model, with faster layers where we have them.
+
+    Raises `InputError` where it gives no scores, or could not be loaded again.
+    """
+    given, before = f"model.build={config.build}", keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        images = keras.layers.Reshape((28, 28, 1), dtype="float32")(unit)
+        part = Part("model", config.build, config.args)
+        is_class = isinstance(load_part(part), type)
+        scores = call_part(part, CLASSES) if is_class else call_part(part, images, CLASSES)
+        if isinstance(scores, keras.Layer):
+            scores = scores(images)
+    finally:
+        keras.config.set_dtype_policy(before)
+    shape = getattr(scores, "shape", None)
+    if shape != (None, CLASSES):
+        got = f"the shape {shape}" if isinstance(shape, tuple) else type(scores).__name__
+        raise InputError(f"{given}: expected scores of the shape (None, {CLASSES}), got {got}")
+    outputs = keras.layers.Activation(config.output, name="scores", dtype="float32")(scores)
+    try:
+        model = keras.Model(pixels, outputs, name=config.name)
+        stored = keras.saving.serialize_keras_object(model)
+        keras.saving.deserialize_keras_object(stored, safe_mode=True)
+        return keras.models.clone_model(model, clone_function=_fast, recursive=True)
+    except Exception as error:  # of whatever type, by whichever layer
+        reason = shorten(str(error), 200, placeholder=" ...")
+        raise InputError(
+            f"{given}: the model could not be loaded again ({reason}); give layers of your own a "
+            "get_config, and @keras.saving.register_keras_serializable() above their class"
+        ) from error
+
+
+def all_layers(model: keras.Model) -> Iterator[keras.Layer]:
+    """The layers of the model, and of the models in it."""
+    for layer in model.layers:
+        yield from all_layers(layer) if isinstance(layer, keras.Model) else [layer]
+
+
+def _fast(layer: keras.Layer) -> keras.Layer:
+    kind: Any = FAST.get(type(layer), type(layer))
+    return kind.from_config(layer.get_config())
+
+
 FAMILIES: dict[str, Callable[..., Any]] = {"dense": dense, "conv": conv}
 
 
-def _dense_layers(config: ModelConfig, hidden: Any, precision: str) -> Any:
+def _dense_layers(config: DenseConfig | ConvConfig, hidden: Any, precision: str) -> Any:
     for units in config.units:
         hidden = keras.layers.Dense(units, config.activation, dtype=precision)(hidden)
         if config.dropout:

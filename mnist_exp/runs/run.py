@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mnist_exp.config.model import PythonConfig
+from mnist_exp.config.parts import Part, digests, load_part
 from mnist_exp.config.schema import DataConfig, TrackingConfig
 from mnist_exp.core import layout
 from mnist_exp.core.errors import InputError
@@ -176,7 +178,20 @@ class Run(RunFiles):
         with quiet_stderr():  # TensorFlow greets every import with a page of hints
             from mnist_exp.models.io import load_model
 
+        self._import_model_part()
         return load_model(self.file(MODEL_FILE), str(self))
+
+    def _import_model_part(self) -> None:
+        """Import the user's own layers, from where the user stands, never from the record."""
+        config, made_with = self.config(), self.params.get("model.source", "")
+        if not isinstance(config.model, PythonConfig):
+            return
+        try:
+            load_part(Part("model", config.model.build, {}))
+        except InputError as error:
+            raise InputError(f"{self} was made with {made_with or 'a part'}; {error}") from error
+        if digests(config)["model.source"] != made_with:
+            logger.warning(f"{self} was made with {made_with}, which has changed since")
 
     def result(self) -> RunResult:
         """The result, as `run_experiment` returned it."""

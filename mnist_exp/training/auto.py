@@ -1,20 +1,66 @@
 """The training settings that `auto` stands for on this machine, and the memory check."""
 
-from mnist_exp.config.model import ModelConfig
+import logging
+from functools import lru_cache
+
+from mnist_exp.config.model import ModelConfig, PythonConfig
 from mnist_exp.config.schema import TrainConfig
 from mnist_exp.core import hardware
 from mnist_exp.core.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+# Layers of which it is known whether XLA makes them faster on a CPU: it does, and it does not.
+PLAIN = {
+    "InputLayer", "Rescaling", "Reshape", "Flatten", "Dense", "Activation", "Dropout",
+    "BatchNormalization", "MaxPooling2D", "GlobalMaxPooling2D",
+}  # fmt: skip
+CONVOLUTIONS = {"Conv2D"}
 
 
 def resolve_auto(train: TrainConfig, model: ModelConfig) -> TrainConfig:
     """The training settings, each `auto` replaced by the fastest value on this machine.
 
     That is mixed_bfloat16 for convolutions where the hardware multiplies it natively, and XLA
-    except for convolutions on a CPU, where XLA is 30 times slower.
+    except for convolutions on a CPU, where XLA is 30 times slower. Where a model has other layers,
+    some steps are tried.
     """
-    is_narrow = model.has_convolutions and hardware.has_bfloat16()
-    precision = "mixed_bfloat16" if is_narrow else "float32"
-    return _in_place_of_auto(train, precision, hardware.has_gpu() or not model.has_convolutions)
+    if "auto" not in (train.precision, train.jit):
+        return train
+    layers = _layers(model)
+    if layers - PLAIN - CONVOLUTIONS:
+        return _in_place_of_auto(train, *_fastest(model, train.batch_size))
+    convolves = bool(layers & CONVOLUTIONS)
+    precision = "mixed_bfloat16" if convolves and hardware.has_bfloat16() else "float32"
+    return _in_place_of_auto(train, precision, hardware.has_gpu() or not convolves)
+
+
+def _layers(model: ModelConfig) -> set[str]:
+    """The names of the classes of the model's layers."""
+    if not isinstance(model, PythonConfig):
+        return {"Conv2D"} if model.has_convolutions else {"Dense"}
+    from mnist_exp.models.families import all_layers, build_model
+
+    return {type(layer).__name__ for layer in all_layers(build_model(model))}
+
+
+@lru_cache(maxsize=1)  # for the jobs of a sweep
+def _fastest(model: ModelConfig, batch_size: int) -> tuple[str, bool]:
+    """The precision, and whether with XLA, in which some steps of the model took the least time."""
+    from mnist_exp.training.trial import seconds_per_step
+
+    precisions = ["float32", *(["mixed_bfloat16"] if hardware.has_bfloat16() else [])]
+    tried = {
+        (precision, jit): seconds_per_step(model, batch_size, precision, jit)
+        for precision in precisions
+        for jit in (False, True)
+    }
+    told = ", ".join(
+        f"{precision}{' with XLA' if jit else ''} {1000 * seconds:.3g} ms"
+        for (precision, jit), seconds in tried.items()
+    )
+    logger.info(f"tried for train.precision and train.jit, a step of {batch_size} images: {told}")
+    return min(tried, key=lambda each: tried[each])
 
 
 def without_auto(train: TrainConfig) -> TrainConfig:

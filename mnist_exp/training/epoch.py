@@ -13,8 +13,9 @@ from keras.optimizers import Optimizer
 from mnist_exp.config.schema import TrainConfig
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import Dataset
+from mnist_exp.models.families import all_layers
 from mnist_exp.models.forward import BATCH
-from mnist_exp.models.layers import BatchNormalization
+from mnist_exp.models.layers import BatchNormalization, recomputed_statistics
 from mnist_exp.training.step_curve import POINTS
 
 TINY = 1e-30  # keeps the logarithm of a probability that underflowed finite, and its gradient
@@ -170,7 +171,7 @@ class EpochLoop:
         """
         for weight, average in zip(self.weights, self.averages, strict=False):
             weight.assign(average)
-        if self.averages and any(isinstance(x, BatchNormalization) for x in self.model.layers):
+        if self.averages and any(isinstance(x, BatchNormalization) for x in all_layers(self.model)):
             self._recompute(self.images[:STATISTICS])
 
     def _pace(self, steps: int, seconds: float) -> None:
@@ -216,10 +217,8 @@ class EpochLoop:
             average.assign(keep * average + (1.0 - keep) * weight.value)
 
     def _recompute_statistics(self, images: Any) -> None:
-        hidden = tf.cast(images, tf.float32)
-        for layer in self.model.layers[1:]:
-            recomputes = isinstance(layer, BatchNormalization)
-            hidden = layer.recompute_statistics(hidden) if recomputes else layer(hidden)
+        with recomputed_statistics():
+            self.model(tf.cast(images, tf.float32), training=False)
 
     def _evaluate(self, images: Any, labels: Any) -> Any:
         scores = self.model(tf.cast(images, tf.float32), training=False)

@@ -1,0 +1,198 @@
+"""Python parts of a user's own, `build: module:name`: found, checked unimported, called."""
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from mnist_exp.config.base import ConfigGroup
+from mnist_exp.config.messages import nearest
+from mnist_exp.core.errors import InputError
+from mnist_exp.core.files import short_path
+
+# What each kind of part is called with, by the first part of its key; its `args` follow by name.
+CALLED_WITH = {
+    "model": ("images", "classes"),
+}
+
+
+def _build(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text):
+        raise PydanticCustomError("build", "a function or class as module:name")
+    return text
+
+
+Build = Annotated[str, AfterValidator(_build)]
+Definition = ast.FunctionDef | ast.ClassDef
+SCRIPT = "__main__"  # a notebook or a script: known in its own process only
+
+
+class PythonPart(ConfigGroup):
+    """A part given as `build: module:name`, with the arguments `args`."""
+
+    build: Build
+    args: Annotated[dict[str, Any], Field(default_factory=dict)]
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.build))
+
+
+class Part(NamedTuple):
+    """A part that a config names: its key, `module:name` and arguments."""
+
+    key: str
+    build: str
+    args: Mapping[str, Any]
+
+
+def parts(values: Mapping[str, Any], prefix: str = "") -> Iterator[Part]:
+    """The parts that the nested values of a config name."""
+    if isinstance(values.get("build"), str):
+        yield Part(prefix.rstrip("."), values["build"], values.get("args", {}))
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from parts(value, f"{prefix}{key}.")
+
+
+def check_parts(config: ConfigGroup) -> None:
+    """Raise `InputError` for a part that is not there, or takes other arguments.
+
+    Its module is read, not imported: that may import TensorFlow.
+    """
+    for part in parts(config.model_dump()):
+        module, _, name = part.build.partition(":")
+        if module != SCRIPT:
+            _check_definition(part, _file(part.build, part.key), name)
+
+
+def load_part(part: Part) -> Callable[..., Any]:
+    """The function or class, imported; raises `InputError` when its module cannot be."""
+    module, _, name = part.build.partition(":")
+    _file(part.build, part.key)
+    try:
+        found: Any = getattr(importlib.import_module(module), name, None)
+    except Exception as error:  # whatever the user's own code raises
+        raise _failed(part, "cannot be imported", error) from error
+    if not callable(found):
+        raise InputError(f"{part.key}.build: expected a function or class {name} in {module}")
+    function: Callable[..., Any] = found
+    return function
+
+
+def call_part(part: Part, *given: Any) -> Any:
+    """What the part returns for its arguments; raises `InputError` for an error of its own."""
+    function = load_part(part)
+    try:
+        return function(*given, **part.args)
+    except Exception as error:
+        raise _failed(part, "fails", error) from error
+
+
+def digests(config: ConfigGroup) -> dict[str, str]:
+    """The file of each part and the beginning of its SHA-256, by key; empty for one missing now."""
+    found = {}
+    for part in parts(config.model_dump()):
+        try:
+            found[f"{part.key}.source"] = _digest(part)
+        except InputError:
+            found[f"{part.key}.source"] = ""
+    return found
+
+
+def _digest(part: Part) -> str:
+    module, _, name = part.build.partition(":")
+    if module == SCRIPT:
+        source, place = inspect.getsource(getattr(sys.modules[SCRIPT], name)).encode(), SCRIPT
+    else:
+        file = _file(part.build, part.key)
+        source, place = file.read_bytes(), str(Path(*module.split(".")).with_suffix(".py"))
+    return f"{place} {hashlib.sha256(source).hexdigest()[:12]}"
+
+
+def _file(build: str, key: str) -> Path:
+    """The source of the part's module; the current folder comes last among the places searched."""
+    module, _, _ = build.partition(":")
+    if (folder := os.getcwd()) not in sys.path:
+        sys.path.append(folder)
+    try:
+        spec = importlib.util.find_spec(module)  # imports the packages around it
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        there = [".".join(file.with_suffix("").parts) for file in Path().glob("*/*.py")]
+        hint = nearest(module, [*there, *(file.stem for file in Path().glob("*.py"))])
+        raise InputError(
+            f"{key}.build: no module {module}{hint}; it is looked for in {folder} and among the "
+            "installed packages"
+        )
+    return Path(spec.origin)
+
+
+def _check_definition(part: Part, file: Path, name: str) -> None:
+    """Raise `InputError` where the file's source shows that the part cannot be called."""
+    try:
+        tree = ast.parse(file.read_bytes(), str(file))
+    except SyntaxError as error:
+        place = f"{short_path(file)}, line {error.lineno}"
+        raise InputError(f"{part.key}.build: {place}: {error.msg}; mend it") from error
+    defined = {node.name: node for node in tree.body if isinstance(node, Definition)}
+    if name in defined:
+        _check_signature(part, defined[name], file)
+    elif not any(name in ast.unparse(node) for node in tree.body):  # neither assigned nor imported
+        there = ", ".join(defined) or "none"
+        raise InputError(
+            f"{part.key}.build: no function or class {name}{nearest(name, [*defined])} in "
+            f"{short_path(file)}; there are {there}"
+        )
+
+
+def _check_signature(part: Part, definition: Definition, file: Path) -> None:
+    given = CALLED_WITH[part.key.partition(".")[0]]
+    function: Any = definition
+    if isinstance(definition, ast.ClassDef):
+        own = [node for node in definition.body if getattr(node, "name", "") == "__init__"]
+        if not own:
+            return
+        function, given = own[0], ("self", *given[1:])
+    a = function.args
+    positional = [each.arg for each in (*a.posonlyargs, *a.args)]
+    named = [*positional[len(given) :], *(each.arg for each in a.kwonlyargs)]
+    defaults = zip(a.kwonlyargs, a.kw_defaults, strict=True)
+    optional = {*positional[len(positional) - len(a.defaults) :]}
+    optional |= {each.arg for each, default in defaults if default is not None}
+    place = f"{definition.name} in {short_path(file)}, line {definition.lineno}"
+    if len(positional) < len(given) and not a.vararg:
+        raise InputError(
+            f"{part.key}.build: expected a function of ({', '.join(given)}, and its args by name), "
+            f"got {place}, which takes ({', '.join(positional)})"
+        )
+    for name in part.args:
+        if name not in named and not a.kwarg:
+            raise InputError(
+                f"{part.key}.args.{name}: no such argument of {place}{nearest(name, named)}; there "
+                f"are {', '.join(named) or 'none'}"
+            )
+    for name in named:
+        if name not in optional and name not in part.args:
+            raise InputError(f"{part.key}.args.{name}: missing; {place} needs it")
+
+
+def _failed(part: Part, what: str, error: Exception) -> InputError:
+    """The error of a user's own code as a sentence: its last line, and the last place of theirs."""
+    frames = traceback.extract_tb(error.__traceback__)
+    module = importlib.util.find_spec(part.build.partition(":")[0])
+    own = [frame for frame in frames if module and frame.filename == module.origin]
+    place = f"{short_path(Path(own[-1].filename))}, line {own[-1].lineno}: " if own else ""
+    reason = traceback.format_exception_only(error)[-1].strip()
+    return InputError(f"{part.key}.build={part.build}: it {what} ({place}{reason})")
