@@ -86,9 +86,9 @@ def _check_model(config: ModelConfig) -> None:
     """Raise `InputError` for a model from Python that cannot be built, before a run is begun."""
     if isinstance(config, PythonConfig):
         with quiet_stderr(), keras_defaults():
-            from mnist_exp.models.families import build_model
+            from mnist_exp.models.families import refuse_unusable
 
-            build_model(config)
+            refuse_unusable(config)
 
 
 def run_in(

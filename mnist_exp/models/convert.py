@@ -45,6 +45,10 @@ def at_temperature(model: keras.Model, output: Output, temperature: float) -> ke
     """
     if temperature == 1:
         return model
+    last = model.layers[-1]
+    if output == "softmax" and not last.weights:  # of a model from Python
+        scores = keras.layers.Softmax(name=last.name, dtype="float32")(last.input / temperature)
+        return keras.Model(model.inputs, scores, name=model.name)
     if output == "softmax":
         scaled = _clone(model, lambda layer: type(layer).from_config(layer.get_config()))
         last = scaled.layers[-1]

@@ -5,6 +5,7 @@ from textwrap import shorten
 from typing import Any
 
 import keras
+import numpy as np
 
 from mnist_exp.config.model import ConvConfig, Convolution, DenseConfig, ModelConfig, PythonConfig
 from mnist_exp.config.parts import Part, call_part, load_part
@@ -12,6 +13,7 @@ from mnist_exp.core.errors import InputError
 from mnist_exp.models.layers import FAST, BatchNormalization, Conv2D, Dropout
 
 CLASSES = 10
+SOME = 7  # images of a trial
 PIXELS = "pixels_0_to_255"  # the input's name, a warning: floats in [0, 1] are nearly black
 
 
@@ -97,6 +99,16 @@ def python(config: PythonConfig, pixels: Any, unit: Any, precision: str) -> kera
             f"{given}: the model could not be loaded again ({reason}); give layers of your own a "
             "get_config, and @keras.saving.register_keras_serializable() above their class"
         ) from error
+
+
+def refuse_unusable(config: PythonConfig) -> None:
+    """Raise `InputError` for a model from Python that cannot be built, or reads no images."""
+    scores = np.asarray(build_model(config)(np.zeros((SOME, 28, 28), np.float32)))
+    given = f"model.build={config.build}"
+    if scores.shape != (SOME, CLASSES):
+        raise InputError(f"{given}: expected {SOME} rows for {SOME} images, got {scores.shape}")
+    if not np.isfinite(scores).all():
+        raise InputError(f"{given}: its scores of black images are no numbers before any training")
 
 
 def all_layers(model: keras.Model) -> Iterator[keras.Layer]:

@@ -25,7 +25,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, **settings: Any) -> None:
         super().__init__(momentum=momentum, epsilon=epsilon, **settings)
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
         """Normalise by the batch statistics while training, else by the moving ones."""
         if training or _recomputes.get():
             return self._normalise(inputs, self.momentum if training else 0.0)

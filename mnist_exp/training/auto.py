@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 # Layers of which it is known whether XLA makes them faster on a CPU: it does, and it does not.
 PLAIN = {
     "InputLayer", "Rescaling", "Reshape", "Flatten", "Dense", "Activation", "Dropout",
-    "BatchNormalization", "MaxPooling2D", "GlobalMaxPooling2D",
+    "BatchNormalization", "MaxPooling2D", "GlobalMaxPooling2D", "GlobalAveragePooling2D", "Add",
 }  # fmt: skip
 CONVOLUTIONS = {"Conv2D"}
 

@@ -24,7 +24,7 @@ def seconds_per_step(model: ModelConfig, batch_size: int, precision: str, jit: b
     loop = EpochLoop(built, keras.optimizers.SGD(0.0), train, n=n)
     loop.images = tf.zeros([n, 28, 28], tf.uint8)
     loop.labels = tf.zeros([n], tf.int32)
-    loop.validation = np.empty((0, 28, 28)), np.empty(0)
+    loop.validation = np.empty((0, 28, 28), np.uint8), np.empty(0, np.int32)
     try:
         loop.compile(STEPS)
         return min(loop.compile(STEPS) for _ in range(REPEATS)) / STEPS
