@@ -129,14 +129,15 @@ def _file(build: str, key: str) -> Path:
         spec = importlib.util.find_spec(module)  # imports the packages around it
     except ModuleNotFoundError:
         spec = None
-    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+    origin = (spec and spec.origin) or ""
+    if not origin.endswith(".py") or not os.path.exists(origin):
         there = [".".join(file.with_suffix("").parts) for file in Path().glob("*/*.py")]
         hint = nearest(module, [*there, *(file.stem for file in Path().glob("*.py"))])
         raise InputError(
             f"{key}.build: no module {module}{hint}; it is looked for in {folder} and among the "
             "installed packages"
         )
-    return Path(spec.origin)
+    return Path(origin)
 
 
 def _check_definition(part: Part, file: Path, name: str) -> None:
