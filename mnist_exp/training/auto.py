@@ -1,4 +1,9 @@
-"""The training settings that `auto` stands for on this machine, and the memory check."""
+"""The settings that `auto` and `balanced` stand for here, and the memory check."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mnist_exp.config.model import ModelConfig
 from mnist_exp.config.schema import TrainConfig
@@ -25,6 +30,24 @@ def without_auto(train: TrainConfig) -> TrainConfig:
 def _in_place_of_auto(train: TrainConfig, precision: str, jit: bool) -> TrainConfig:
     values = {"precision": precision, "jit": jit}
     return train.model_copy(update={k: v for k, v in values.items() if getattr(train, k) == "auto"})
+
+
+def class_weights(
+    setting: Sequence[float] | str | None, labels: NDArray[np.uint8], classes: int = 10
+) -> tuple[float, ...] | None:
+    """The weight of each class in the loss. `balanced` is n / (classes * count), as scikit-learn's.
+
+    Raises `InputError` for another number of weights than classes.
+    """
+    if setting == "balanced":
+        counts = np.bincount(labels, minlength=classes)
+        return tuple((len(labels) / (classes * np.maximum(counts, 1))).tolist())
+    if setting is not None and len(setting) != classes:
+        raise InputError(
+            f"train.class_weight: expected {classes} numbers, one for each class, "
+            f"got {len(setting)}"
+        )
+    return setting if setting is None else tuple(map(float, setting))
 
 
 def check_memory(model: ModelConfig, batch_size: int, n: int) -> None:
