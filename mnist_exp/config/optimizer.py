@@ -9,63 +9,40 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
 from pydantic import Field, create_model, model_validator
 
-from mnist_exp.config.base import UNSET, ConfigGroup, Finite, Fraction, NotNegative, Positive
+from mnist_exp.config.base import UNSET, ConfigGroup, Fraction, NotNegative, Positive
 
-Negative = Annotated[float, Field(lt=0, allow_inf_nan=False)]
-NotPositive = Annotated[float, Field(le=0, allow_inf_nan=False)]
 LayerName = Annotated[str, Field(pattern=r"^[\w.-]+$")]
-
-BETAS = {"beta_1": Fraction, "beta_2": Fraction}
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    "adadelta": {"rho": Fraction, "epsilon": Positive},
-    "adafactor": {
-        "beta_2_decay": Negative,
-        "epsilon_1": Positive,
-        "epsilon_2": Positive,
-        "clip_threshold": Positive,
-        "relative_step": bool,
-    },
-    "adagrad": {"initial_accumulator_value": NotNegative, "epsilon": Positive},
-    "adam": BETAS | {"epsilon": Positive, "amsgrad": bool},
-    "adamax": BETAS | {"epsilon": Positive},
-    "adamw": {"weight_decay": NotNegative} | BETAS | {"epsilon": Positive, "amsgrad": bool},
-    "ftrl": {
-        "learning_rate_power": NotPositive,
-        "initial_accumulator_value": Positive,  # by 0 it divides
-        "l1_regularization_strength": NotNegative,
-        "l2_regularization_strength": NotNegative,
-        "l2_shrinkage_regularization_strength": NotNegative,
-        "beta": NotNegative,
-    },
-    "lamb": BETAS | {"epsilon": Positive},
-    "lion": BETAS | {"beta_1": Annotated[float, Field(gt=0, lt=1)]},
-    "muon": {
-        "adam_beta_1": Fraction,
-        "adam_beta_2": Fraction,
-        "adam_weight_decay": NotNegative,
-        "epsilon": Positive,
-        "exclude_layers": Annotated[tuple[LayerName, ...], Field(strict=False)],
-        "exclude_embeddings": bool,
-        "muon_a": Finite,
-        "muon_b": Finite,
-        "muon_c": Finite,
-        "adam_lr_ratio": Positive,
-        "momentum": Fraction,
-        "ns_steps": Annotated[int, Field(ge=1)],
-        "nesterov": bool,
-        "rms_rate": Positive,
-    },
-    "nadam": BETAS | {"epsilon": Positive},
-    "rmsprop": {"rho": Fraction, "momentum": Fraction, "epsilon": Positive, "centered": bool},
-    "sgd": {"momentum": Fraction, "nesterov": bool},
+KINDS: list[tuple[Any, str]] = [  # types and ranges of arguments, also of one optimizer's
+    (Fraction, "beta_1 beta_2 adam_beta_1 adam_beta_2 rho momentum"),
+    (Positive, "epsilon epsilon_1 epsilon_2 clip_threshold rms_rate adam_lr_ratio"),
+    (NotNegative, "weight_decay adam_weight_decay beta initial_accumulator_value"),
+    (NotNegative, "l1_regularization_strength l2_regularization_strength"),
+    (NotNegative, "l2_shrinkage_regularization_strength"),
+    (bool, "amsgrad centered nesterov relative_step exclude_embeddings"),
+    (Annotated[float, Field(allow_inf_nan=False)], "muon_a muon_b muon_c"),
+    (Annotated[int, Field(ge=1)], "ns_steps"),
+    (Annotated[float, Field(le=0, allow_inf_nan=False)], "beta_2_decay learning_rate_power"),
+    (Annotated[float, Field(gt=0, lt=1)], "lion.beta_1"),
+    (Positive, "ftrl.initial_accumulator_value"),  # by which it divides
+    (Annotated[tuple[LayerName, ...], Field(strict=False)], "exclude_layers"),
+]
+ARGUMENTS = {  # those with an exclamation mark must be given; others are Keras' default if not
+    "adadelta": "rho epsilon",
+    "adafactor": "beta_2_decay epsilon_1 epsilon_2 clip_threshold relative_step",
+    "adagrad": "initial_accumulator_value epsilon",
+    "adam": "beta_1! beta_2! epsilon amsgrad",
+    "adamax": "beta_1 beta_2 epsilon",
+    "adamw": "weight_decay! beta_1! beta_2! epsilon amsgrad",
+    "ftrl": "learning_rate_power initial_accumulator_value l1_regularization_strength "
+    "l2_regularization_strength l2_shrinkage_regularization_strength beta",
+    "lamb": "beta_1 beta_2 epsilon",
+    "lion": "beta_1 beta_2",
+    "muon": "adam_beta_1 adam_beta_2 adam_weight_decay epsilon exclude_layers exclude_embeddings "
+    "muon_a muon_b muon_c adam_lr_ratio momentum ns_steps nesterov rms_rate",
+    "nadam": "beta_1 beta_2 epsilon",
+    "rmsprop": "rho! momentum epsilon centered",
+    "sgd": "momentum! nesterov!",
 }
-REQUIRED = {  # all others may be left out, for Keras' own default
-    "adam": {*BETAS},
-    "adamw": {"weight_decay", *BETAS},
-    "rmsprop": {"rho"},
-    "sgd": {"momentum", "nesterov"},
-}
-CLIPPING = ("clipnorm", "global_clipnorm", "clipvalue")
 
 
 class OptimizerConfig(ConfigGroup):
@@ -80,20 +57,20 @@ class OptimizerConfig(ConfigGroup):
 
     @model_validator(mode="after")
     def _check_clipping(self) -> Self:
-        given = [name for name in CLIPPING if getattr(self, name) is not None]
+        clips = ("clipnorm", "global_clipnorm", "clipvalue")
+        given = [name for name in clips if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ValueError(
-                f"optimizer.{given[0]}: Keras clips gradients in one way, and "
-                f"optimizer.{given[1]} is set, too; leave one out"
-            )
+            raise ValueError(f"optimizer.{given[0]}: Keras clips in one way; leave out {given[1]}")
         return self
 
 
 def _config_class(name: str) -> type[OptimizerConfig]:
+    kinds = {argument: kind for kind, arguments in KINDS for argument in arguments.split()}
     fields: dict[str, Any] = {"name": (Literal[name], ...)}
-    for argument, kind in ARGUMENTS[name].items():
-        is_required = argument in REQUIRED.get(name, ())
-        fields[argument] = (kind, ...) if is_required else (Annotated[kind | None, UNSET], None)
+    for argument in ARGUMENTS[name].split():
+        key = argument.removesuffix("!")
+        kind = kinds.get(f"{name}.{key}", kinds[key])
+        fields[key] = (kind, ...) if key != argument else (Annotated[kind | None, UNSET], None)
     return create_model(f"{name.title()}Config", __base__=OptimizerConfig, **fields)
 
 

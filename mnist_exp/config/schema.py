@@ -41,13 +41,16 @@ AugmentConfig = NoAugmentConfig | AffineConfig
 
 def _class_weight(value: Any) -> Any:
     numbers = value if isinstance(value, (list, tuple)) else ()
-    is_finite = all(type(each) in (int, float) and 0 <= each < inf for each in numbers)
-    if value not in (None, "balanced") and not (is_finite and any(numbers)):
-        text = "balanced or a list of numbers of at least 0, one for each class"
-        raise PydanticCustomError("class_weight", text)
-    return tuple(map(float, numbers)) or value
+    is_valid = all(type(each) in (int, float) and 0 <= each < inf for each in numbers)
+    if value in (None, "balanced") or (is_valid and any(numbers)):
+        return tuple(map(float, numbers)) or value
+    text = "balanced or a list of numbers of at least 0, one for each class"
+    raise PydanticCustomError("class_weight", text)
 
 
+Loss = Literal[
+    "sparse_categorical_crossentropy", "categorical_crossentropy", "categorical_focal_crossentropy"
+]  # fmt: skip
 ClassWeight = Annotated[
     Literal["balanced"] | tuple[float, ...] | None, BeforeValidator(_class_weight), UNSET
 ]
@@ -60,11 +63,7 @@ class TrainConfig(ConfigGroup):
     clean_epochs: Annotated[int, Field(ge=0)] = 0  # at the end, without augmentation
     checkpoint_every: Annotated[int, Field(ge=1)] = 1  # epochs
     batch_size: Annotated[int, Field(ge=1)]
-    loss: Literal[
-        "sparse_categorical_crossentropy",
-        "categorical_crossentropy",
-        "categorical_focal_crossentropy",
-    ]
+    loss: Loss
     label_smoothing: Fraction
     class_weight: ClassWeight = None
     patience: Annotated[int, Field(ge=1)] | None
@@ -175,8 +174,7 @@ class Config(ConfigGroup):
             )
         if self.optimizer.name == "ftrl" and self.schedule.name == "cosine":
             raise ValueError(
-                "schedule=cosine ends at a learning rate of 0, by which optimizer=ftrl divides: "
-                "set schedule=constant or schedule=onecycle"
+                "schedule=cosine ends at 0, by which optimizer=ftrl divides: set schedule=onecycle"
             )
         if self.data.validation and not self.data.validation_split:
             raise ValueError(

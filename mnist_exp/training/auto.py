@@ -1,12 +1,10 @@
 """The settings that `auto` and `balanced` stand for here, and the memory check."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mnist_exp.config.model import ModelConfig
-from mnist_exp.config.schema import TrainConfig
+from mnist_exp.config.schema import ClassWeight, TrainConfig
 from mnist_exp.core import hardware
 from mnist_exp.core.errors import InputError
 
@@ -33,21 +31,19 @@ def _in_place_of_auto(train: TrainConfig, precision: str, jit: bool) -> TrainCon
 
 
 def class_weights(
-    setting: Sequence[float] | str | None, labels: NDArray[np.uint8], classes: int = 10
+    setting: ClassWeight, labels: NDArray[np.uint8], classes: int = 10
 ) -> tuple[float, ...] | None:
     """The weight of each class in the loss. `balanced` is n / (classes * count), as scikit-learn's.
 
     Raises `InputError` for another number of weights than classes.
     """
     if setting == "balanced":
-        counts = np.bincount(labels, minlength=classes)
-        return tuple((len(labels) / (classes * np.maximum(counts, 1))).tolist())
+        counts = np.maximum(np.bincount(labels, minlength=classes), 1)
+        return tuple(len(labels) / (classes * counts))
     if setting is not None and len(setting) != classes:
-        raise InputError(
-            f"train.class_weight: expected {classes} numbers, one for each class, "
-            f"got {len(setting)}"
-        )
-    return setting if setting is None else tuple(map(float, setting))
+        numbers = f"{classes} numbers, one for each class"
+        raise InputError(f"train.class_weight: expected {numbers}, got {len(setting)}")
+    return setting
 
 
 def check_memory(model: ModelConfig, batch_size: int, n: int) -> None:

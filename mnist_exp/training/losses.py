@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 TINY = 1e-30  # keeps the logarithm of a probability that underflowed finite, and its gradient
@@ -11,25 +12,22 @@ FOCAL = "categorical_focal_crossentropy"
 
 
 def loss_function(
-    activation: Any,
-    name: str = "categorical_crossentropy",
-    label_smoothing: float = 0.0,
-    class_weight: Any = None,
+    activation: Any, name: str = "", label_smoothing: float = 0.0, class_weight: Any = None
 ) -> Callable[[Any, Any], Any]:
     """(integer labels, scores) -> the summed loss in nats, for scores of `activation`.
 
     `class_weight` holds a number for each class, by which the loss of its images is multiplied.
     Keras' categorical cross-entropies differ only in the labels' form, so one stands for both.
     """
-    is_plain = name != FOCAL and not label_smoothing and class_weight is None
-    if activation is keras.activations.softmax and is_plain:
+    is_modified = name == FOCAL or label_smoothing or class_weight
+    if activation is keras.activations.softmax and not is_modified:
         return _cross_entropy
-    losses = keras.losses
-    kind = losses.CategoricalFocalCrossentropy if name == FOCAL else losses.CategoricalCrossentropy
+    kinds = {FOCAL: keras.losses.CategoricalFocalCrossentropy}
+    kind = kinds.get(name, keras.losses.CategoricalCrossentropy)
     loss = kind(label_smoothing=label_smoothing, reduction="sum")
 
     def summed(labels: Any, scores: Any) -> Any:
-        weights = None if class_weight is None else tf.gather(tf.constant(class_weight), labels)
+        weights = tf.gather(np.float32(class_weight), labels) if class_weight else None
         return loss(tf.one_hot(labels, scores.shape[-1]), scores, weights)
 
     return summed

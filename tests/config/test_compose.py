@@ -86,13 +86,12 @@ def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
         ("optimizer.clipnorm=0", "optimizer.clipnorm: expected a number above 0.0, got 0"),
         (
             "optimizer.clipnorm=1 optimizer.clipvalue=1",
-            "optimizer.clipnorm: Keras clips gradients in one way, and optimizer.clipvalue is set, "
-            "too; leave one out",
+            "optimizer.clipnorm: Keras clips in one way; leave out clipvalue",
         ),
         ("optimizer=lion optimizer.beta_1=0", "optimizer.beta_1: expected a number above 0.0"),
         (
             "optimizer=ftrl schedule=cosine",
-            "schedule=cosine ends at a learning rate of 0, by which",
+            "schedule=cosine ends at 0, by which optimizer=ftrl",
         ),
         (
             "train.class_weight=balance",
