@@ -25,7 +25,7 @@ from mnist_exp.runs.search import finished_runs
 from mnist_exp.tracking import store
 from mnist_exp.tracking.open_run import is_sweep_job, sampled_system_metrics, track_run
 from mnist_exp.tracking.tracker import RunTracker
-from mnist_exp.training.auto import check_memory, resolve_auto, without_auto
+from mnist_exp.training.auto import check_memory, class_weights, resolve_auto, without_auto
 from mnist_exp.training.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def run_experiment(
         data = load_dataset(config.data)
         check_memory(config.model, config.train.batch_size, len(data.train_labels))
         _check_model(config.model)
+        class_weights(config.train.class_weight, data.train_labels)  # refused now, if ever
         fingerprint = provenance.fingerprint(fingerprint_values(config), data.digest)
         if config.tracking.enabled and not is_sweep_job():  # the sweep has done this already
             if config.tracking.skip_finished:

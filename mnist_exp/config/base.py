@@ -20,6 +20,7 @@ Width = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Widths = Annotated[tuple[Width, ...], Field(strict=False)]  # a YAML list
+UNSET = Field(exclude_if=lambda value: value is None)  # a later key, no param of runs without it
 
 
 class ConfigGroup(BaseModel):

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar, cast
 
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
@@ -33,6 +34,8 @@ UNQUOTED_TEXT = (  # with a character that Hydra's grammar wants quoted
     r"(?=.*[^A-Za-z0-9_/\\+.$%*@?|: -])([^'\",[{]*[^'\",[{\\])$"
 )
 COMPOSING = Lock()
+# Hydra refuses keys that no YAML lists; here all of a Keras optimizer's arguments may be given.
+ConfigStore.instance().store("unlisted", {"optimizer": OmegaConf.create(flags={"struct": False})})
 Group = TypeVar("Group", bound=ConfigGroup)
 
 

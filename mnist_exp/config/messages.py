@@ -157,7 +157,8 @@ def validation_error_message(error: ErrorDetails, siblings: Sequence[str]) -> st
     if kind == "extra_forbidden":
         prefix, dot, _ = key.rpartition(".")
         known = [f"{prefix}{dot}{name}" for name in siblings]
-        return f"{key}: no such key{nearest(key, known)}; there are {', '.join(known)}"
+        owner = f"{error['loc'][1]} has " if prefix == "optimizer" else ""
+        return f"{key}: {owner}no such key{nearest(key, known)}; there are {', '.join(known)}"
     if kind == "missing":
         return f"{key}: missing; give it a value"
     name, hint = context.get("discriminator", "").strip("'"), ""

@@ -10,7 +10,12 @@ from pydantic_core import PydanticCustomError
 from mnist_exp.config.base import ConfigGroup, Fraction, Widths
 from mnist_exp.config.parts import PythonPart
 
-Activation = Literal["relu", "gelu", "silu", "elu", "selu", "leaky_relu", "tanh", "sigmoid"]
+Activation = Literal[  # Keras', without those that need arguments or mix the units of a layer
+    "relu", "gelu", "silu", "elu", "selu", "leaky_relu", "tanh", "sigmoid", "celu", "exponential",
+    "hard_shrink", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "linear", "log_sigmoid",
+    "mish", "relu6", "soft_shrink", "softplus", "softsign", "sparse_plus", "sparse_sigmoid",
+    "squareplus", "swish", "tanh_shrink",
+]  # fmt: skip
 
 
 def _stages(value: Any) -> tuple[int | tuple[int, ...], ...]:

@@ -1,53 +1,16 @@
 """The config's groups, keys, types and ranges, as pydantic models."""
 
+from math import inf
 from pathlib import PurePath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from mnist_exp.config.base import AS_TEXT, ConfigGroup, Fraction, NotNegative, Positive, dotted_keys
+from mnist_exp.config.base import AS_TEXT, UNSET, ConfigGroup, Fraction, dotted_keys
 from mnist_exp.config.model import ModelConfig
+from mnist_exp.config.optimizer import AnyOptimizer
 from mnist_exp.core.layout import CHECKPOINTS, FIGURES, TABLES, FigureFormat
-
-
-class AdamConfig(ConfigGroup):
-    """Kingma and Ba, 2015."""
-
-    name: Literal["adam"]
-    learning_rate: Positive
-    beta_1: Fraction
-    beta_2: Fraction
-
-
-class AdamWConfig(ConfigGroup):
-    """Adam with decoupled weight decay: Loshchilov and Hutter, 2019."""
-
-    name: Literal["adamw"]
-    learning_rate: Positive
-    weight_decay: NotNegative
-    beta_1: Fraction
-    beta_2: Fraction
-
-
-class SgdConfig(ConfigGroup):
-    """Gradient descent with momentum."""
-
-    name: Literal["sgd"]
-    learning_rate: Positive
-    momentum: Fraction
-    nesterov: bool
-
-
-class RmsPropConfig(ConfigGroup):
-    """Hinton's lecture 6e, 2012."""
-
-    name: Literal["rmsprop"]
-    learning_rate: Positive
-    rho: Fraction
-
-
-OptimizerConfig = AdamConfig | AdamWConfig | SgdConfig | RmsPropConfig
 
 
 class ScheduleConfig(ConfigGroup):
@@ -76,6 +39,23 @@ class AffineConfig(ConfigGroup):
 AugmentConfig = NoAugmentConfig | AffineConfig
 
 
+def _class_weight(value: Any) -> Any:
+    numbers = value if isinstance(value, (list, tuple)) else ()
+    is_valid = all(type(each) in (int, float) and 0 <= each < inf for each in numbers)
+    if value in (None, "balanced") or (is_valid and any(numbers)):
+        return tuple(map(float, numbers)) or value
+    text = "balanced or a list of numbers of at least 0, one for each class"
+    raise PydanticCustomError("class_weight", text)
+
+
+Loss = Literal[
+    "sparse_categorical_crossentropy", "categorical_crossentropy", "categorical_focal_crossentropy"
+]  # fmt: skip
+ClassWeight = Annotated[
+    Literal["balanced"] | tuple[float, ...] | None, BeforeValidator(_class_weight), UNSET
+]
+
+
 class TrainConfig(ConfigGroup):
     """Epochs, batches, loss, averaging and numerics of the training."""
 
@@ -83,8 +63,9 @@ class TrainConfig(ConfigGroup):
     clean_epochs: Annotated[int, Field(ge=0)] = 0  # at the end, without augmentation
     checkpoint_every: Annotated[int, Field(ge=1)] = 1  # epochs
     batch_size: Annotated[int, Field(ge=1)]
-    loss: Literal["sparse_categorical_crossentropy", "categorical_crossentropy"]
+    loss: Loss
     label_smoothing: Fraction
+    class_weight: ClassWeight = None
     patience: Annotated[int, Field(ge=1)] | None
     ema: Annotated[float, Field(gt=0, lt=1)] | None
     precision: Literal["auto", "float32", "mixed_bfloat16"]
@@ -161,7 +142,7 @@ class Config(ConfigGroup):
     """One experiment, fully specified."""
 
     model: Annotated[ModelConfig, Discriminator("family")]
-    optimizer: Annotated[OptimizerConfig, Discriminator("name")]
+    optimizer: Annotated[AnyOptimizer, Discriminator("name")]
     schedule: ScheduleConfig
     augment: Annotated[AugmentConfig, Discriminator("name")] = NoAugmentConfig(name="none")
     train: TrainConfig
@@ -190,6 +171,10 @@ class Config(ConfigGroup):
         if taken := [t for t in self.tags if t in RESERVED_TAGS or t.startswith("mlflow.")]:
             raise ValueError(
                 f"tags.{min(taken)}: this tag is the program's own; choose another name"
+            )
+        if self.optimizer.name == "ftrl" and self.schedule.name == "cosine":
+            raise ValueError(
+                "schedule=cosine ends at 0, by which optimizer=ftrl divides: set schedule=onecycle"
             )
         if self.data.validation and not self.data.validation_split:
             raise ValueError(

@@ -1,10 +1,13 @@
-"""The training settings that `auto` stands for on this machine, and the memory check."""
+"""The settings that `auto` and `balanced` stand for here, and the memory check."""
 
 import logging
 from functools import lru_cache
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mnist_exp.config.model import ModelConfig, PythonConfig
-from mnist_exp.config.schema import TrainConfig
+from mnist_exp.config.schema import ClassWeight, TrainConfig
 from mnist_exp.core import hardware
 from mnist_exp.core.errors import InputError
 
@@ -71,6 +74,22 @@ def without_auto(train: TrainConfig) -> TrainConfig:
 def _in_place_of_auto(train: TrainConfig, precision: str, jit: bool) -> TrainConfig:
     values = {"precision": precision, "jit": jit}
     return train.model_copy(update={k: v for k, v in values.items() if getattr(train, k) == "auto"})
+
+
+def class_weights(
+    setting: ClassWeight, labels: NDArray[np.uint8], classes: int = 10
+) -> tuple[float, ...] | None:
+    """The weight of each class in the loss. `balanced` is n / (classes * count), as scikit-learn's.
+
+    Raises `InputError` for another number of weights than classes.
+    """
+    if setting == "balanced":
+        counts = np.maximum(np.bincount(labels, minlength=classes), 1)
+        return tuple(len(labels) / (classes * counts))
+    if setting is not None and len(setting) != classes:
+        numbers = f"{classes} numbers, one for each class"
+        raise InputError(f"train.class_weight: expected {numbers}, got {len(setting)}")
+    return setting
 
 
 def check_memory(model: ModelConfig, batch_size: int, n: int) -> None:

@@ -16,9 +16,9 @@ from mnist_exp.data.dataset import Dataset
 from mnist_exp.models.families import all_layers
 from mnist_exp.models.forward import BATCH
 from mnist_exp.models.layers import BatchNormalization, recomputed_statistics
+from mnist_exp.training.losses import loss_function
 from mnist_exp.training.step_curve import POINTS
 
-TINY = 1e-30  # keeps the logarithm of a probability that underflowed finite, and its gradient
 STATISTICS = 5000  # training images from which batch normalization's statistics are recomputed
 CHUNK_SECONDS = 0.4  # between two returns to the host: bounds the response to Ctrl-C
 
@@ -29,15 +29,16 @@ class EpochLoop:
     def __init__(
         self, model: keras.Model, optimizer: Optimizer, config: TrainConfig, *, n: int
     ) -> None:
-        """For `n` training images, which `start` brings; `config` has no `auto` left."""
+        """For `n` training images, which `start` brings; no `auto` or `balanced` is left."""
         self.model, self.optimizer = model, optimizer
         self.precision, self.jit = config.precision, bool(config.jit)
         self.batch_size, self.ema = config.batch_size, config.ema
         self.full_batches, rest = divmod(n, config.batch_size)
         self.steps = self.full_batches + bool(rest)
         activation = model.layers[-1].activation
-        self.loss = loss_function(activation, config.label_smoothing)
-        self.plain_loss = loss_function(activation)  # val/loss, like test/loss, has no smoothing
+        settings = config.loss, config.label_smoothing, config.class_weight
+        self.loss = loss_function(activation, *settings)
+        self.plain_loss = loss_function(activation)  # val/loss, like test/loss: cross-entropy
         self.weights = model.trainable_variables
         optimizer.build(self.weights)
         self.averages = [tf.Variable(weight) for weight in self.weights] if config.ema else []
@@ -223,24 +224,6 @@ class EpochLoop:
     def _evaluate(self, images: Any, labels: Any) -> Any:
         scores = self.model(tf.cast(images, tf.float32), training=False)
         return self.plain_loss(labels, scores), _count_correct(labels, scores)
-
-
-def loss_function(activation: Any, label_smoothing: float = 0.0) -> Callable[[Any, Any], Any]:
-    """(integer labels, scores) -> the summed cross-entropy in nats, for scores of `activation`.
-
-    It stands for both of Keras' categorical cross-entropies, which differ only in the labels' form.
-    """
-    if activation is keras.activations.softmax and not label_smoothing:
-        return _cross_entropy
-    loss = keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing, reduction="sum")
-    return lambda labels, scores: loss(tf.one_hot(labels, 10), scores)
-
-
-def _cross_entropy(labels: Any, scores: Any) -> Any:
-    """Keras' formula; with Keras' own graph of it a dense epoch took 5 % longer."""
-    true = tf.reduce_sum(tf.one_hot(labels, 10) * scores, axis=1)
-    total = tf.reduce_sum(scores, axis=1)
-    return tf.reduce_sum(tf.math.log(total + 10 * TINY) - tf.math.log(true + TINY))
 
 
 def _no_sums() -> tuple[Any, Any, Any]:

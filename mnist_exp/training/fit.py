@@ -11,11 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_exp.config.model import ModelConfig
-from mnist_exp.config.schema import AugmentConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from mnist_exp.config.optimizer import OptimizerConfig
+from mnist_exp.config.schema import AugmentConfig, ScheduleConfig, TrainConfig
 from mnist_exp.core.errors import DivergedError, UnsupportedError
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.models import families
 from mnist_exp.training import augmentation, optimizers
+from mnist_exp.training.auto import class_weights
 from mnist_exp.training.checkpoints import BestWeights, Checkpoint, Checkpoints
 from mnist_exp.training.epoch import EpochLoop
 from mnist_exp.training.step_curve import StepCurve
@@ -57,10 +59,11 @@ def prepare(
     `train` has no `auto` left. The previous call's loop is reused, and its model overwritten, where
     nothing compiled would differ: compiling takes 0.8 s and memory that is never given back.
     """
+    weights = class_weights(train.class_weight, data.train_labels)
     loop = _compiled(
         model,
         optimizer.model_copy(update={"learning_rate": 1.0}),
-        train.model_copy(update=NOT_COMPILED),
+        train.model_copy(update={**NOT_COMPILED, "class_weight": weights}),
         len(data.train_labels),
     )
     keras.utils.set_random_seed(seed)

@@ -16,6 +16,7 @@ from mnist_exp.config.compose import (
     CONF,
     compose,
     config_sources,
+    fingerprint_values,
     flatten,
     from_yaml,
     options_first,
@@ -70,8 +71,35 @@ def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
         ("modle=cnn", "modle: no such key (did you mean model?)"),
         ("train.epoch=3", "train.epoch: no such key (did you mean train.epochs?)"),
         ("+train.foo=3", "train.foo: no such key"),
-        ("optimizer.momentum=0.9", "optimizer.momentum: the chosen optimizer has no such key"),
-        ("optimizer.lr=0.1", "optimizer.lr: no such key (did you mean optimizer.learning_rate?)"),
+        (
+            "optimizer.momentum=0.9",
+            "optimizer.momentum: adam has no such key; there are optimizer.",
+        ),
+        (
+            "optimizer.lr=1",
+            "optimizer.lr: adam has no such key (did you mean optimizer.learning_rate?",
+        ),
+        (
+            "optimizer=lamb optimizer.beta=1",
+            "lamb has no such key (did you mean optimizer.beta_",
+        ),
+        ("optimizer.clipnorm=0", "optimizer.clipnorm: expected a number above 0.0, got 0"),
+        (
+            "optimizer.clipnorm=1 optimizer.clipvalue=1",
+            "optimizer.clipnorm: Keras clips in one way; leave out clipvalue",
+        ),
+        ("optimizer=lion optimizer.beta_1=0", "optimizer.beta_1: expected a number above 0.0"),
+        (
+            "optimizer=ftrl schedule=cosine",
+            "schedule=cosine ends at 0, by which optimizer=ftrl",
+        ),
+        (
+            "train.class_weight=balance",
+            "train.class_weight: expected balanced or a list of numbers of at least 0, one for "
+            "each class, got 'balance'",
+        ),
+        ("train.class_weight=[0,0]", "train.class_weight: expected balanced or a list of numbers"),
+        ("train.class_weight=[1,-1]", "train.class_weight: expected balanced or a list of numbers"),
         ("+model=cnn", "+model=...: model has its option already; write model=... without +"),
         ("hydra.swep.dir=x", "hydra.swep.dir: Hydra has no such key; see --hydra-help"),
         (
@@ -168,6 +196,25 @@ def test_values_are_typed() -> None:
     assert config.model.units == (64, 32)
     assert config.optimizer.learning_rate == 0.002
     assert config.train.jit is False
+
+
+def test_an_argument_of_the_optimizer_that_no_yaml_lists_needs_no_plus() -> None:
+    optimizer = compose(
+        ["optimizer=muon", "optimizer.clipnorm=1", "optimizer.ns_steps=3"]
+    ).optimizer
+    assert (optimizer.clipnorm, optimizer.ns_steps) == (1.0, 3)
+    assert compose(["+optimizer.epsilon=1e-5"]) == compose(["optimizer.epsilon=1e-5"])
+
+
+def test_keys_that_came_later_are_no_params_unless_they_are_set() -> None:
+    """So that runs of before and after are one group of `compare`, and of one fingerprint."""
+    optimizer = {"name": "adam", "learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999}
+    config = compose(["train.class_weight=null"])
+    assert list(fingerprint_values(config)["optimizer"].items()) == list(optimizer.items())
+    assert "class_weight" not in to_yaml(config)
+    for later in ("optimizer.clipnorm=1", "train.class_weight=balanced"):
+        assert fingerprint_values(compose([later])) != fingerprint_values(config)
+        assert from_yaml(to_yaml(compose([later]))) == compose([later])
 
 
 def test_a_config_is_the_same_after_a_round_trip() -> None:

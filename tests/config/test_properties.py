@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from mnist_exp.config.compose import compose, flatten, parse, to_yaml
 from mnist_exp.config.model import Activation
+from mnist_exp.config.optimizer import ARGUMENTS
 from mnist_exp.config.schema import Config, keys
 from mnist_exp.core.errors import DivergedError, InputError
 from mnist_exp.experiment import run_experiment
@@ -115,6 +116,7 @@ OPTIMIZERS = st.one_of(
     st.fixed_dictionaries({"": st.just("adamw"), "weight_decay": st.floats(0, 10)}),
     st.fixed_dictionaries({"": st.just("sgd"), "momentum": SHARE, "nesterov": st.booleans()}),
     st.fixed_dictionaries({"": st.just("rmsprop"), "rho": SHARE}),
+    st.fixed_dictionaries({"": st.sampled_from(sorted(ARGUMENTS)), "clipnorm": RATE}),
 )
 HEADS = {
     "units": WIDTHS,
@@ -147,7 +149,8 @@ TRAINS = st.fixed_dictionaries(
         "clean_epochs": st.integers(0, 2),
         "checkpoint_every": st.integers(1, 3),
         "batch_size": st.integers(1, 100),
-        "loss": st.sampled_from(["sparse_categorical_crossentropy", "categorical_crossentropy"]),
+        "loss": st.sampled_from(["categorical_crossentropy", "categorical_focal_crossentropy"]),
+        "class_weight": st.sampled_from([None, "balanced", [0.5] * 10]),
         "label_smoothing": SHARE,
         "patience": st.none() | st.integers(1, 2),
         "ema": st.none() | st.floats(0, 1, exclude_min=True, exclude_max=True),

@@ -3,6 +3,7 @@
 import json
 import zipfile
 from pathlib import Path
+from typing import get_args
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from support import fit, tiny
 
 from mnist_exp.config.compose import CONF
+from mnist_exp.config.model import Activation
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.models.convert import to_stock_keras
 from mnist_exp.models.families import build_model
@@ -37,6 +39,16 @@ def test_every_variant_takes_a_training_step(name: str, few_digits: Dataset) -> 
     assert all((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
     assert model.output_shape == (None, 10)
     assert model.name == name
+
+
+def test_every_activation_of_keras_for_hidden_layers_may_be_chosen() -> None:
+    functions = keras.src.activations.ALL_OBJECTS_DICT
+    of_all_units = {"glu", "log_softmax", "softmax", "sparsemax"}
+    assert set(get_args(Activation)) == set(functions) - of_all_units - {"threshold"}
+    values = np.linspace(-3, 3, 5, dtype=np.float32)
+    for name in get_args(Activation):
+        one_by_one = [float(functions[name](values[i : i + 1])[0]) for i in range(5)]
+        assert np.asarray(functions[name](values)) == pytest.approx(one_by_one, abs=1e-6)
 
 
 def test_parameters_are_those_of_the_notebooks() -> None:

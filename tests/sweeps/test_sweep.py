@@ -35,6 +35,7 @@ JOBS = [
     ("model=cnn", "seed=3"),
     ("model.units=[64,32]", "model.units=[16]"),
     ("optimizer=sgd", "optimizer.learning_rate=0.1", "optimizer.momentum=0"),
+    ("optimizer=lion", "optimizer.clipnorm=1"),  # which no YAML lists
     ("experiment=sigmoid100", "train.epochs=2", "train.patience=null"),
     ("train.epochs=2", "experiment=sigmoid100"),
     ("train=long", "data.path='/a folder/with spaces'", "seed=${train.epochs}"),

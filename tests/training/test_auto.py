@@ -1,12 +1,14 @@
 """What `auto` resolves to on each kind of machine, and the memory check."""
 
+import numpy as np
 import pytest
+from sklearn.utils.class_weight import compute_class_weight
 from support import tiny
 
 from mnist_exp.config.compose import CONF, compose
 from mnist_exp.core import hardware
 from mnist_exp.core.errors import InputError
-from mnist_exp.training.auto import check_memory, resolve_auto
+from mnist_exp.training.auto import check_memory, class_weights, resolve_auto
 
 
 @pytest.mark.parametrize(
@@ -84,3 +86,13 @@ def test_the_estimated_size_of_a_model_is_that_of_its_weights(name: str) -> None
     normalization = [layer for layer in model.layers if "normalization" in layer.name]
     weights = model.count_params() - sum(layer.count_params() for layer in normalization)
     assert config.model.size().weights == pytest.approx(weights, rel=0.01)
+
+
+def test_balanced_classes_are_weighted_as_by_scikit_learn() -> None:
+    labels = np.array([0, 0, 0, 1, 2, 2], np.uint8)
+    theirs = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    assert class_weights("balanced", labels, classes=3) == pytest.approx(theirs)
+    assert all(np.isfinite(class_weights("balanced", labels) or ()))  # without images of 3 to 9
+    assert class_weights(None, labels) is None
+    with pytest.raises(InputError, match="expected 10 numbers, one for each class, got 3"):
+        class_weights((1, 2, 3), labels)

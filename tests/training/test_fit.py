@@ -1,5 +1,6 @@
 """Training against Keras' own, and against itself bit for bit."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from mnist_exp.models.forward import timed_scores
 from mnist_exp.training import fit as training
 from mnist_exp.training import optimizers
 from mnist_exp.training.checkpoints import Checkpoints, with_new_patience
-from mnist_exp.training.epoch import EpochLoop, loss_function
+from mnist_exp.training.epoch import EpochLoop
+from mnist_exp.training.losses import FOCAL, loss_function
 
 NORMALIZED = ["model=cnn", "model.filters=[4,8]", "model.units=[]", "model.batch_norm=true"]
 
@@ -48,24 +50,34 @@ def same(a: keras.Model, b: keras.Model) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("jit", "name", "loss"),
+    ("jit", "name", "loss", "weights"),
     [
-        (True, "dense128", "sparse_categorical_crossentropy"),
-        (False, "sigmoid100", "categorical_crossentropy"),
+        (True, "dense128", "sparse_categorical_crossentropy", None),
+        (False, "sigmoid100", "categorical_crossentropy", [*range(10)]),
+        (False, "sigmoid100", "categorical_focal_crossentropy", None),
     ],
 )
-def test_an_epoch_equals_keras_own(few_digits: Dataset, jit: bool, name: str, loss: str) -> None:
+def test_an_epoch_equals_keras_own(
+    few_digits: Dataset, jit: bool, name: str, loss: str, weights: list[int] | None
+) -> None:
     """In file order, the last partial batch included: 180 images in batches of 32."""
-    config = tiny(f"model={name}", f"train.loss={loss}", f"train.jit={jit}")
+    weighted = f"train.class_weight={json.dumps(weights)}"
+    config = tiny(f"model={name}", f"train.loss={loss}", f"train.jit={jit}", weighted)
     loop = prepare(config, few_digits)
     ours, theirs = loop.model, to_stock_keras(loop.model)
     rates, slots = np.full(loop.steps, 1e-3, np.float32), np.zeros(loop.steps, np.int32)
     row, _ = loop.run(np.arange(180), rates, slots, lambda *_: None)
     theirs.compile(optimizers.build(config.optimizer), loss=loss, metrics=["accuracy"])
     labels = few_digits.train_labels
-    if loss == "categorical_crossentropy":
+    if loss.startswith("categorical"):
         labels = keras.utils.to_categorical(labels, 10)
-    history = theirs.fit(few_digits.train_images, labels, shuffle=False, verbose=0)
+    history = theirs.fit(
+        few_digits.train_images,
+        labels,
+        shuffle=False,
+        verbose=0,
+        class_weight=weights and dict(enumerate(weights)),
+    )
     for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         assert a == pytest.approx(b, abs=2e-5)
     assert row["train/loss"] == pytest.approx(history.history["loss"][0], rel=1e-4)
@@ -183,7 +195,8 @@ def test_the_loss_equals_keras_own(name: str, smoothing: float) -> None:
     def both() -> Any:
         scores = activation(tf.constant(logits))
         one_hot = tf.one_hot(labels, 10)
-        return loss_function(activation, smoothing)(labels, scores), keras_loss(one_hot, scores)
+        ours = loss_function(activation, label_smoothing=smoothing)
+        return ours(labels, scores), keras_loss(one_hot, scores)
 
     ours, theirs = (float(value) for value in both())
     assert ours == pytest.approx(theirs, rel=1e-5)
@@ -197,11 +210,22 @@ def test_a_probability_of_zero_keeps_the_loss_and_its_gradient_finite() -> None:
     assert np.isfinite(tape.gradient(loss, scores)).all()
 
 
+@pytest.mark.parametrize("settings", [{"name": FOCAL}, {"class_weight": (0.5,) * 4}])
+def test_the_loss_is_of_as_many_classes_as_there_are_scores(settings: dict[str, Any]) -> None:
+    scores = keras.activations.softmax(tf.constant([[2.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 3.0]]))
+    loss = loss_function(keras.activations.softmax, **settings)(tf.constant([0, 2]), scores)
+    true = np.array([scores[0, 0], scores[1, 2]])
+    plain = -np.log(true)
+    expected = 0.25 * (1 - true) ** 2 * plain if "name" in settings else 0.5 * plain
+    assert float(loss) == pytest.approx(expected.sum(), rel=1e-5)
+
+
 @pytest.mark.parametrize("name", ["dense128", "sigmoid100"])
-def test_validation_loss_is_that_of_the_probabilities_whatever_the_smoothing(
+def test_validation_loss_is_that_of_the_probabilities_whatever_is_trained(
     few_digits: Dataset, name: str
 ) -> None:
-    config = tiny("train.label_smoothing=0.3", f"model={name}")
+    weights = "train.class_weight=balanced"
+    config = tiny("train.label_smoothing=0.3", f"train.loss={FOCAL}", weights, f"model={name}")
     model, history = fit(config, few_digits)
     scores, _ = timed_scores(model, few_digits.validation_images)
     found = evaluation.from_scores(few_digits.validation_labels, scores, config.model.output)

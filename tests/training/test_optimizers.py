@@ -1,24 +1,85 @@
 """Optimizers and learning rate schedules as configured."""
 
+import inspect
 from functools import partial
+from pathlib import Path
+from typing import get_args
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from support import tiny
+from support import prepare, tiny
 
+from mnist_exp.config.compose import CONF
+from mnist_exp.config.optimizer import ARGUMENTS, AnyOptimizer
 from mnist_exp.config.schema import ScheduleConfig
+from mnist_exp.data.dataset import Dataset
+from mnist_exp.models.convert import to_stock_keras
 from mnist_exp.models.families import build_model
 from mnist_exp.training import optimizers
 
+LEFT_OUT = {"ScheduleFreeAdamW", "LossScaleOptimizer", "MultiOptimizer", "OptimizerMap"}
+BY_TRAIN = {
+    "use_ema", "ema_momentum", "ema_overwrite_frequency", "loss_scale_factor",
+    "gradient_accumulation_steps", "name", "kwargs",
+}  # fmt: skip
+KERAS = {
+    name.lower(): kind
+    for name, kind in vars(keras.optimizers).items()
+    if isinstance(kind, type) and kind is not keras.optimizers.Optimizer and name not in LEFT_OUT
+}
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])
-def test_the_optimizer_is_the_configured_one(name: str) -> None:
-    config = tiny(f"optimizer={name}", "optimizer.learning_rate=0.03")
-    optimizer = optimizers.build(config.optimizer)
-    assert type(optimizer).__name__.lower() == name
-    assert float(optimizer.learning_rate) == pytest.approx(0.03)
+
+def test_every_optimizer_of_keras_has_a_yaml_with_its_learning_rate() -> None:
+    assert set(ARGUMENTS) == set(KERAS) == {path.stem for path in (CONF / "optimizer").iterdir()}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_the_arguments_are_those_of_keras_and_its_defaults_are_in_range(name: str) -> None:
+    arguments = inspect.signature(KERAS[name]).parameters.values()
+    defaults = {each.name: each.default for each in arguments if each.name not in BY_TRAIN}
+    (kind,) = (kind for kind in get_args(AnyOptimizer) if kind.__name__.lower() == f"{name}config")
+    assert set(defaults) | {"name"} == set(kind.model_fields)
+    needed = {k for k, field in kind.model_fields.items() if field.is_required()} - {"name"}
+    keras_own = KERAS[name](name="x").get_config()
+    for given in (defaults, {argument: defaults[argument] for argument in needed}):
+        built = optimizers.build(kind.model_validate({"name": name} | given))
+        assert built.get_config() | {"name": "x"} == keras_own
+
+
+UNUSUAL = {"adafactor", "muon", "nadam"}  # in their state
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in UNUSUAL else pytest.param(n, marks=pytest.mark.slow) for n in ARGUMENTS]
+)
+def test_every_optimizer_trains_resumes_and_is_saved_with_its_state(
+    few_digits: Dataset, tmp_path: Path, name: str
+) -> None:
+    """Three epochs of two steps; the second and the third once more from the first one's state."""
+    config = tiny(f"optimizer={name}", "model.units=[16]", "train.batch_size=90")
+    loop = prepare(config, few_digits)
+    rates, slots = np.full(2, config.optimizer.learning_rate, np.float32), np.zeros(2, np.int32)
+
+    def epochs(n: int) -> tuple[list[float], list[np.ndarray]]:
+        rows = [loop.run(np.arange(180), rates, slots, lambda *_: None)[0] for _ in range(n)]
+        return [row["train/loss"] for row in rows], loop.state()
+
+    first, middle = epochs(1)
+    rest, end = epochs(2)
+    assert rest[1] < first[0] < 2.7
+    loop.restore(middle)
+    again, same_end = epochs(2)
+    assert again == rest
+    assert all((a == b).all() for a, b in zip(end, same_end, strict=True))
+    whole = optimizers.with_optimizer_state(
+        to_stock_keras(loop.model), loop.optimizer, "categorical_focal_crossentropy"
+    )
+    whole.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras").optimizer
+    saved = zip(loop.optimizer.variables, loaded.variables, strict=True)
+    assert all((a.numpy() == b.numpy()).all() for a, b in saved)
 
 
 @pytest.mark.parametrize("overrides", [[], ["model=cnn_fast"]])
