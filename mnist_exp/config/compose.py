@@ -109,10 +109,10 @@ def translate_overrides(overrides: Sequence[str]) -> list[str]:
 def refuse_lists(choices: Mapping[str, Any]) -> None:
     """Raise `InputError` when a group has several options, which Hydra would merge, or none.
 
-    Such a group is missing in `choices`, Hydra's runtime choices.
+    Such a group is missing in `choices`, Hydra's runtime choices. Those of `augment` are merged.
     """
     for group in GROUPS:
-        if group not in choices:
+        if group not in choices and group != "augment":
             raise InputError(
                 f"{group}: expected one option, neither a list nor none; write {group}=a,b with -m "
                 "to run a job for each"
