@@ -30,12 +30,15 @@ CONFIG_OPTIONS = {"--config-path", "-cp", "--config-name", "-cn", "--config-dir"
 OPTIONS_WITH_VALUE = CONFIG_OPTIONS | {"--cfg", "-c", "--package", "-p", "--experimental-rerun"}
 RESUME = "resume"  # a key of the command, not of an experiment
 UNQUOTED_TEXT = (  # with a character that Hydra's grammar wants quoted
-    r"^(data\.path|tracking\.\w+|name|notes|\+\+tags\.\S+?)="
+    r"^(data\.path|tracking\.\w+|name|notes|\+{0,2}tags\.\S+?)="
     r"(?=.*[^A-Za-z0-9_/\\+.$%*@?|: -])([^'\",[{]*[^'\",[{\\])$"
 )
 COMPOSING = Lock()
-# Hydra refuses keys that no YAML lists; here all of a Keras optimizer's arguments may be given.
-ConfigStore.instance().store("unlisted", {"optimizer": OmegaConf.create(flags={"struct": False})})
+# Hydra refuses keys that no YAML lists; these may have others, which `parse` checks.
+ConfigStore.instance().store(
+    "unlisted",
+    {key: OmegaConf.create(flags={"struct": False}) for key in ("model", "optimizer", "tags")},
+)
 Group = TypeVar("Group", bound=ConfigGroup)
 
 
@@ -95,7 +98,7 @@ def _with_values(arguments: Sequence[str]) -> Iterator[list[str]]:
 
 
 def translate_overrides(overrides: Sequence[str]) -> list[str]:
-    """The overrides as Hydra takes them: `tags.x=1` as `+tags.x=1`, and free text quoted.
+    """The overrides as Hydra takes them, free text quoted.
 
     Its grammar has no `~`, `=`, `&` or umlaut outside quotes; lists and `${...}` stay as they are.
     Raises `InputError` as `refuse_lists`, where Hydra could not even compose them.
@@ -106,17 +109,16 @@ def translate_overrides(overrides: Sequence[str]) -> list[str]:
         match = re.match(r"\+{0,2}(\w+)=\s*[\[{]", text)
         if match and match[1] in GROUPS:
             refuse_lists(dict.fromkeys(set(GROUPS) - {match[1]}))
-    added = [re.sub(r"^(?=(tags|[\w.]+\.args)\.)", "++", text) for text in overrides]
-    return [re.sub(UNQUOTED_TEXT, r"\1='\2'", text) for text in added]
+    return [re.sub(UNQUOTED_TEXT, r"\1='\2'", text) for text in overrides]
 
 
 def refuse_lists(choices: Mapping[str, Any]) -> None:
     """Raise `InputError` when a group has several options, which Hydra would merge, or none.
 
-    Such a group is missing in `choices`, Hydra's runtime choices.
+    Such a group is missing in `choices`, Hydra's runtime choices. Those of `augment` are merged.
     """
     for group in GROUPS:
-        if group not in choices:
+        if group not in choices and group != "augment":
             raise InputError(
                 f"{group}: expected one option, neither a list nor none; write {group}=a,b with -m "
                 "to run a job for each"

@@ -58,17 +58,20 @@ def hydra_error_message(error: Exception, keys: Sequence[str]) -> str:
     message = str(error)
     if isinstance(error, (MarkedYAMLError, UnicodeDecodeError)) and (told := _unreadable(error)):
         return told
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    group, _, option = (getattr(error, "missing_cfg_file", None) or "").rpartition("/")
+    if isinstance(error, MissingConfigException) and group:
         if group == "hydra/launcher" and option in EXTRAS:
             extra = EXTRAS[option]
             return f"{group}={option}: not installed; pip install 'mnist-exp[{extra}]' brings it"
-        for folder in re.findall(r"path=file://(.+)", message):
-            if (file := Path(folder, group, f"{option}.yml")).exists():
+        folders = [Path(folder, group) for folder in re.findall(r"path=file://(.+)", message)]
+        for folder in folders:
+            if (file := folder / f"{option}.yml").exists():
                 return f"{file}: Hydra reads files that end with .yaml; rename it to {option}.yaml"
+        # Of a list of options Hydra does not tell what there is.
+        options = error.options or {file.stem for f in folders for file in f.glob("*.yaml")}
         return (
-            f"{group}={option}: no such option{nearest(option, list(error.options))}; "
-            f"there are {', '.join(sorted(error.options))}"
+            f"{group}={option}: no such option{nearest(option, list(options))}; "
+            f"there are {', '.join(sorted(options))}"
         )
     if isinstance(error, OverrideParseException):
         return (
@@ -191,6 +194,6 @@ def _options(text: str) -> list[str]:
 def _key(location: tuple[int | str, ...]) -> str:
     """The key as typed: without the union's branch, which pydantic adds after the group."""
     parts = [str(part) for part in location if part != "[key]"]  # of a mapping's wrong key
-    if len(parts) > 1 and parts[0] in ("augment", "model", "optimizer"):
+    if len(parts) > 1 and parts[0] in ("model", "optimizer"):
         del parts[1]
     return ".".join(parts)

@@ -4,10 +4,17 @@ from math import inf
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from mnist_exp.config.base import AS_TEXT, UNSET, ConfigGroup, Fraction, dotted_keys
+from mnist_exp.config.base import AS_TEXT, UNSET, ConfigGroup, Fraction, NotNegative, dotted_keys
 from mnist_exp.config.model import ModelConfig
 from mnist_exp.config.optimizer import AnyOptimizer
 from mnist_exp.core.layout import CHECKPOINTS, FIGURES, TABLES, FigureFormat
@@ -20,23 +27,39 @@ class ScheduleConfig(ConfigGroup):
     warmup: Fraction
 
 
-class NoAugmentConfig(ConfigGroup):
-    """The training images as they are."""
-
-    name: Literal["none"]
+AFFINE = ("rotate", "shift", "zoom", "shear")
+AFTER_AFFINE = ("elastic", "brightness", "contrast", "noise", "erase", "mixup")
 
 
-class AffineConfig(ConfigGroup):
-    """A new random affine map of each image in each epoch, uniform in +- these."""
+class AugmentConfig(ConfigGroup):
+    """What changes the training images, anew in each epoch; 0 is off."""
 
-    name: Literal["affine"]
-    rotate: Annotated[float, Field(ge=0, le=180)]  # degrees
-    shift: Annotated[float, Field(ge=0, lt=28)]  # pixels
-    zoom: Fraction
-    shear: Annotated[float, Field(ge=0, lt=90)]  # degrees
+    name: str = "none"  # of what is on, such as affine+elastic
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0  # degrees
+    shift: Annotated[float, Field(ge=0, lt=28)] = 0.0  # pixels
+    zoom: Fraction = 0.0
+    shear: Annotated[float, Field(ge=0, lt=90)] = 0.0  # degrees
+    elastic: Annotated[float, Field(ge=0, lt=28)] = 0.0  # pixels, root mean square
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    noise: Fraction = 0.0  # standard deviation; white is 1
+    erase: Fraction = 0.0  # of the picture, at most
+    mixup: NotNegative = 0.0  # alpha
 
+    def model_post_init(self, _: Any) -> None:
+        """Name what is on: options that Hydra merged would share one name."""
+        has_affine = "affine" in self.name.split("+") or any(getattr(self, k) for k in AFFINE)
+        on = ["affine"] * has_affine + [key for key in AFTER_AFFINE if getattr(self, key)]
+        name = "+".join(on) or "none"
+        if self.name not in ("none", "affine", name):
+            raise ValueError(f"augment.name: expected {name!r}, as the keys say, got {self.name!r}")
+        object.__setattr__(self, "name", name)
 
-AugmentConfig = NoAugmentConfig | AffineConfig
+    @model_serializer
+    def _what_is_on(self) -> dict[str, Any]:
+        """Without the keys of what is off: runs of before they existed stay in their groups."""
+        on = ["name", *self.name.split("+"), *(AFFINE if "affine" in self.name else ())]
+        return {key: value for key, value in self if key in on}
 
 
 def _class_weight(value: Any) -> Any:
@@ -144,7 +167,7 @@ class Config(ConfigGroup):
     model: Annotated[ModelConfig, Discriminator("family")]
     optimizer: Annotated[AnyOptimizer, Discriminator("name")]
     schedule: ScheduleConfig
-    augment: Annotated[AugmentConfig, Discriminator("name")] = NoAugmentConfig(name="none")
+    augment: AugmentConfig = AugmentConfig()
     train: TrainConfig
     data: DataConfig
     tracking: TrackingConfig
@@ -187,7 +210,7 @@ class Config(ConfigGroup):
                 f"train.patience={self.train.patience} needs validation images, but "
                 "data.validation_split=0: set data.validation_split=0.1 or train.patience=null"
             )
-        if isinstance(self.augment, AffineConfig) and self.train.clean_epochs >= self.train.epochs:
+        if self.augment.name != "none" and self.train.clean_epochs >= self.train.epochs:
             raise ValueError(
                 f"train.clean_epochs={self.train.clean_epochs} leaves none of "
                 f"train.epochs={self.train.epochs} to augment: lower it or set augment=none"
