@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_exp.config import compose
+from mnist_exp.config import compose, sources
 from mnist_exp.config.messages import raised_before_experiment
 from mnist_exp.config.schema import Config
 from mnist_exp.core.console import FULL_ERROR, exit_with, only_warnings, prepare_process
@@ -36,7 +36,7 @@ logger = logging.getLogger("mnist_exp.run")  # not __main__
 finished: "list[RunResult]" = []  # in this process; a sweep's are left out, its workers need an end
 
 
-@hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")
+@hydra.main(version_base="1.3", config_path=str(sources.CONF), config_name="config")
 def job(values: DictConfig) -> "RunResult":
     """One experiment from its composed config."""
     context = HydraConfig.get()
@@ -63,6 +63,7 @@ def main() -> None:
         os.environ[FULL_ERROR] = "1"
         prepare_process()
         refuse_nonsense()
+        sources.named[:] = compose.config_dirs(sys.argv[1:])
         sys.argv[1:] = compose.options_first(compose.translate_overrides(sys.argv[1:]))
         job()
 

@@ -16,12 +16,9 @@ from mnist_exp.config import messages
 from mnist_exp.config.base import ConfigGroup, siblings
 from mnist_exp.config.messages import GROUPS
 from mnist_exp.config.schema import Config, keys
+from mnist_exp.config.sources import CONF, add_own, own_folders
 from mnist_exp.core.console import redact
 from mnist_exp.core.errors import InputError
-
-PACKAGE = Path(__file__).parents[1]
-# Beside the package in a checkout, inside it in a wheel.
-CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 
 # Hydra's options.
 CONFIG_OPTIONS = {"--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
@@ -83,6 +80,12 @@ def config_sources(arguments: Sequence[str]) -> list[str]:
     return [*chain(*kept)]
 
 
+def config_dirs(arguments: Sequence[str]) -> list[Path]:
+    """The folders that the arguments name by --config-dir."""
+    pairs = [[*words[0].split("=", 1), *words[1:]] for words in _with_values(arguments)]
+    return [Path(pair[1]) for pair in pairs if pair[0] in ("--config-dir", "-cd") and any(pair[1:])]
+
+
 def _with_values(arguments: Sequence[str]) -> Iterator[list[str]]:
     """Each argument, with the next one where that is its value."""
     rest = iter(arguments)
@@ -138,8 +141,8 @@ def refuse_unhonoured(hydra: DictConfig) -> None:
         )
 
 
-def compose(overrides: Sequence[str] = ()) -> Config:
-    """The config of `python -m mnist_exp.run` with these overrides.
+def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Config:
+    """The config of `python -m mnist_exp.run` with these overrides, and --config-dir.
 
     Hydra's own `compose` knows one folder of configs for the whole process, which another program
     may have set; this one is independent of it, and may be called from several threads.
@@ -150,15 +153,17 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 
     overrides = translate_overrides(overrides)
     with COMPOSING, translate_hydra_errors():
-        loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
+        search_path = create_config_search_path(str(CONF))
+        add_own(search_path, [Path(config_dir)] if config_dir else [])
+        loader = ConfigLoaderImpl(search_path)
         composed = loader.load_configuration("config", overrides, RunMode.RUN, from_shell=False)
         return parse(without_hydra(composed))
 
 
 def variant_values(name: str) -> dict[str, Any]:
     """The values in the model variant's own file, conf/model/<name>.yaml; empty without one."""
-    file = CONF / "model" / f"{name}.yaml"
-    return dict(OmegaConf.load(file)) if file.is_file() else {}
+    files = [folder / "model" / f"{name}.yaml" for folder in (*own_folders(), CONF)]
+    return next((dict(OmegaConf.load(file)) for file in files if file.is_file()), {})
 
 
 @contextmanager

@@ -42,6 +42,8 @@ EXPECTED = {  # by pydantic's types of errors
 def raised_by_hydra(error: Exception) -> bool:
     """Whether Hydra, OmegaConf or YAML raised it; some of their errors are plain ValueErrors."""
     names = [frame.f_globals["__name__"] for frame, _ in walk_tb(error.__traceback__)]
+    if isinstance(error, RecursionError):
+        return "hydra._internal.defaults_list" in names
     while names[-1] == "codecs":  # a file that is not UTF-8
         del names[-1]
     return names[-1].partition(".")[0] in ("hydra", "omegaconf", "yaml")
@@ -56,14 +58,14 @@ def raised_before_experiment(error: Exception) -> bool:
 def hydra_error_message(error: Exception, keys: Sequence[str]) -> str:
     """One sentence for an error that Hydra raised while it read the command line."""
     message = str(error)
-    if isinstance(error, (MarkedYAMLError, UnicodeDecodeError)) and (told := _unreadable(error)):
+    if told := _unreadable(error):
         return told
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         if group == "hydra/launcher" and option in EXTRAS:
             extra = EXTRAS[option]
             return f"{group}={option}: not installed; pip install 'mnist-exp[{extra}]' brings it"
-        for folder in re.findall(r"path=file://(.+)", message):
+        for folder in re.findall(r"path=(?:file|own)://(.+)", message):
             if (file := Path(folder, group, f"{option}.yml")).exists():
                 return f"{file}: Hydra reads files that end with .yaml; rename it to {option}.yaml"
         return (
@@ -94,14 +96,19 @@ def hydra_error_message(error: Exception, keys: Sequence[str]) -> str:
     return message.splitlines()[0]
 
 
-def _unreadable(error: MarkedYAMLError | UnicodeDecodeError) -> str:
-    """Which file, and where; empty for an error that does not know."""
+def _unreadable(error: Exception) -> str:
+    """Which file cannot be read, and where; empty for other errors, and for one without a place."""
+    if isinstance(error, RecursionError):
+        frames = [frame.f_locals for frame, _ in walk_tb(error.__traceback__)]
+        node = next(names["root"].node for names in frames[::-1] if "is_root_config" in names)
+        file = f"{node.get_config_path()}.yaml"
+        return f"{file}: its defaults lead back to it; give the file another name"
     if isinstance(error, UnicodeDecodeError):  # it does not name the file
         opened = [frame.f_locals.get("f") for frame, _ in walk_tb(error.__traceback__)]
         file = next((each.name for each in opened if each is not None), "a YAML file")
         byte = f"byte {error.object[error.start]:#x}"
         return f"{file}: expected text in UTF-8, got {byte}; save it so"
-    if not (mark := error.problem_mark):
+    if not isinstance(error, MarkedYAMLError) or not (mark := error.problem_mark):
         return ""
     place = f"{mark.name}, line {mark.line + 1}"
     return f"{place}: no valid YAML, {error.problem}; mend that line"
