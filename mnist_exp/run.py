@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -63,8 +64,9 @@ def main() -> None:
         os.environ[FULL_ERROR] = "1"
         prepare_process()
         refuse_nonsense()
-        sources.named[:] = compose.config_dirs(sys.argv[1:])
         sys.argv[1:] = compose.options_first(compose.translate_overrides(sys.argv[1:]))
+        named = get_args_parser().parse_known_args()[0].config_dir
+        sources.named[:] = [Path(named)] if named else []
         job()
 
 

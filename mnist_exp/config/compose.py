@@ -80,12 +80,6 @@ def config_sources(arguments: Sequence[str]) -> list[str]:
     return [*chain(*kept)]
 
 
-def config_dirs(arguments: Sequence[str]) -> list[Path]:
-    """The folders that the arguments name by --config-dir."""
-    pairs = [[*words[0].split("=", 1), *words[1:]] for words in _with_values(arguments)]
-    return [Path(pair[1]) for pair in pairs if pair[0] in ("--config-dir", "-cd") and any(pair[1:])]
-
-
 def _with_values(arguments: Sequence[str]) -> Iterator[list[str]]:
     """Each argument, with the next one where that is its value."""
     rest = iter(arguments)
@@ -115,7 +109,7 @@ def refuse_lists(choices: Mapping[str, Any]) -> None:
     Such a group is missing in `choices`, Hydra's runtime choices.
     """
     for group in GROUPS:
-        if group not in choices:
+        if group not in choices and group != "callbacks":  # of which each has a key of its own
             raise InputError(
                 f"{group}: expected one option, neither a list nor none; write {group}=a,b with -m "
                 "to run a job for each"

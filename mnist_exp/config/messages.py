@@ -12,11 +12,17 @@ from pydantic_core import ErrorDetails
 from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
 GROUPS = [
-    "augment", "data", "debug", "experiment", "model", "optimizer", "schedule", "sweep", "tracking",
-    "train",
+    "augment", "callbacks", "data", "debug", "experiment", "model", "optimizer", "schedule",
+    "sweep", "tracking", "train",
 ]  # fmt: skip
+TAGS = {"augment": 1, "callbacks": 2, "model": 1, "optimizer": 1}  # where the branch stands
 MAX_SHOWN = 80  # characters of a wrong value
 EXTRAS = {"submitit_local": "slurm", "submitit_slurm": "slurm"}  # of optional launchers
+INSTEAD = {  # of Keras' callbacks that a run has no need of
+    "BackupAndRestore": "resume", "CSVLogger": "history.csv", "EarlyStopping": "train.patience",
+    "LearningRateScheduler": "schedule", "ModelCheckpoint": "train.checkpoint_every",
+    "SwapEMAWeights": "train.ema",
+}  # fmt: skip
 EXPECTED = {  # by pydantic's types of errors
     "greater_than": "a number above {gt}",
     "greater_than_equal": "a number of at least {ge}",
@@ -60,17 +66,20 @@ def hydra_error_message(error: Exception, keys: Sequence[str]) -> str:
     message = str(error)
     if told := _unreadable(error):
         return told
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    if isinstance(error, MissingConfigException) and "/" in (name := error.missing_cfg_file or ""):
+        group, _, option = name.rpartition("/")
         if group == "hydra/launcher" and option in EXTRAS:
             extra = EXTRAS[option]
             return f"{group}={option}: not installed; pip install 'mnist-exp[{extra}]' brings it"
-        for folder in re.findall(r"path=(?:file|own)://(.+)", message):
-            if (file := Path(folder, group, f"{option}.yml")).exists():
+        folders = [Path(f, group) for f in re.findall(r"path=(?:file|own)://(.+)", message)]
+        for folder in folders:
+            if (file := folder / f"{option}.yml").exists():
                 return f"{file}: Hydra reads files that end with .yaml; rename it to {option}.yaml"
+        # Of a list Hydra does not tell the options.
+        options = error.options or [f.stem for folder in folders for f in folder.glob("*.yaml")]
         return (
-            f"{group}={option}: no such option{nearest(option, list(error.options))}; "
-            f"there are {', '.join(sorted(error.options))}"
+            f"{group}={option}: no such option{nearest(option, list(options))}; "
+            f"there are {', '.join(sorted(set(options)))}"
         )
     if isinstance(error, OverrideParseException):
         return (
@@ -169,7 +178,7 @@ def validation_error_message(error: ErrorDetails, siblings: Sequence[str]) -> st
         return f"{key}: missing; give it a value"
     name, hint = context.get("discriminator", "").strip("'"), ""
     if kind == "union_tag_not_found":
-        return f"{key}.{name}: missing; copy it from a file in conf/{key}"
+        return f"{key}.{name}: missing; copy it from a file in conf/{key.partition('.')[0]}"
     if kind == "union_tag_invalid":
         kind, key, given = "literal_error", f"{key}.{name}", context["tag"]
         context = {"expected": context["expected_tags"]}
@@ -178,6 +187,8 @@ def validation_error_message(error: ErrorDetails, siblings: Sequence[str]) -> st
         context = {"expected": ", ".join(options)}
         if isinstance(given, str):
             hint = nearest(given, [option.strip("'") for option in options])
+        if given in INSTEAD and key.startswith("callbacks."):
+            hint = f", in place of which there is {INSTEAD[given]}"
     expected = EXPECTED[kind].format(**context, given=given) if kind in EXPECTED else error["msg"]
     got = "null" if given is None else _cut(repr(given))
     return f"{key}: expected {expected}, got {got}{hint}"
@@ -197,6 +208,6 @@ def _options(text: str) -> list[str]:
 def _key(location: tuple[int | str, ...]) -> str:
     """The key as typed: without the union's branch, which pydantic adds after the group."""
     parts = [str(part) for part in location if part != "[key]"]  # of a mapping's wrong key
-    if len(parts) > 1 and parts[0] in ("augment", "model", "optimizer"):
-        del parts[1]
+    if (tag := TAGS.get(".".join(parts[:1]))) and len(parts) > tag:
+        del parts[tag]
     return ".".join(parts)

@@ -2,6 +2,7 @@
 
 import logging
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -60,8 +61,9 @@ def _tell(folder: Path) -> None:
     taken = [o for o in _options(folder) if (CONF / f"{o.replace('=', '/', 1)}.yaml").is_file()]
     if taken:
         logger.warning(f"{place}: taken in place of the package's: {', '.join(taken)}")
-    others = sorted({file.relative_to(folder).parts[0] for file in folder.rglob("*.yaml")})
-    if others := [name for name in others if not takes(name)]:
+    files = chain.from_iterable(map(folder.glob, ("*.yaml", "*/*.yaml", "*/*/*.yaml")))
+    others = sorted({file.relative_to(folder).parts[0] for file in files} - {*GROUPS})
+    if others and folder not in named:  # of which Hydra takes the rest, after the package's
         names = ", ".join(f"{name}{nearest(name, GROUPS)}" for name in others)
         logger.warning(f"{place}: not taken: {names}; the groups are {', '.join(GROUPS)}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnist_exp.config import sources
-from mnist_exp.config.compose import compose, config_dirs, variant_values
+from mnist_exp.config.compose import compose, variant_values
 from mnist_exp.config.sources import CONF, list_own, own_folders
 from mnist_exp.core.errors import InputError
 
@@ -100,8 +100,3 @@ def test_a_yml_is_named_with_its_folder(workplace: Path) -> None:
     (workplace / "conf" / "model" / "wide.yml").write_text(dense("wide", 64))
     with pytest.raises(InputError, match=r"conf/model/wide\.yml: Hydra reads files that end with"):
         compose(["model=wide"])
-
-
-def test_folders_are_named_in_each_spelling() -> None:
-    typed = "-cd a --config-dir=b -cd=c=d -m model=cnn --config-dir"
-    assert config_dirs(typed.split()) == [Path("a"), Path("b"), Path("c=d")]
