@@ -56,9 +56,9 @@ def run_experiment(
     """Train, score and record one experiment.
 
     `folder` is the run folder wanted (default: outputs/<date>/<time>); a taken one gets a number.
-    `overrides` are recorded as the way this config was asked for; `callbacks` are Keras' own, and
-    may raise `PrunedError` to end the run. Raises `InputError` for unusable data and
-    `DivergedError` when the loss stops being a number.
+    `overrides` are recorded as the way this config was asked for; `callbacks` are Keras' own, get
+    the final figures in `on_test_end`, and may raise `PrunedError` to end the run. Raises
+    `InputError` for unusable data and `DivergedError` when the loss stops being a number.
     """
     refuse_fork()
     with sigterm_interrupts() as check_interrupt, caller_settings():

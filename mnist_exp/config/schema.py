@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from mnist_exp.config.base import AS_TEXT, ConfigGroup, Fraction, NotNegative, Positive, dotted_keys
 from mnist_exp.config.callbacks import CallbackConfig, PlateauConfig
 from mnist_exp.config.model import ModelConfig
-from mnist_exp.core.layout import CHECKPOINTS, FIGURES, TABLES, FigureFormat
+from mnist_exp.core.layout import CHECKPOINTS, FIGURES, TABLES, TENSORBOARD, FigureFormat
 
 
 class AdamConfig(ConfigGroup):
@@ -139,13 +139,14 @@ RESERVED_TAGS = {  # what the program logs of every run
     "extended_from", "extended_after",
 }  # fmt: skip
 MAX_NOTE = 4000  # characters: a tag of MLflow holds 8,000, of which a ranking takes its share
+FOLDERS = (CHECKPOINTS, FIGURES, TABLES, TENSORBOARD)  # of a run
 MODEL_SUFFIXES = (".keras", ".h5", "")  # none is a SavedModel folder
 
 
 def _model_files(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         path = PurePath(name)
-        if path.name != name or name.startswith(".") or name in (CHECKPOINTS, FIGURES, TABLES):
+        if path.name != name or name.startswith(".") or name in FOLDERS:
             raise PydanticCustomError("file", "plain file names such as [model.keras]")
         if path.suffix not in MODEL_SUFFIXES:
             raise PydanticCustomError("file", "names ending in .keras or .h5, or without a suffix")

@@ -120,6 +120,7 @@ def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
         ("save_as=[a/b.keras]", "save_as: expected plain file names such as [model.keras]"),
         ("save_as=[model.pt]", "save_as: expected names ending in .keras or .h5"),
         ("save_as=[tables]", "save_as: expected plain file names"),
+        ("save_as=[tensorboard]", "save_as: expected plain file names"),
         ("save_as=[]", "save_as: expected at least one file name, each once, got []"),
         (
             "data.validation=20 data.validation_split=0",
@@ -280,7 +281,12 @@ def test_several_callbacks_keep_their_keys_and_none_leave_none() -> None:
     config = compose(["callbacks=[tensorboard,reduce_on_plateau]"])
     assert [*redacted_values(config)["callbacks"]] == ["tensorboard", "reduce_on_plateau"]
     assert from_yaml(to_yaml(config)) == config
-    for none in ([], ["callbacks=none"], ["callbacks=[]"], ["~callbacks"]):  # as before there were any
+    for none in (
+        [],
+        ["callbacks=none"],
+        ["callbacks=[]"],
+        ["~callbacks"],
+    ):  # as before there were any
         assert "callbacks" not in redacted_values(compose(none))
 
 
