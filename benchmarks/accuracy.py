@@ -14,7 +14,8 @@ import numpy as np
 
 from benchmarks import figure, machine
 from benchmarks.epochs import CNN, DENSE, keras_fit, prepare, train
-from mnist_exp.config.compose import CONF, compose
+from mnist_exp.config.compose import compose
+from mnist_exp.config.sources import CONF
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.models.forward import batched_scores, forward_function
 from mnist_exp.training import fit as training

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from mnist_exp.training.epoch import EpochLoop
     from mnist_exp.training.fit import History
+    from mnist_exp.training.step_curve import StepCurve
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +58,9 @@ def run_experiment(
     """Train, score and record one experiment.
 
     `folder` is the run folder wanted (default: outputs/<date>/<time>); a taken one gets a number.
-    `overrides` are recorded as the way this config was asked for; `callbacks` are Keras' own, and
-    may raise `PrunedError` to end the run. Raises `InputError` for unusable data and
-    `DivergedError` when the loss stops being a number.
+    `overrides` are recorded as the way this config was asked for; `callbacks` are Keras' own, get
+    the final figures in `on_test_end`, and may raise `PrunedError` to end the run. Raises
+    `InputError` for unusable data and `DivergedError` when the loss stops being a number.
     """
     refuse_fork()
     check_parts(config)
@@ -140,7 +141,9 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
         from mnist_exp.models.io import summary
         from mnist_exp.runs.figures import Report, write_figures
         from mnist_exp.runs.report import save_models, score, write_report
+        from mnist_exp.training.callbacks import build
         from mnist_exp.training.fit import prepare
+        from mnist_exp.training.step_curve import StepCurve
 
         train = resolve_auto(config.train, config.model)
         loop = prepare(config.model, config.optimizer, train, data, seed=config.seed)
@@ -153,8 +156,11 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
         f"{', compiled by XLA' if loop.jit else ''}; {len(data.train_labels):,} training and "
         f"{len(data.validation_labels):,} validation images of {data.label}"
     )
+    curve, files = StepCurve(loop.steps, config.train.epochs), folder.path / layout.TENSORBOARD
+    own = [build(callback, files, curve) for callback in config.callbacks.values()]
+    callbacks = [*context.callbacks, *own]
     try:
-        history = _fit(loop, config, context)
+        history = _fit(loop, config, replace(context, callbacks=callbacks), curve)
     except UnsupportedError as error:
         if "auto" not in (config.train.precision, config.train.jit):
             raise
@@ -173,33 +179,34 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
     overrides, epochs = folder.overrides(), history.epochs
     name = model_label(config, overrides)
     title = plots.score_title(name, data.label, test.accuracy, *test.accuracy_interval, test.n)
-    kept, curve = history.best_epoch, folder.curve()
-    report = Report(title, config, data, epochs, curve, test, kept, scores.temperature)
+    kept, points = history.best_epoch, folder.curve()
+    report = Report(title, config, data, epochs, points, test, kept, scores.temperature)
     write_report(folder, test, summary(model), metrics)
     write_figures(report, tracker)
     tracker.log_model(model_file, data.test_images[:2])  # first: MLflow links metrics to it
     last = epochs[-1]
     # MLflow draws a metric as a bar when it has step 0 alone, else as a curve: of one dot.
-    tracker.log_metrics({k: v for k, v in metrics.items() if k not in last}, step=0)
+    final = {k: v for k, v in metrics.items() if k not in last}
+    tracker.log_metrics(final, step=0)
     if restored := {k: v for k, v in metrics.items() if k in last and last[k] != v}:
         tracker.log_metrics(restored, step=len(epochs))
     note = run_note(title, config.notes, overrides, tracker.run_id, tracker.tags)
     tracker.log_tags({TITLE_TAG: note})
+    for callback in callbacks:
+        callback.on_test_end(final)
     logger.info(title)
     return RunResult(title, folder.path, tracker.run_id, metrics, data.label)
 
 
-def _fit(loop: "EpochLoop", config: Config, context: RunContext) -> "History":
+def _fit(loop: "EpochLoop", config: Config, context: RunContext, curve: "StepCurve") -> "History":
     """Train; each epoch is shown in the terminal and recorded in the folder and in MLflow."""
     from keras.callbacks import LambdaCallback
 
     from mnist_exp.runs.report import save_interrupted
     from mnist_exp.training.callbacks import EpochBar
     from mnist_exp.training.fit import fit
-    from mnist_exp.training.step_curve import StepCurve
 
     folder, tracker = context.folder, context.tracker
-    curve = StepCurve(loop.steps, config.train.epochs)
     checkpoints = Checkpoints(folder.path, config.train.checkpoint_every)
     start = checkpoints.newest()
     rows = start.epochs if start else []

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_exp.config import compose
+from mnist_exp.config import compose, sources
 from mnist_exp.config.messages import raised_before_experiment
 from mnist_exp.config.schema import Config
 from mnist_exp.core.console import FULL_ERROR, exit_with, only_warnings, prepare_process
@@ -36,7 +37,7 @@ logger = logging.getLogger("mnist_exp.run")  # not __main__
 finished: "list[RunResult]" = []  # in this process; a sweep's are left out, its workers need an end
 
 
-@hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")
+@hydra.main(version_base="1.3", config_path=str(sources.CONF), config_name="config")
 def job(values: DictConfig) -> "RunResult":
     """One experiment from its composed config."""
     context = HydraConfig.get()
@@ -64,6 +65,8 @@ def main() -> None:
         prepare_process()
         refuse_nonsense()
         sys.argv[1:] = compose.options_first(compose.translate_overrides(sys.argv[1:]))
+        named = get_args_parser().parse_known_args()[0].config_dir
+        sources.named[:] = [Path(named)] if named else []
         job()
 
 

@@ -46,6 +46,16 @@ def figures(folder: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if "seconds" not in k} for row in rows]
 
 
+def scalars(folder: Path) -> dict[tuple[str, int], float]:
+    """TensorBoard's figures of the run, by name and step; without what differs from run to run."""
+    import tensorflow as tf
+
+    files = map(str, sorted((folder / "tensorboard").glob("events.*")))
+    events = [e for file in files for e in tf.compat.v1.train.summary_iterator(file)]
+    written = [(v.tag, e.step, v.simple_value) for e in events for v in e.summary.value]
+    return {(tag, step): value for tag, step, value in written if "second" not in tag}
+
+
 def prepare(config: Config, data: Dataset) -> Any:
     """The loop that trains the config's model."""
     from mnist_exp.training.auto import resolve_auto

@@ -12,7 +12,7 @@ import mlflow
 import numpy as np
 import pytest
 from keras.callbacks import LambdaCallback
-from support import figures, tiny
+from support import figures, scalars, tiny
 
 from mnist_exp.config.schema import Config
 from mnist_exp.core.errors import InputError
@@ -38,6 +38,12 @@ SETTINGS = {
     "conv": [*SMALL_CONV, *EVERYTHING],
     "plain": ["train.epochs=4", "optimizer=sgd", "train.checkpoint_every=2"],
     "averaged": [*SMALL_CONV, *EVERYTHING, "schedule=constant", "train.clean_epochs=0"],
+    "plateau": [
+        "train.epochs=4",
+        "callbacks=[tensorboard,reduce_on_plateau]",
+        "train.checkpoint_every=2",
+        *(f"callbacks.reduce_on_plateau.{setting}" for setting in ("min_delta=1", "patience=1")),
+    ],
     "early": ["train.epochs=9", "train.patience=1", "optimizer.learning_rate=0.05"],
 }
 
@@ -110,6 +116,7 @@ def broken(broken_once: Path, tmp_path: Path) -> Path:
         pytest.param("conv", 3, marks=pytest.mark.slow),
         pytest.param("plain", 4, marks=pytest.mark.slow),
         ("dense", 2),
+        ("plateau", 3),
         pytest.param("early", 2, marks=pytest.mark.slow),
     ],
 )
@@ -123,6 +130,7 @@ def test_a_run_that_goes_on_is_the_uninterrupted_one(
     outcome = resume_experiment(tmp_path / "broken")
     assert outcome.run_id == run_id
     assert_same(tmp_path / "broken", whole(name))
+    assert scalars(tmp_path / "broken") == scalars(whole(name))
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
     assert "outcome" not in run.data.tags
@@ -295,7 +303,11 @@ def planned(name: str, store: str, epochs: int) -> Config:
 
 
 @pytest.mark.parametrize(
-    ("name", "before"), [("plain", 3), pytest.param("averaged", 2, marks=pytest.mark.slow)]
+    ("name", "before"),
+    [
+        ("plain", 3),
+        *(pytest.param(name, 2, marks=pytest.mark.slow) for name in ("plateau", "averaged")),
+    ],
 )
 def test_an_extended_run_is_the_one_planned_longer(
     name: str, before: int, tmp_path: Path, store: str, whole: Callable[[str], Path]

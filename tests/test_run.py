@@ -130,6 +130,23 @@ def test_help_and_config_need_no_heavy_imports(
     assert "heavy: []" in done.stdout
 
 
+def test_options_of_ones_own_are_listed_and_come_first(
+    call: Callable[[list[str]], Done], tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    for name in ("cnn", "mine"):
+        text = "defaults: [dense128, _self_]\nname: mine\nunits: [7]\n"
+        (tmp_path / "model" / f"{name}.yaml").write_text(text)
+    done = call(["model=cnn", "--cfg", "job", f"--config-dir={tmp_path}"])
+    assert "- 7\n" in done.stdout
+    taken = f"warning: {tmp_path}: taken in place of the package's: model=cnn"
+    assert " ".join(done.stderr.split()) == taken
+    done = call(["-cd", str(tmp_path), "--help"])
+    assert f"Yours, in {tmp_path}: model=cnn, model=mine\n\nThen override" in done.stdout
+    assert "dropout, mine, sigmoid100" in done.stdout
+    assert "heavy: []" in done.stdout
+
+
 REFUSED: list[tuple[list[str], str]] = [
     (["model=dens128"], "model=dens128: no such option (did you mean dense128?)"),
     (["train.epoch=3"], "train.epoch: no such key (did you mean train.epochs?)"),

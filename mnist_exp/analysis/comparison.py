@@ -18,7 +18,7 @@ from mnist_exp.runs.names import label, short_keys
 from mnist_exp.runs.run import EXTENDED_AFTER_TAG, OBJECTIVE, Run
 
 NOT_SETTINGS = ("seed", "save_as", "name", "notes", "data.path", "data.fallback")
-NOT_SETTINGS_OF = ("tags.", "tracking.", "report.")
+NOT_SETTINGS_OF = ("tags.", "tracking.", "report.", "callbacks.tensorboard.")
 MAX_ALL_PAIRS = 6  # groups; of more each is tested against one
 MAX_NAMED = 4  # keys that differ are all named where there are no more
 

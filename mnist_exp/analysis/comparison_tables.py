@@ -129,7 +129,7 @@ CAUSES = (
     "data.", "auto.", "version.", "git.", "mlflow.source.git.commit", "cpu", "gpu", "threads",
     "extended_",
 )  # fmt: skip
-NO_CAUSES = ("name", "notes", "tags.", "tracking.", "report.", "save_as")
+NO_CAUSES = ("name", "notes", "tags.", "tracking.", "report.", "callbacks.tensorboard.", "save_as")
 RESULTS = ("val/", "test/", "model/", "train/seconds", "train/kept_epoch")
 
 

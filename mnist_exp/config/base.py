@@ -1,7 +1,7 @@
 """The base class of the config's groups, and the types of their numbers."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -33,7 +33,8 @@ def dotted_keys(group: type[ConfigGroup], prefix: str = "") -> Iterator[str]:
     """Every dotted key that the group, and the groups in it, may hold."""
     for name, field in group.model_fields.items():
         yield prefix + name
-        for nested in _groups(field.annotation):
+        is_mapping = get_origin(field.annotation) is dict  # any key
+        for nested in [] if is_mapping else _groups(field.annotation):
             yield from dotted_keys(nested, f"{prefix}{name}.")
 
 
@@ -43,14 +44,15 @@ def siblings(group: type[ConfigGroup], location: tuple[int | str, ...]) -> list[
     for name in location[:-1]:
         if groups and name in groups[0].model_fields:
             groups = _groups(groups[0].model_fields[str(name)].annotation)
-        else:  # a union's branch, by its tag
-            groups = [branch for branch in groups if name in _tags(branch)]
+        else:  # a union's branch, by its tag; or any key of a mapping
+            groups = [branch for branch in groups if name in _tags(branch)] or groups
     return sorted(groups[0].model_fields) if groups else []
 
 
 def _groups(annotation: Any) -> list[type[ConfigGroup]]:
-    kinds = (annotation, *get_args(annotation))
-    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, ConfigGroup)]
+    if isinstance(annotation, type) and issubclass(annotation, ConfigGroup):
+        return [annotation]
+    return [group for kind in get_args(annotation) for group in _groups(kind)]
 
 
 def _tags(group: type[ConfigGroup]) -> list[str]:

@@ -18,12 +18,9 @@ from mnist_exp.config.base import ConfigGroup, siblings
 from mnist_exp.config.messages import GROUPS
 from mnist_exp.config.parts import digests
 from mnist_exp.config.schema import Config, keys
+from mnist_exp.config.sources import CONF, add_own, own_folders
 from mnist_exp.core.console import redact
 from mnist_exp.core.errors import InputError
-
-PACKAGE = Path(__file__).parents[1]
-# Beside the package in a checkout, inside it in a wheel.
-CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 
 # Hydra's options.
 CONFIG_OPTIONS = {"--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
@@ -34,6 +31,7 @@ UNQUOTED_TEXT = (  # with a character that Hydra's grammar wants quoted
     r"(?=.*[^A-Za-z0-9_/\\+.$%*@?|: -])([^'\",[{]*[^'\",[{\\])$"
 )
 COMPOSING = Lock()
+MERGED = ("augment", "callbacks")  # groups of which each option has keys of its own
 # Hydra refuses keys that no YAML lists; these may have others, which `parse` checks.
 ConfigStore.instance().store(
     "unlisted",
@@ -115,10 +113,10 @@ def translate_overrides(overrides: Sequence[str]) -> list[str]:
 def refuse_lists(choices: Mapping[str, Any]) -> None:
     """Raise `InputError` when a group has several options, which Hydra would merge, or none.
 
-    Such a group is missing in `choices`, Hydra's runtime choices. Those of `augment` are merged.
+    Such a group is missing in `choices`, Hydra's runtime choices. Those of `MERGED` may be merged.
     """
     for group in GROUPS:
-        if group not in choices and group != "augment":
+        if group not in choices and group not in MERGED:
             raise InputError(
                 f"{group}: expected one option, neither a list nor none; write {group}=a,b with -m "
                 "to run a job for each"
@@ -144,8 +142,8 @@ def refuse_unhonoured(hydra: DictConfig) -> None:
         )
 
 
-def compose(overrides: Sequence[str] = ()) -> Config:
-    """The config of `python -m mnist_exp.run` with these overrides.
+def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Config:
+    """The config of `python -m mnist_exp.run` with these overrides, and --config-dir.
 
     Hydra's own `compose` knows one folder of configs for the whole process, which another program
     may have set; this one is independent of it, and may be called from several threads.
@@ -156,15 +154,17 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 
     overrides = translate_overrides(overrides)
     with COMPOSING, translate_hydra_errors():
-        loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
+        search_path = create_config_search_path(str(CONF))
+        add_own(search_path, [Path(config_dir)] if config_dir else [])
+        loader = ConfigLoaderImpl(search_path)
         composed = loader.load_configuration("config", overrides, RunMode.RUN, from_shell=False)
         return parse(without_hydra(composed))
 
 
 def variant_values(name: str) -> dict[str, Any]:
     """The values in the model variant's own file, conf/model/<name>.yaml; empty without one."""
-    file = CONF / "model" / f"{name}.yaml"
-    return dict(OmegaConf.load(file)) if file.is_file() else {}
+    files = [folder / "model" / f"{name}.yaml" for folder in (*own_folders(), CONF)]
+    return next((dict(OmegaConf.load(file)) for file in files if file.is_file()), {})
 
 
 @contextmanager

@@ -12,11 +12,17 @@ from pydantic_core import ErrorDetails
 from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
 GROUPS = [
-    "augment", "data", "debug", "experiment", "model", "optimizer", "schedule", "sweep", "tracking",
-    "train",
+    "augment", "callbacks", "data", "debug", "experiment", "model", "optimizer", "schedule",
+    "sweep", "tracking", "train",
 ]  # fmt: skip
+TAGS = {"callbacks": 2, "model": 1, "optimizer": 1}  # where the branch stands
 MAX_SHOWN = 80  # characters of a wrong value
 EXTRAS = {"submitit_local": "slurm", "submitit_slurm": "slurm"}  # of optional launchers
+INSTEAD = {  # of Keras' callbacks that a run has no need of
+    "BackupAndRestore": "resume", "CSVLogger": "history.csv", "EarlyStopping": "train.patience",
+    "LearningRateScheduler": "schedule", "ModelCheckpoint": "train.checkpoint_every",
+    "SwapEMAWeights": "train.ema",
+}  # fmt: skip
 EXPECTED = {  # by pydantic's types of errors
     "greater_than": "a number above {gt}",
     "greater_than_equal": "a number of at least {ge}",
@@ -42,6 +48,8 @@ EXPECTED = {  # by pydantic's types of errors
 def raised_by_hydra(error: Exception) -> bool:
     """Whether Hydra, OmegaConf or YAML raised it; some of their errors are plain ValueErrors."""
     names = [frame.f_globals["__name__"] for frame, _ in walk_tb(error.__traceback__)]
+    if isinstance(error, RecursionError):
+        return "hydra._internal.defaults_list" in names
     while names[-1] == "codecs":  # a file that is not UTF-8
         del names[-1]
     return names[-1].partition(".")[0] in ("hydra", "omegaconf", "yaml")
@@ -56,22 +64,22 @@ def raised_before_experiment(error: Exception) -> bool:
 def hydra_error_message(error: Exception, keys: Sequence[str]) -> str:
     """One sentence for an error that Hydra raised while it read the command line."""
     message = str(error)
-    if isinstance(error, (MarkedYAMLError, UnicodeDecodeError)) and (told := _unreadable(error)):
+    if told := _unreadable(error):
         return told
     group, _, option = (getattr(error, "missing_cfg_file", None) or "").rpartition("/")
     if isinstance(error, MissingConfigException) and group:
         if group == "hydra/launcher" and option in EXTRAS:
             extra = EXTRAS[option]
             return f"{group}={option}: not installed; pip install 'mnist-exp[{extra}]' brings it"
-        folders = [Path(folder, group) for folder in re.findall(r"path=file://(.+)", message)]
+        folders = [Path(f, group) for f in re.findall(r"path=(?:file|own)://(.+)", message)]
         for folder in folders:
             if (file := folder / f"{option}.yml").exists():
                 return f"{file}: Hydra reads files that end with .yaml; rename it to {option}.yaml"
         # Of a list of options Hydra does not tell what there is.
-        options = error.options or {file.stem for f in folders for file in f.glob("*.yaml")}
+        options = error.options or [file.stem for f in folders for file in f.glob("*.yaml")]
         return (
             f"{group}={option}: no such option{nearest(option, list(options))}; "
-            f"there are {', '.join(sorted(options))}"
+            f"there are {', '.join(sorted(set(options)))}"
         )
     if isinstance(error, OverrideParseException):
         return (
@@ -97,14 +105,19 @@ def hydra_error_message(error: Exception, keys: Sequence[str]) -> str:
     return message.splitlines()[0]
 
 
-def _unreadable(error: MarkedYAMLError | UnicodeDecodeError) -> str:
-    """Which file, and where; empty for an error that does not know."""
+def _unreadable(error: Exception) -> str:
+    """Which file cannot be read, and where; empty for other errors, and for one without a place."""
+    if isinstance(error, RecursionError):
+        frames = [frame.f_locals for frame, _ in walk_tb(error.__traceback__)]
+        node = next(names["root"].node for names in frames[::-1] if "is_root_config" in names)
+        file = f"{node.get_config_path()}.yaml"
+        return f"{file}: its defaults lead back to it; give the file another name"
     if isinstance(error, UnicodeDecodeError):  # it does not name the file
         opened = [frame.f_locals.get("f") for frame, _ in walk_tb(error.__traceback__)]
         file = next((each.name for each in opened if each is not None), "a YAML file")
         byte = f"byte {error.object[error.start]:#x}"
         return f"{file}: expected text in UTF-8, got {byte}; save it so"
-    if not (mark := error.problem_mark):
+    if not isinstance(error, MarkedYAMLError) or not (mark := error.problem_mark):
         return ""
     place = f"{mark.name}, line {mark.line + 1}"
     return f"{place}: no valid YAML, {error.problem}; mend that line"
@@ -166,7 +179,7 @@ def validation_error_message(error: ErrorDetails, siblings: Sequence[str]) -> st
         return f"{key}: missing; give it a value"
     name, hint = context.get("discriminator", "").strip("'"), ""
     if kind == "union_tag_not_found":
-        return f"{key}.{name}: missing; copy it from a file in conf/{key}"
+        return f"{key}.{name}: missing; copy it from a file in conf/{key.partition('.')[0]}"
     if kind == "union_tag_invalid":
         kind, key, given = "literal_error", f"{key}.{name}", context["tag"]
         context = {"expected": context["expected_tags"]}
@@ -175,6 +188,8 @@ def validation_error_message(error: ErrorDetails, siblings: Sequence[str]) -> st
         context = {"expected": ", ".join(options)}
         if isinstance(given, str):
             hint = nearest(given, [option.strip("'") for option in options])
+        if given in INSTEAD and key.startswith("callbacks."):
+            hint = f", in place of which there is {INSTEAD[given]}"
     expected = EXPECTED[kind].format(**context, given=given) if kind in EXPECTED else error["msg"]
     got = "null" if given is None else _cut(repr(given))
     return f"{key}: expected {expected}, got {got}{hint}"
@@ -194,6 +209,6 @@ def _options(text: str) -> list[str]:
 def _key(location: tuple[int | str, ...]) -> str:
     """The key as typed: without the union's branch, which pydantic adds after the group."""
     parts = [str(part) for part in location if part != "[key]"]  # of a mapping's wrong key
-    if len(parts) > 1 and parts[0] in ("model", "optimizer"):
-        del parts[1]
+    if (tag := TAGS.get(".".join(parts[:1]))) and len(parts) > tag:
+        del parts[tag]
     return ".".join(parts)

@@ -15,9 +15,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from mnist_exp.config.base import AS_TEXT, UNSET, ConfigGroup, Fraction, NotNegative, dotted_keys
+from mnist_exp.config.callbacks import CallbackConfig, PlateauConfig
 from mnist_exp.config.model import ModelConfig
 from mnist_exp.config.optimizer import AnyOptimizer
-from mnist_exp.core.layout import CHECKPOINTS, FIGURES, TABLES, FigureFormat
+from mnist_exp.core.layout import CHECKPOINTS, FIGURES, TABLES, TENSORBOARD, FigureFormat
 
 
 class ScheduleConfig(ConfigGroup):
@@ -142,13 +143,14 @@ RESERVED_TAGS = {  # what the program logs of every run
     "extended_from", "extended_after",
 }  # fmt: skip
 MAX_NOTE = 4000  # characters: a tag of MLflow holds 8,000, of which a ranking takes its share
+FOLDERS = (CHECKPOINTS, FIGURES, TABLES, TENSORBOARD)  # of a run
 MODEL_SUFFIXES = (".keras", ".h5", "")  # none is a SavedModel folder
 
 
 def _model_files(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         path = PurePath(name)
-        if path.name != name or name.startswith(".") or name in (CHECKPOINTS, FIGURES, TABLES):
+        if path.name != name or name.startswith(".") or name in FOLDERS:
             raise PydanticCustomError("file", "plain file names such as [model.keras]")
         if path.suffix not in MODEL_SUFFIXES:
             raise PydanticCustomError("file", "names ending in .keras or .h5, or without a suffix")
@@ -175,6 +177,10 @@ class Config(ConfigGroup):
     name: Annotated[str, Field(min_length=1, max_length=250), AS_TEXT] | None = None  # of the run
     notes: Annotated[str, Field(max_length=MAX_NOTE), AS_TEXT] | None = None  # Markdown
     tags: Annotated[dict[TagName, TagValue], Field(default_factory=dict)]
+    # Left out where it is empty: earlier runs have no such key.
+    callbacks: Annotated[
+        dict[str, CallbackConfig], Field(default_factory=dict, exclude_if=lambda value: not value)
+    ]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     save_as: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_model_files)]
 
@@ -205,6 +211,7 @@ class Config(ConfigGroup):
                 "data.validation_split of the training images, which is 0: set "
                 "data.validation_split=0.1"
             )
+        self._check_plateaus()
         if self.train.patience and not self.data.validation_split:
             raise ValueError(
                 f"train.patience={self.train.patience} needs validation images, but "
@@ -217,8 +224,21 @@ class Config(ConfigGroup):
             )
         return self
 
+    def _check_plateaus(self) -> None:
+        for key, callback in self.callbacks.items():
+            if not isinstance(callback, PlateauConfig):
+                continue
+            if self.schedule.name != "constant" or self.schedule.warmup:
+                reason, mended = "one rate for all steps", "schedule=constant schedule.warmup=0"
+            elif callback.monitor.startswith("val/") and not self.data.validation_split:
+                reason, mended = "validation images", "data.validation_split=0.1"
+            else:
+                continue
+            raise ValueError(f"callbacks.{key}: it needs {reason}: set {mended} or leave it out")
+
 
 def keys() -> list[str]:
     """Every dotted key that some config may hold."""
     search = dotted_keys(SearchSettings, "hydra.sweeper.")
-    return sorted({*dotted_keys(Config), *search, "resume"})
+    plateau = dotted_keys(PlateauConfig, "callbacks.reduce_on_plateau.")
+    return sorted({*dotted_keys(Config), *search, *plateau, "resume"})

@@ -18,6 +18,7 @@ SUMMARY = "summary.txt"
 PREDICTIONS, VALIDATION = "predictions.npz", "validation.npz"
 CALIBRATION = "calibration.json"
 TABLES, FIGURES = "tables", "figures"
+TENSORBOARD = "tensorboard"  # its files, if callbacks=tensorboard
 RESULT = "outcome.json"
 TRACEBACK = "traceback.txt"
 RUN_ARTIFACTS = (  # uploaded as files; the model is logged as an MLflow model

@@ -1,15 +1,21 @@
-"""Training's progress: a live bar in a terminal, a plain line per epoch everywhere."""
+"""Training's progress: a bar, a line per epoch, TensorBoard's files; and Keras' callbacks."""
 
 import logging
 import time
 from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from mnist_exp.config.callbacks import CallbackConfig, TensorBoardConfig
 from mnist_exp.core.console import TimeLeft, console
+from mnist_exp.core.files import short_path
+from mnist_exp.training.step_curve import StepCurve
 
 logger = logging.getLogger(__name__)
 
@@ -67,3 +73,44 @@ def epoch_line(epoch: int, epochs: int, row: Mapping[str, float], images: int) -
     if "val/loss" in row:
         text += f"val {row['val/loss']:.4f}  {row['val/accuracy']:.2%}  "
     return f"{text}{seconds:.1f} s  {images / seconds:,.0f} images/s"
+
+
+class TensorBoard(keras.callbacks.Callback):
+    """Writes the figures of MLflow as TensorBoard's files, at the same steps."""
+
+    def __init__(self, folder: Path, curve: StepCurve) -> None:
+        """For the files in `folder`; `curve` has an epoch's points when the epoch ends."""
+        super().__init__()
+        self.curve, self.written = curve, 0
+        self.writer = tf.summary.create_file_writer(str(folder))
+        brought = "" if find_spec("tensorboard") else "pip install tensorboard, then "
+        logger.info(f"in TensorBoard: {brought}tensorboard --logdir {short_path(folder.parent)}")
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Write the epoch's figures, and the new points of the curve."""
+        self._write(logs or {}, epoch + 1)
+        for row in self.curve.rows[self.written :]:
+            self._write(row, int(row["step"]))
+        self.written = len(self.curve.rows)
+        self.writer.flush()
+
+    def on_test_end(self, logs: Mapping[str, float] | None = None) -> None:
+        """Write the final figures."""
+        self._write(logs or {}, 0)
+        self.writer.close()
+
+    def _write(self, values: Mapping[str, float], step: int) -> None:
+        # As raw protobuf: tf.summary.scalar needs the package tensorboard.
+        summary = tf.compat.v1.Summary()
+        for name in filter(lambda name: "/" in name, values):  # Keras' names are the same figures
+            summary.value.add(tag=name, simple_value=values[name])
+        with self.writer.as_default():
+            tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step)
+
+
+def build(config: CallbackConfig, folder: Path, curve: StepCurve) -> keras.callbacks.Callback:
+    """The callback of the config; TensorBoard's files go into `folder`."""
+    if isinstance(config, TensorBoardConfig):
+        return TensorBoard(folder, curve)
+    mode = "max" if config.monitor.endswith("accuracy") else "min"
+    return keras.callbacks.ReduceLROnPlateau(mode=mode, **config.model_dump(exclude={"name"}))

@@ -18,6 +18,7 @@ from mnist_exp.data.dataset import Dataset
 from mnist_exp.models import families
 from mnist_exp.training import augmentation, optimizers
 from mnist_exp.training.auto import class_weights
+from mnist_exp.training.callbacks import TensorBoard
 from mnist_exp.training.checkpoints import BestWeights, Checkpoint, Checkpoints
 from mnist_exp.training.epoch import EpochLoop
 from mnist_exp.training.step_curve import StepCurve
@@ -105,6 +106,9 @@ def fit(
         history.restore(start)
         best = BestWeights.restored(start, train.patience)
     hooks.on_train_begin()
+    if any(isinstance(each, keras.callbacks.ReduceLROnPlateau) for each in callbacks):
+        optimizer.learning_rate = peak  # which they reduce again
+    _replay(hooks, history.epochs)
     for epoch in range(len(history.epochs), train.epochs):
         if best.is_stale(epoch) or model.stop_training:
             break
@@ -128,13 +132,7 @@ def fit(
             best.update(model, epoch + 1, row)
             if checkpoints and state:
                 checkpoints.save(epoch + 1, _checkpoint(state, history, best, curve))
-            # Keras' callbacks monitor names such as val_loss, so an epoch's logs hold both.
-            keras_logs = {
-                name.removeprefix("train/").replace("/", "_"): value
-                for name, value in row.items()
-                if name != "train/epoch_seconds"
-            }
-            hooks.on_epoch_end(epoch, row | keras_logs)
+            hooks.on_epoch_end(epoch, _logs(row))
     done = len(history.epochs)
     if checkpoints and not checkpoints.is_due(done):  # the run may be extended from its end
         checkpoints.save(done, _checkpoint(loop.state(), history, best, curve))
@@ -144,6 +142,23 @@ def fit(
         _refuse_divergence(math.nan, len(history.epochs) - 1, peak)
     hooks.on_train_end(history.epochs[-1])
     return history
+
+
+def _logs(row: dict[str, float]) -> dict[str, float]:
+    """The epoch's figures by our names, and by those that Keras' callbacks monitor: val_loss."""
+    return row | {
+        name.removeprefix("train/").replace("/", "_"): value
+        for name, value in row.items()
+        if name != "train/epoch_seconds"
+    }
+
+
+def _replay(hooks: keras.callbacks.CallbackList, epochs: list[dict[str, float]]) -> None:
+    """Show the epochs before a checkpoint to those callbacks whose state they make up."""
+    for epoch, row in enumerate(epochs):
+        for callback in hooks.callbacks:
+            if isinstance(callback, (keras.callbacks.ReduceLROnPlateau, TensorBoard)):
+                callback.on_epoch_end(epoch, _logs(row))
 
 
 def _compile(loop: EpochLoop) -> float:

@@ -72,7 +72,8 @@ def seeds(model: str, mistakes: list[int], **more: str) -> list[FakeRun]:
 
 
 def test_runs_that_differ_in_their_seed_are_one_group() -> None:
-    found = one(compare([*seeds("cnn", [10, 12, 11]), *seeds("dense128", [30, 33, 31])]))
+    viewed = recorded("cnn", 2, range(11), **{"callbacks.tensorboard.name": "TensorBoard"})
+    found = one(compare([*seeds("cnn", [10, 12]), viewed, *seeds("dense128", [30, 33, 31])]))
     cnn, dense = found.groups
     assert (cnn.name, cnn.n, dense.name, dense.n) == ("cnn", 3, "dense128", 3)
     assert cnn.mean("test/accuracy") == pytest.approx(0.989)

@@ -31,8 +31,8 @@ from mnist_exp.config.schema import keys
 from mnist_exp.core.errors import InputError
 
 GROUPS = [
-    "augment", "data", "debug", "experiment", "model", "optimizer", "schedule", "sweep", "tracking",
-    "train",
+    "augment", "callbacks", "data", "debug", "experiment", "model", "optimizer", "schedule",
+    "sweep", "tracking", "train",
 ]  # fmt: skip
 OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in (CONF / group).glob("*.yaml")]
 
@@ -148,6 +148,7 @@ def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
         ("save_as=[a/b.keras]", "save_as: expected plain file names such as [model.keras]"),
         ("save_as=[model.pt]", "save_as: expected names ending in .keras or .h5"),
         ("save_as=[tables]", "save_as: expected plain file names"),
+        ("save_as=[tensorboard]", "save_as: expected plain file names"),
         ("save_as=[]", "save_as: expected at least one file name, each once, got []"),
         (
             "data.validation=20 data.validation_split=0",
@@ -165,6 +166,34 @@ def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
             "augment=none",
         ),
         ("train.epochs=null", "train.epochs: expected a whole number, got null"),
+        (
+            "callbacks=[plateau]",
+            "callbacks=plateau: no such option; there are none, reduce_on_pl",
+        ),
+        (
+            "callbacks=reduce_on_plateau callbacks.reduce_on_plateau.fator=0.1",
+            "callbacks.reduce_on_plateau.fator: no such key (did you mean "
+            "callbacks.reduce_on_plateau.factor?); in all of conf/callbacks there are",
+        ),
+        (
+            "+callbacks.a={name:ReduceLROnPlateau,factr:1}",
+            "callbacks.a.factr: no such key (did you mean callbacks.a.factor?); there are callba",
+        ),
+        ("+callbacks.a={name:ReduceLROnPlateau,factor:1}", "callbacks.a.factor: expected a number"),
+        ("+callbacks.a.b=1", "callbacks.a.name: missing; copy it from a file in conf/callbacks"),
+        ("+callbacks.a.name=TensorBord", "'TensorBord' (did you mean TensorBoard?)"),
+        (
+            "+callbacks.a.name=EarlyStopping",
+            "got 'EarlyStopping', in place of which there is train.patience",
+        ),
+        (
+            "callbacks=reduce_on_plateau schedule=cosine",
+            "callbacks.reduce_on_plateau: it needs one rate for all steps: set schedule=constant",
+        ),
+        (
+            "callbacks=reduce_on_plateau data.validation_split=0",
+            "callbacks.reduce_on_plateau: it needs validation images: set data.validation_spl",
+        ),
     ],
 )
 def test_wrong_input_is_refused_in_one_sentence(overrides: str, sentence: str) -> None:
@@ -293,6 +322,19 @@ def test_quotes_lists_and_null_keep_their_meaning(monkeypatch: pytest.MonkeyPatc
             assert compose([f"{key}={text}"]) == compose([f'{key}="{text}"'])
     for text in ("~/a,~/b", "[~/a]"):
         assert translate_overrides([f"data.path={text}"]) == [f"data.path={text}"]
+
+
+def test_several_callbacks_keep_their_keys_and_none_leave_none() -> None:
+    config = compose(["callbacks=[tensorboard,reduce_on_plateau]"])
+    assert [*redacted_values(config)["callbacks"]] == ["tensorboard", "reduce_on_plateau"]
+    assert from_yaml(to_yaml(config)) == config
+    for none in (
+        [],
+        ["callbacks=none"],
+        ["callbacks=[]"],
+        ["~callbacks"],
+    ):  # as before there were any
+        assert "callbacks" not in redacted_values(compose(none))
 
 
 def test_mlflows_variable_names_the_experiment(monkeypatch: pytest.MonkeyPatch) -> None:

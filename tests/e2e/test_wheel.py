@@ -1,6 +1,7 @@
 """The wheel without the checkout; `make wheel` also installs it and trains."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -23,8 +24,10 @@ def test_the_wheel_contains_its_configs(tmp_path: Path) -> None:
         assert (installed / "mnist_exp" / name).exists(), name
     code = (
         "import sys, mnist_exp.config.compose as c, mnist_exp.run as r; print(c.CONF); "
-        "sys.argv = ['run', 'model=cnn', '--cfg', 'job']; r.main()"
+        "sys.argv = ['run', 'model=own', '--cfg', 'job']; r.main()"
     )
+    (tmp_path / "conf" / "model").mkdir(parents=True)  # of the current folder
+    shutil.copy(ROOT / "conf" / "model" / "cnn.yaml", tmp_path / "conf" / "model" / "own.yaml")
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
