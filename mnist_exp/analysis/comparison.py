@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mnist_exp.analysis.verdicts import TEST_ACCURACY, Pair, judge
 from mnist_exp.config.messages import nearest
+from mnist_exp.core.classes import noun
 from mnist_exp.core.errors import InputError
 from mnist_exp.evaluation.significance import SeedGroup, group_by_settings
 from mnist_exp.runs.names import label, short_keys
@@ -33,9 +34,14 @@ class Comparison:
     notes: Sequence[str]  # caveats for the reader
     predictions: Mapping[str, NDArray[np.uint8]]  # of the test images, by run id
 
+    @property
+    def noun(self) -> str:
+        """'digit' or 'class', as the runs predict."""
+        return noun(self.groups[0].runs[0].classes)
+
     @cached_property
     def agreement(self) -> np.ndarray:
-        """The mean share (g, g) of test images on which runs of two groups predict the same digit.
+        """The mean share (g, g) of test images on which runs of two groups predict the same class.
 
         On the diagonal over the pairs of runs of one group; NaN for a single run, or without
         predictions.

