@@ -18,7 +18,9 @@ from mnist_exp.evaluation.significance import SeedGroup, group_by_settings
 from mnist_exp.runs.names import label, short_keys
 from mnist_exp.runs.run import EXTENDED_AFTER_TAG, OBJECTIVE, Run
 
-NOT_SETTINGS = ("seed", "save_as", "name", "notes", "data.path", "data.fallback")
+NOT_SETTINGS = (
+    "seed", "save_as", "name", "notes", "data.path", "data.test_path", "data.fallback",
+)  # fmt: skip
 NOT_SETTINGS_OF = ("tags.", "tracking.", "report.")
 MAX_ALL_PAIRS = 6  # groups; of more each is tested against one
 MAX_NAMED = 4  # keys that differ are all named where there are no more
@@ -79,6 +81,11 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), baseline: str = "") -> 
             by_data.setdefault(run.tags["data.digest"], []).append(run)
     digests = sorted(by_data, key=lambda digest: -len(by_data[digest]))
     made = [_compare(by_data[digest], by, baseline) for digest in digests]
+    alike = [comparison.data for comparison in made]
+    made = [
+        replace(each, data=f"{each.data} {digest[:6]}") if alike.count(each.data) > 1 else each
+        for each, digest in zip(made, digests, strict=True)
+    ]
     names = dict.fromkeys(group.name for comparison in made for group in comparison.groups)
     if baseline and baseline not in names:
         raise InputError(

@@ -43,6 +43,7 @@ except InputError as error:
 except KeyboardInterrupt:
     sys.exit(130)
 """
+DATA_PLACES = ("name", "path", "test_path", "fallback")  # keys that may differ here
 TIMINGS = ("train/seconds", "train/compile_seconds", "train/epoch_seconds")
 
 
@@ -142,9 +143,7 @@ def _train(run: Run, code: Path, config: Path, folder: Path) -> None:
     """Train with this code in a child process that fills the folder; raises `InputError`."""
     data = run.data_config()
     values = {
-        "data.name": data.name,
-        "data.path": data.path,
-        "data.fallback": data.fallback,
+        **{f"data.{key}": value for key, value in data if key in DATA_PLACES},
         "save_as": [MODEL],
         "tracking.enabled": False,
         "train.precision": run.tags["auto.precision"],  # `auto` may resolve to another one here

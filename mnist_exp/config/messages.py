@@ -190,6 +190,6 @@ def _options(text: str) -> list[str]:
 def _key(location: tuple[int | str, ...]) -> str:
     """The key as typed: without the union's branch, which pydantic adds after the group."""
     parts = [str(part) for part in location if part != "[key]"]  # of a mapping's wrong key
-    if len(parts) > 1 and parts[0] in ("augment", "model", "optimizer"):
+    if len(parts) > 1 and parts[0] in ("augment", "data", "model", "optimizer"):
         del parts[1]
     return ".".join(parts)

@@ -102,6 +102,34 @@ class DataConfig(ConfigGroup):
     limit: Annotated[int, Field(ge=2)] | None
 
 
+ClassName = Annotated[str, Field(min_length=1), AS_TEXT]
+
+
+class OwnDataConfig(ConfigGroup):
+    """Pictures of one's own: their file or folder, the part to test on, and the splits."""
+
+    name: Literal["own"]
+    path: Annotated[str, Field(min_length=1), AS_TEXT]
+    test_path: Annotated[str, AS_TEXT] | None = None
+    test_split: Annotated[float, Field(gt=0, lt=1)] | None = None  # where there is no test part
+    classes: Annotated[tuple[ClassName, ...], Field(strict=False)] | None = None  # their names
+    resize: bool = False  # to fit 28x28, rather than place smaller ones in the middle
+    validation_split: Fraction = 0.1
+    validation: Annotated[int, Field(ge=1)] | None = None
+    limit: Annotated[int, Field(ge=2)] | None = None
+
+    @model_validator(mode="after")
+    def _check_test(self) -> Self:
+        if self.test_path and self.test_split:
+            raise ValueError(
+                "data.test_split: data.test_path names the pictures to test on; leave one out"
+            )
+        return self
+
+
+AnyDataConfig = DataConfig | OwnDataConfig
+
+
 class TrackingConfig(ConfigGroup):
     """The MLflow store and experiment of the run."""
 
@@ -165,7 +193,7 @@ class Config(ConfigGroup):
     schedule: ScheduleConfig
     augment: Annotated[AugmentConfig, Discriminator("name")] = NoAugmentConfig(name="none")
     train: TrainConfig
-    data: DataConfig
+    data: Annotated[AnyDataConfig, Discriminator("name")]
     tracking: TrackingConfig
     report: ReportConfig = ReportConfig()
     name: Annotated[str, Field(min_length=1, max_length=250), AS_TEXT] | None = None  # of the run

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mnist_exp.config.schema import DataConfig, TrackingConfig
+from mnist_exp.config.schema import AnyDataConfig, OwnDataConfig, TrackingConfig
 from mnist_exp.core import layout
 from mnist_exp.core.classes import DIGITS
 from mnist_exp.core.errors import InputError
@@ -148,11 +148,14 @@ class Run(RunFiles):
             raise InputError(f"{self} was made with other data than {dataset.source}; give --data")
         return dataset
 
-    def data_config(self, data: str = "") -> DataConfig:
+    def data_config(self, data: str = "") -> AnyDataConfig:
         """The data config for this machine; raises `InputError`."""
-        made_with = self.config().data
+        made_with = relocated_data(self.config().data, self.tags, Path(self.folder))
+        if isinstance(made_with, OwnDataConfig):
+            other = {"test_path": sources.understand(data), "test_split": None} if data else {}
+            return made_with.model_copy(update=other)
         name, path = data or self.tags["data.name"], os.environ.get("MNIST_PATH", "")
-        found = data_path(made_with.path or "", self.tags, Path(self.folder))
+        found = made_with.path or path
         if name not in DISPLAY_NAMES:
             name, path = "mnist", data
         elif name != "mnist":
@@ -195,13 +198,24 @@ class Run(RunFiles):
         return RunResult(self.title, Path(self.folder), self.run_id, self.metrics, self.data)
 
 
-def data_path(path: str, tags: Mapping[str, str], folder: Path) -> str:
-    """The `data.path` of the run now in `folder`, else MNIST_PATH; absolute, though it may be gone.
+def relocated_data(config: AnyDataConfig, tags: Mapping[str, str], folder: Path) -> AnyDataConfig:
+    """The data config of the run now in `folder`, with its paths as they are on this machine."""
+    if isinstance(config, OwnDataConfig):
+        paths = {"path": data_path(config.path, tags, folder, "")}
+        if config.test_path:
+            paths["test_path"] = data_path(config.test_path, {}, folder, "")
+        return config.model_copy(update=paths)
+    found = data_path(config.path, tags, folder) if config.path else None
+    return config.model_copy(update={"path": found})
 
-    A relative one was meant from where the run was started: its recorded source tells, or it lies
-    in a folder around the run's.
+
+def data_path(path: str, tags: Mapping[str, str], folder: Path, instead: str | None = None) -> str:
+    """A path of the run now in `folder`, else `instead`; absolute, though it may be gone.
+
+    `instead` is MNIST_PATH by default. A relative path was meant from where the run was started:
+    its recorded source tells, or it lies in a folder around the run's.
     """
-    instead = os.environ.get("MNIST_PATH", "")
+    instead = os.environ.get("MNIST_PATH", "") if instead is None else instead
     given = sources.without_decoration(path)
     if not given or sources.is_web(given):
         return given or instead
