@@ -30,7 +30,7 @@ DATA_FILTERS = (  # full data first, then limited, then bundled: preferred by `b
     "tags.data.name = 'mnist'",
     "tags.data.name = 'mnist5k'",
 )
-OTHER_DATA = "tags.data.name NOT LIKE 'mnist%'"
+OTHER_DATA = "tags.data.name != 'mnist' and tags.data.name != 'mnist5k'"
 
 
 def find_run(reference: str = BEST, experiment: str = "mnist", uri: str | None = None) -> Run:
