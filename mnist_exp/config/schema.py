@@ -94,7 +94,10 @@ class TrainConfig(ConfigGroup):
 class DataConfig(ConfigGroup):
     """The data set, its source and its splits."""
 
-    name: Literal["mnist", "mnist5k"]
+    name: Literal[
+        "mnist", "mnist5k", "fashion_mnist", "kmnist", "k49", "emnist_digits", "emnist_letters",
+        "emnist_balanced", "qmnist",
+    ]  # fmt: skip
     path: Annotated[str, AS_TEXT] | None
     fallback: Literal["bundled", "error"]
     validation_split: Fraction

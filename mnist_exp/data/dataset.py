@@ -12,7 +12,7 @@ import numpy as np
 from mnist_exp.config.schema import AnyDataConfig, DataConfig, OwnDataConfig
 from mnist_exp.core.classes import DIGITS
 from mnist_exp.core.errors import InputError
-from mnist_exp.data import download, mnist, own, sources
+from mnist_exp.data import download, known, mnist, own, sources
 from mnist_exp.data.bundle import BUNDLE, MNIST5K, bundled
 from mnist_exp.data.mnist import Array, Arrays, OfficialArray
 from mnist_exp.data.own import Found, Indices, stratified
@@ -26,7 +26,7 @@ DISPLAY_NAMES = {"mnist": "MNIST", "mnist5k": "the bundled 5,000 digits"}
 
 def display_name(name: str) -> str:
     """What figures and tables call the data set of this name."""
-    return DISPLAY_NAMES.get(name, name)
+    return known.KNOWN[name].title if name in known.KNOWN else DISPLAY_NAMES.get(name, name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,19 +104,33 @@ def load_dataset(config: AnyDataConfig, *, url: str = download.URL) -> Dataset:
     return dataset
 
 
+def found_at(config: AnyDataConfig) -> str:
+    """Where the data set is on this machine, or is said to be; empty without such a place."""
+    if not isinstance(config, DataConfig):
+        return config.path
+    if config.name == "mnist5k":
+        return BUNDLE
+    if config.name in known.KNOWN:
+        folder = known_folder(config)
+        is_here = all(path.exists() for path in known.locate(config.name, folder).values())
+        return str(folder) if is_here else ""
+    given = sources.understand(config.path or "")
+    if given and not sources.is_web(given):
+        return given
+    return str(_keras_cache()) if os.path.exists(_keras_cache()) else ""
+
+
 def local_source(config: AnyDataConfig) -> str:
     """The source of the verified data set without a download; empty when there is none.
 
     Raises `InputError` for a damaged one.
     """
-    given = sources.understand(config.path or "")
-    is_own = isinstance(config, OwnDataConfig)
-    if is_own or os.path.exists(_keras_cache()) or (given and not sources.is_web(given)):
-        return load_dataset(config).source
-    return ""
+    return load_dataset(config).source if found_at(config) else ""
 
 
 def _official(config: DataConfig, url: str) -> Found:
+    if config.name in known.KNOWN:
+        return known.load(config.name, known_folder(config), is_given=bool(config.path))
     name, source, arrays = _find(config, url)
     digest = _digest(MNIST5K if name == "mnist5k" else mnist.MNIST)
     return Found(name, source, digest, arrays, DIGITS)
@@ -145,6 +159,13 @@ def _find(config: DataConfig, url: str) -> tuple[str, str, Arrays]:
             reason = f"{given} could not be downloaded ({error})"
             raise InputError(f"{reason}; {_advice(config.path, given)}") from error
         return _fall_back(config, f"{url} could not be downloaded to {cache} ({error})")
+
+
+def known_folder(config: DataConfig) -> Path:
+    """Where the official files are looked for: the given folder, or where Keras keeps its own."""
+    shared = "emnist" if config.name.startswith("emnist") else config.name.replace("_", "-")
+    given = sources.understand(config.path or "")
+    return Path(given) if given else _keras_cache().with_name(shared)
 
 
 def _advice(typed: str | None, understood: str) -> str:

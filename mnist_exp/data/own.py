@@ -86,10 +86,14 @@ def _load(
     _check_parts(arrays, path, classes)
     if notes:
         logger.info(f"{path}: {'; '.join(notes)}")
-    text = "".join(map(idx_md5, arrays.values())) + json.dumps(classes)
-    digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
     name = path.name if path.is_dir() else path.name.partition(".")[0]
-    return Found(f"own:{name}", str(path), digest, arrays, classes)
+    return Found(f"own:{name}", str(path), digest_of(arrays, classes), arrays, classes)
+
+
+def digest_of(arrays: Arrays, classes: tuple[str, ...]) -> str:
+    """One md5 for the arrays and what their classes are called."""
+    text = "".join(map(idx_md5, arrays.values())) + json.dumps(classes)
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def stratified(labels: Array, n: int) -> Indices:

@@ -59,16 +59,15 @@ def files_of(path: Path) -> list[Path]:
     return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
-def read_idx(path: Path) -> NDArray[Any]:
-    """The array of an idx file, gzipped or not; raises `InputError`."""
-    content = path.read_bytes()
+def parse_idx(content: bytes, name: str) -> NDArray[Any]:
+    """The array in the bytes of an idx file, gzipped or not; raises `InputError`."""
     content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     kind, rank = content[2:4] if content[:2] == b"\0\0" and len(content) > 3 else (0, 0)
     shape = np.frombuffer(content, ">u4", rank, 4).astype(int) if kind in IDX_TYPES else ()
     data = content[4 + 4 * rank :]
     dtype = np.dtype(IDX_TYPES.get(kind, "u1"))
     if not len(shape) or len(data) != np.prod(shape) * dtype.itemsize:
-        raise InputError(f"{path}: expected a whole idx file; copy or download it again")
+        raise InputError(f"{name}: expected a whole idx file; copy or download it again")
     return np.frombuffer(data, dtype).reshape(shape)
 
 
@@ -86,8 +85,7 @@ def _read_folder(path: Path) -> dict[str, Part]:
     if idx := [file for file in files_of(path) if re.search(r"[.-]idx\d", file.name)]:
         return {
             part: Part(
-                read_idx(_only(path, idx, part, "images")),
-                read_idx(_only(path, idx, part, "labels")),
+                _idx(_only(path, idx, part, "images")), _idx(_only(path, idx, part, "labels"))
             )
             for part in PARTS
         }
@@ -102,6 +100,10 @@ def _read_folder(path: Path) -> dict[str, Part]:
     if parts["train"] == path or parts["test"] == path:
         return {"train": _read_pictures(path)}
     return {part: _read_pictures(folder) for part, folder in parts.items()}
+
+
+def _idx(path: Path) -> NDArray[Any]:
+    return parse_idx(path.read_bytes(), str(path))
 
 
 def _only(folder: Path, files: Iterable[Path], part: str, kind: str) -> Path:

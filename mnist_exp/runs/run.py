@@ -20,6 +20,7 @@ from mnist_exp.core.output import quiet_stderr
 from mnist_exp.core.provenance import Commit, versions
 from mnist_exp.data import sources
 from mnist_exp.data.dataset import DISPLAY_NAMES, Dataset, load_dataset
+from mnist_exp.data.known import KNOWN
 from mnist_exp.runs.folder import RunFiles, RunResult
 from mnist_exp.tracking import store
 from mnist_exp.tracking.journal import Journal
@@ -144,6 +145,8 @@ class Run(RunFiles):
             raise InputError(
                 f"--data {data}: {reason}; give mnist5k, or the path of MNIST (an .npz or a folder)"
             ) from error
+        if dataset.classes != self.classes:
+            raise InputError(f"{self} tells other classes apart than those of {dataset.source}")
         if not data and dataset.digest != self.tags["data.digest"]:
             raise InputError(f"{self} was made with other data than {dataset.source}; give --data")
         return dataset
@@ -154,6 +157,8 @@ class Run(RunFiles):
         if isinstance(made_with, OwnDataConfig):
             other = {"test_path": sources.understand(data), "test_split": None} if data else {}
             return made_with.model_copy(update=other)
+        if made_with.name in KNOWN and not data:
+            return made_with
         name, path = data or self.tags["data.name"], os.environ.get("MNIST_PATH", "")
         found = made_with.path or path
         if name not in DISPLAY_NAMES:
@@ -205,7 +210,8 @@ def relocated_data(config: AnyDataConfig, tags: Mapping[str, str], folder: Path)
         if config.test_path:
             paths["test_path"] = data_path(config.test_path, {}, folder, "")
         return config.model_copy(update=paths)
-    found = data_path(config.path, tags, folder) if config.path else None
+    instead = None if config.name == "mnist" else ""
+    found = data_path(config.path, tags, folder, instead) if config.path else None
     return config.model_copy(update={"path": found})
 
 
