@@ -8,6 +8,7 @@ import typer
 
 from mnist_exp.commands.clean import clean
 from mnist_exp.commands.compare import compare
+from mnist_exp.commands.data import data
 from mnist_exp.commands.doctor import doctor
 from mnist_exp.commands.evaluate import evaluate
 from mnist_exp.commands.export import export
@@ -24,7 +25,7 @@ from mnist_exp.core.errors import InputError
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 COMMANDS = (
     runs, compare, evaluate, visualize, export, reproduce, promote, predict, serve, sync, clean,
-    doctor,
+    data, doctor,
 )  # fmt: skip
 
 

@@ -67,7 +67,7 @@ def run_experiment(
     with sigterm_interrupts() as check_interrupt, caller_settings():
         data = load_dataset(config.data)
         check_memory(config.model, config.train.batch_size, len(data.train_labels))
-        _check_model(config.model)
+        _check_model(config.model, len(data.classes))
         class_weights(config.train.class_weight, data.train_labels)  # refused now, if ever
         fingerprint = provenance.fingerprint(fingerprint_values(config), data.digest)
         if config.tracking.enabled and not is_sweep_job():  # the sweep has done this already
@@ -84,13 +84,13 @@ def run_experiment(
         return run_in(run_folder, config, data, tags, check_interrupt, callbacks)
 
 
-def _check_model(config: ModelConfig) -> None:
+def _check_model(config: ModelConfig, classes: int) -> None:
     """Raise `InputError` for a model from Python that cannot be built, before a run is begun."""
     if isinstance(config, PythonConfig):
         with quiet_stderr(), keras_defaults():
             from mnist_exp.models.families import refuse_unusable
 
-            refuse_unusable(config)
+            refuse_unusable(config, classes)
 
 
 def run_in(
@@ -181,7 +181,7 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
     title = plots.score_title(name, data.label, test.accuracy, *test.accuracy_interval, test.n)
     kept, points = history.best_epoch, folder.curve()
     report = Report(title, config, data, epochs, points, test, kept, scores.temperature)
-    write_report(folder, test, summary(model), metrics)
+    write_report(folder, test, data.classes, summary(model), metrics)
     write_figures(report, tracker)
     tracker.log_model(model_file, data.test_images[:2])  # first: MLflow links metrics to it
     last = epochs[-1]

@@ -22,7 +22,7 @@ from mnist_exp.runs.run import (
     EXTENDED_AFTER_TAG,
     EXTENDED_FROM_TAG,
     FINGERPRINT_TAG,
-    data_path,
+    relocated_data,
     run_tags,
 )
 from mnist_exp.tracking import store
@@ -118,9 +118,7 @@ def _with_epochs(config: Config, epochs: Any, path: Path) -> Config:
 def _unchanged(config: Config, journal: Journal, path: Path) -> tuple[Config, Dataset]:
     """The config, with what it needs to record, and the data; raises `InputError` for others."""
     opening = journal.opening
-    found = data_path(config.data.path or "", opening.tags if opening else {}, path)
-    own = {"path": found if config.data.path else None}
-    data = load_dataset(config.data.model_copy(update=own))
+    data = load_dataset(relocated_data(config.data, opening.tags if opening else {}, path))
     _refuse_changes(journal, config, data, path)
     if opening and opening.tags.get(FINGERPRINT_TAG) != _fingerprint(config, data):
         logger.warning("this package has changed since the run began; so may its result")

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from mnist_exp.analysis.verdicts import TEST_ACCURACY, Pair, judge
 from mnist_exp.config.messages import nearest
+from mnist_exp.core.classes import noun
 from mnist_exp.core.errors import InputError
 from mnist_exp.evaluation.significance import SeedGroup, group_by_settings
 from mnist_exp.runs.names import label, short_keys
 from mnist_exp.runs.run import EXTENDED_AFTER_TAG, OBJECTIVE, Run
 
-NOT_SETTINGS = ("seed", "save_as", "name", "notes", "data.path", "data.fallback")
+NOT_SETTINGS = (
+    "seed", "save_as", "name", "notes", "data.path", "data.test_path", "data.fallback",
+)  # fmt: skip
 NOT_SETTINGS_OF = ("tags.", "tracking.", "report.", "callbacks.tensorboard.")
 MAX_ALL_PAIRS = 6  # groups; of more each is tested against one
 MAX_NAMED = 4  # keys that differ are all named where there are no more
@@ -33,9 +36,14 @@ class Comparison:
     notes: Sequence[str]  # caveats for the reader
     predictions: Mapping[str, NDArray[np.uint8]]  # of the test images, by run id
 
+    @property
+    def noun(self) -> str:
+        """'digit' or 'class', as the runs predict."""
+        return noun(self.groups[0].runs[0].classes)
+
     @cached_property
     def agreement(self) -> np.ndarray:
-        """The mean share (g, g) of test images on which runs of two groups predict the same digit.
+        """The mean share (g, g) of test images on which runs of two groups predict the same class.
 
         On the diagonal over the pairs of runs of one group; NaN for a single run, or without
         predictions.
@@ -73,6 +81,11 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), baseline: str = "") -> 
             by_data.setdefault(run.tags["data.digest"], []).append(run)
     digests = sorted(by_data, key=lambda digest: -len(by_data[digest]))
     made = [_compare(by_data[digest], by, baseline) for digest in digests]
+    alike = [comparison.data for comparison in made]
+    made = [
+        replace(each, data=f"{each.data} {digest[:6]}") if alike.count(each.data) > 1 else each
+        for each, digest in zip(made, digests, strict=True)
+    ]
     names = dict.fromkeys(group.name for comparison in made for group in comparison.groups)
     if baseline and baseline not in names:
         raise InputError(

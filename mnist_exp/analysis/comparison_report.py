@@ -16,7 +16,7 @@ from mnist_exp.analysis.comparison_tables import cells, values
 from mnist_exp.analysis.verdicts import TEST_ACCURACY
 from mnist_exp.core.console import TextTable
 from mnist_exp.core.layout import FIGURES
-from mnist_exp.data.dataset import DISPLAY_NAMES
+from mnist_exp.data.dataset import display_name
 from mnist_exp.evaluation.significance import SeedGroup
 from mnist_exp.runs.run import OBJECTIVE, Run
 from mnist_exp.tracking import store
@@ -111,7 +111,9 @@ def _figures(comparison: Comparison) -> dict[str, Any]:
             list(curves), list(curves.values()), titles["learning_curves"]
         )
     if len(groups) > 1:
-        drawn["agreement"] = plots.agreement(names, comparison.agreement, titles["agreement"])
+        drawn["agreement"] = plots.agreement(
+            names, comparison.agreement, titles["agreement"], comparison.noun
+        )
     return drawn
 
 
@@ -174,7 +176,7 @@ RENDERERS: dict[str, Renderer] = {".html": _html, ".md": _markdown, ".csv": _csv
 def _heading(comparison: Comparison) -> str:
     n = len(comparison.groups)
     labels = {run.data for group in comparison.groups for run in group.runs}
-    data = labels.pop() if len(labels) == 1 else f"{DISPLAY_NAMES[comparison.data]}{MIXED}"
+    data = labels.pop() if len(labels) == 1 else f"{display_name(comparison.data)}{MIXED}"
     return f"{n} group{'s' if n != 1 else ''} on {data}"
 
 

@@ -43,6 +43,7 @@ except InputError as error:
 except KeyboardInterrupt:
     sys.exit(130)
 """
+DATA_PLACES = ("name", "path", "test_path", "fallback")  # keys that may differ here
 TIMINGS = ("train/seconds", "train/compile_seconds", "train/epoch_seconds")
 
 
@@ -51,7 +52,7 @@ class ScoreChange:
     """The difference between the recorded scores of a run and new ones of its test images."""
 
     probability: float  # the largest absolute difference
-    predictions: int  # images with another predicted digit
+    predictions: int  # images with another predicted class
     metrics: Mapping[str, tuple[float, float]]  # recorded, now
 
     @property
@@ -93,7 +94,7 @@ def reproduce(run: Run, folder: Path) -> Reproduction:
         from mnist_exp.core import hardware
         from mnist_exp.models.io import load_model
 
-        weights = load_model(folder / MODEL, MODEL).get_weights()
+        weights = load_model(folder / MODEL, MODEL, classes=len(run.classes)).get_weights()
         machine = hardware.describe()
     again = RunFolder(folder)
     if origin := run.tags.get(EXTENDED_FROM_TAG):
@@ -142,9 +143,7 @@ def _train(run: Run, code: Path, config: Path, folder: Path) -> None:
     """Train with this code in a child process that fills the folder; raises `InputError`."""
     data = run.data_config()
     values = {
-        "data.name": data.name,
-        "data.path": data.path,
-        "data.fallback": data.fallback,
+        **{f"data.{key}": value for key, value in data if key in DATA_PLACES},
         "save_as": [MODEL],
         "tracking.enabled": False,
         "train.precision": run.tags["auto.precision"],  # `auto` may resolve to another one here

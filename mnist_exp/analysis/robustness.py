@@ -3,6 +3,8 @@
 import csv
 from pathlib import Path
 
+import numpy as np
+
 from mnist_exp import plots
 from mnist_exp.core.files import make_folder
 from mnist_exp.data.dataset import Dataset
@@ -22,7 +24,7 @@ def score_corruptions(
     corruptions.png into the folder; raises `InputError` when it cannot be made.
     """
     make_folder(folder, "--output")
-    shown = [int((data.test_labels == digit).argmax()) for digit in range(10)]
+    shown = np.unique(data.test_labels, return_index=True)[1][:10].tolist()
     samples = [data.test_images[shown]]
     captions = [f"as they are: {100 * clean.accuracy:.2f} %"]
     rows = []

@@ -38,7 +38,7 @@ def evaluate(
 
     The exit code is 1 when a score is not exactly the recorded one.
     """
-    from mnist_exp.data.dataset import DISPLAY_NAMES
+    from mnist_exp.data.dataset import display_name
     from mnist_exp.inference.predictor import Predictor
     from mnist_exp.runs.find import find_run
 
@@ -52,7 +52,7 @@ def evaluate(
     predictor = Predictor(found)
     evaluation = predictor.evaluate(dataset.test_images, dataset.test_labels)
     # The run's own label has the limit it was trained with.
-    label = DISPLAY_NAMES[dataset.name] if data else found.data
+    label = display_name(dataset.name) if data else found.data
     _print_scores(found, dataset, label, evaluation)
     is_recorded = bool(data) or _print_change(found, evaluation)
     if corruptions:
@@ -74,7 +74,7 @@ def _print_scores(run: "Run", dataset: "Dataset", label: str, evaluation: "Evalu
     model = run.title.partition(" on ")[0]
     title = plots.score_title(model, label, evaluation.accuracy, low, high, evaluation.n)
     console.print(f"{run}: {title}", markup=False)
-    if dataset.is_bundled:
+    if dataset.name != "mnist":
         return
     accepted = evaluation.without(DISPUTED)
     console.print(

@@ -15,6 +15,7 @@ import typer
 from rich.progress import track
 
 from mnist_exp.commands.options import ExperimentOption, RunOption, StoreOption
+from mnist_exp.core.classes import noun
 from mnist_exp.core.console import TextTable, console, errors
 from mnist_exp.core.errors import InputError
 
@@ -43,7 +44,7 @@ def predict(
     experiment: ExperimentOption = "mnist",
     tracking_uri: StoreOption = None,
 ) -> None:
-    """Read the digit on each picture, or say why there is none to read.
+    """Read the digit, or what the run learned, on each picture, or say why there is none to read.
 
     The exit code is 2 when a file is no picture; the others are read all the same.
     """
@@ -60,17 +61,17 @@ def predict(
     from mnist_exp.inference.predictor import Predictor, predictions
 
     digits = [picture.pixels for picture in preprocessed if picture.pixels is not None]
-    none = np.empty((0, 10), np.float32)
+    none = np.empty((0, len(found.classes)), np.float32)
     probabilities = Predictor(found).probabilities(np.stack(digits)) if digits else none
-    results = predictions(names, preprocessed, probabilities)
+    results = predictions(names, preprocessed, probabilities, found.classes)
     if as_json:
         typer.echo(json.dumps([asdict(result) for result in results], indent=2))
     else:
         console.print(str(found), markup=False)
-        _print(results)
+        _print(results, noun(found.classes))
     if show and digits:
         read = [result.image for result in results if result.digit is not None]
-        _draw(show, np.stack(digits), probabilities, read, f"Read by {found}")
+        _draw(show, np.stack(digits), probabilities, read, f"Read by {found}", found.classes)
     if refused:
         raise InputError(f"{len(refused)} of {len(names)} could not be read as pictures")
 
@@ -90,17 +91,22 @@ def _preprocess(names: Sequence[str]) -> "tuple[list[PreprocessedPicture], list[
     return preprocessed, refused
 
 
-def _print(results: "Sequence[Prediction]") -> None:
+def _print(results: "Sequence[Prediction]", noun: str) -> None:
     rows = [_row(result) for result in results if result.digit is not None]
     if rows:
-        console.print(TextTable(["image", "digit", "probability", "second choice"], rows))
+        console.print(TextTable(["image", noun, "probability", "second choice"], rows))
     for result in results:
         if result.note:
             console.print(f"{result.image}: {result.note}", markup=False)
 
 
 def _draw(
-    path: Path, digits: np.ndarray, probabilities: np.ndarray, names: Sequence[str], title: str
+    path: Path,
+    digits: np.ndarray,
+    probabilities: np.ndarray,
+    names: Sequence[str],
+    title: str,
+    classes: Sequence[str],
 ) -> None:
     """Write the figure of `--show`, of the first `MAX_SHOWN` pictures that were read."""
     from mnist_exp import plots
@@ -109,7 +115,8 @@ def _draw(
     if names[MAX_SHOWN:]:
         title += f", the first {MAX_SHOWN} of {len(names)}"
     first = slice(MAX_SHOWN)
-    figure = plots.preprocessed_pictures(digits[first], probabilities[first], names[first], title)
+    shown = digits[first], probabilities[first], names[first]
+    figure = plots.preprocessed_pictures(*shown, title, classes)
     figure.savefig(png := io.BytesIO())
     write_file(path, png.getvalue(), "--show")
 

@@ -27,7 +27,7 @@ CONFIG_OPTIONS = {"--config-path", "-cp", "--config-name", "-cn", "--config-dir"
 OPTIONS_WITH_VALUE = CONFIG_OPTIONS | {"--cfg", "-c", "--package", "-p", "--experimental-rerun"}
 RESUME = "resume"  # a key of the command, not of an experiment
 UNQUOTED_TEXT = (  # with a character that Hydra's grammar wants quoted
-    r"^(data\.path|tracking\.\w+|name|notes|\+{0,2}tags\.\S+?)="
+    r"^(data\.(?:test_)?path|tracking\.\w+|name|notes|\+{0,2}tags\.\S+?)="
     r"(?=.*[^A-Za-z0-9_/\\+.$%*@?|: -])([^'\",[{]*[^'\",[{\\])$"
 )
 COMPOSING = Lock()
@@ -191,7 +191,9 @@ def without_hydra(composed: Any) -> DictConfig:
 def fingerprint_values(config: Config) -> dict[str, Any]:
     """The values a result depends on: all but paths, names, tracking, figures and checkpoints."""
     values = config.model_dump(mode="json", exclude={"tracking", "report", "name", "notes", "tags"})
-    del values["data"]["path"], values["data"]["fallback"], values["train"]["checkpoint_every"]
+    del values["train"]["checkpoint_every"]
+    for place in ("path", "test_path", "fallback"):
+        values["data"].pop(place, None)
     return values | digests(config)
 
 

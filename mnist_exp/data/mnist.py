@@ -41,6 +41,7 @@ MNIST = (
     OfficialArray("y_test", "t10k-labels-idx1-ubyte", (10000,), "27ae3e4e09519cfbb04c329615203637"),
 )
 SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"  # of Keras' mnist.npz
+OTHER = "; other pictures are read with data=own"
 LARGEST = 64 * 2**20  # bytes read or kept at most; the four arrays, uncompressed, are 55 MB
 
 
@@ -71,7 +72,7 @@ def read_npz(path: Path, advice: str, source: str = "") -> Arrays:
             array = _member(path, official)
         except Exception as error:  # damaged bytes raise a dozen kinds
             raise InputError(_unreadable(path, source, first_line(error), advice)) from error
-        shape = f"{array.shape} instead of {official.shape}"
+        shape = f"{array.shape} instead of {official.shape}{OTHER}"
         damage = shape if array.shape != official.shape else ""
         verify(source, official, idx_md5(array), advice, damage)
         arrays[official.key] = array
@@ -87,7 +88,7 @@ def verify(source: Path | str, official: OfficialArray, md5: str, advice: str, d
         damage = f"that is {swapped[0]}: the files are swapped"
     raise InputError(
         f"{source}: {official.file} ({official.key}) has md5 {md5}, expected {official.md5} "
-        f"({damage or 'damaged, or not MNIST'}); {advice}"
+        f"({damage or f'damaged, or not MNIST{OTHER}'}); {advice}"
     )
 
 
@@ -143,7 +144,7 @@ def _unreadable(path: Path, source: str, damage: str, advice: str) -> str:
         content = f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
     return (
         f"{source}: expected an .npz as Keras ships it (sha256 {SHA256}){or_folder}, "
-        f"got a file of {content} ({damage}); {advice}"
+        f"got a file of {content} ({damage}{OTHER}); {advice}"
     )
 
 

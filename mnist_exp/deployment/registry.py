@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mnist_exp.core.classes import DIGITS
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.output import quiet_stderr
 from mnist_exp.inference.predictor import Predictor
@@ -51,14 +52,15 @@ def register(run: Run, name: str) -> str:
     """Register the run's model under the name; the number of the new version."""
     from mlflow.exceptions import MlflowException
 
-    from mnist_exp.tracking.served_model import DESCRIPTION
+    from mnist_exp.tracking.served_model import description
 
     uri = store.uri(run.tracking)
+    note = description(None if run.classes == DIGITS else [*run.classes])
     with store.connect_to_read(run.tracking) as client, global_tracking_uri(uri):
         try:
             client.get_registered_model(name)
         except MlflowException:
-            client.create_registered_model(name, description=f"{DESCRIPTION} {USE}")
+            client.create_registered_model(name, description=f"{note} {USE}")
         model = find_model(client, run.run_id)
         version = client.create_model_version(
             name,
@@ -87,7 +89,8 @@ def load_version(run: Run, name: str, version: str) -> Any:
     ):
         artifacts = artifacts_now(client.get_model_version_download_uri(name, version), uri)
         folder = mlflow.artifacts.download_artifacts(artifacts, dst_path=place)
-        return load_model(Path(folder) / MODEL_FILE, f"models:/{name}/{version}")
+        file = Path(folder) / MODEL_FILE
+        return load_model(file, f"models:/{name}/{version}", classes=len(run.classes))
 
 
 def set_alias(run: Run, name: str, alias: str, version: str) -> None:

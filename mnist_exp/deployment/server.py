@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
+from mnist_exp.core.classes import MAX_CLASSES
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.deployment.middleware import JSON, protect
@@ -41,12 +42,15 @@ class Pixels(BaseModel):
 
 
 class PredictionResponse(BaseModel):
-    """The model's prediction; `digit` is null when there is none, and the note gives the reason."""
+    """The model's prediction; `digit` is null when there is none, and the note gives the reason.
+
+    A model of other classes than the digits gives their names in `digit` and `second`.
+    """
 
     run: str
-    digit: int | None
+    digit: int | str | None
     probability: float | None
-    second: int | None
+    second: int | str | None
     note: str
     probabilities: list[float] | None
     pixels: list[list[int]] | None  # the input of the model
@@ -59,6 +63,7 @@ class Model(BaseModel):
     name: str
     title: str
     accuracy: float | None  # of the test images
+    classes: list[str]  # the names of the labels
 
 
 class Example(BaseModel):
@@ -72,7 +77,7 @@ class Example(BaseModel):
 
 
 class Examples(BaseModel):
-    """A page of the matching test images, the least probable true digit first."""
+    """A page of the matching test images, the least probable true class first."""
 
     matching: int
     total: int
@@ -130,13 +135,19 @@ def create_app(first: Run, *, upload_seconds: float = UPLOAD_SECONDS) -> FastAPI
         """The experiment's finished runs, the default one first."""
         runs = [first, *(r for r in search_runs(first.tracking) if r.run_id != first.run_id)]
         return [
-            Model(run=r.run_id, name=r.name, title=r.title, accuracy=r.metrics.get("test/accuracy"))
+            Model(
+                run=r.run_id,
+                name=r.name,
+                title=r.title,
+                accuracy=r.metrics.get("test/accuracy"),
+                classes=list(r.classes),
+            )
             for r in runs
         ]
 
     @site.post("/predict", openapi_extra=BODIES, responses=REFUSED | TOO_SLOW_OR_LARGE)
     async def predict(request: Request, run: str = "") -> PredictionResponse:
-        """The digit on a picture, or in 28x28 pixels, by the run's model."""
+        """The digit, or class, on a picture, or in 28x28 pixels, by the run's model."""
         try:
             async with asyncio.timeout(upload_seconds):
                 content = await _content(request)
@@ -148,14 +159,17 @@ def create_app(first: Run, *, upload_seconds: float = UPLOAD_SECONDS) -> FastAPI
     @site.get("/examples", responses=REFUSED)
     def examples(
         run: str = "",
-        label: Annotated[int | None, Query(ge=0, le=9, description="the true digit")] = None,
-        prediction: Annotated[int | None, Query(ge=0, le=9)] = None,
+        label: Annotated[int | None, Query(ge=0, lt=MAX_CLASSES, description="true class")] = None,
+        prediction: Annotated[int | None, Query(ge=0, lt=MAX_CLASSES)] = None,
         below: Annotated[float, Query(ge=0, le=1, description="highest probability")] = 1,
         start: Annotated[int, Query(ge=0)] = 0,
         count: Annotated[int, Query(ge=1, le=200)] = 60,
     ) -> Examples:
         """The run's test images, worst first."""
         data, evaluation = cache.test_set(run)
+        for name, value in (("label", label), ("prediction", prediction)):
+            if value is not None and value >= evaluation.classes:
+                raise InputError(f"{name}: expected 0 to {evaluation.classes - 1}, got {value}")
         matches = evaluation.confidence <= below
         if label is not None:
             matches &= evaluation.labels == label
@@ -198,7 +212,7 @@ def _predict(predictor: Predictor, content: UploadFile | Pixels) -> PredictionRe
             picture = preprocess(file.read(), "the picture")
     pixels = [] if picture.pixels is None else [picture.pixels]
     probabilities = [row for image in pixels for row in predictor.probabilities(image[None])]
-    (prediction,) = predictions([""], [picture], probabilities)
+    (prediction,) = predictions([""], [picture], probabilities, predictor.run.classes)
     return PredictionResponse(
         **vars(prediction),
         run=predictor.run.run_id,

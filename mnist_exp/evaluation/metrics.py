@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from mnist_exp.evaluation.significance import wilson_interval
 
-CLASSES = 10
 BINS = 15  # of the calibration error, as in Guo et al. (2017)
 LOG_EPSILON = 1e-30  # keeps the logarithm of a probability that underflowed finite
 SIGMOID_EPSILON = 1e-8  # a float32 sigmoid of 1 is one of at least 1 - 6e-8
@@ -29,10 +28,10 @@ class Bins(NamedTuple):
     high: Floats
 
 
-class DigitScore(NamedTuple):
-    """One digit's precision, recall and F1 in [0, 1] over its `support` test images."""
+class ClassScore(NamedTuple):
+    """One class's precision, recall and F1 in [0, 1] over its `support` test images."""
 
-    digit: int
+    label: int
     precision: float
     recall: float
     f1: float
@@ -41,7 +40,7 @@ class DigitScore(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Predictions for n images: `labels` (n,), `probabilities` (n, 10) whose rows sum to 1."""
+    """Predictions for n images: `labels` (n,), `probabilities` (n, classes) whose rows sum to 1."""
 
     labels: NDArray[Any]
     probabilities: NDArray[np.float32]
@@ -56,14 +55,19 @@ class Evaluation:
         """The number of images."""
         return len(self.labels)
 
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return int(self.probabilities.shape[1])
+
     @cached_property
     def predictions(self) -> Integers:
-        """The most probable digit of each image, (n,); the smaller digit where two tie."""
+        """The most probable class of each image, (n,); the smaller label where two tie."""
         return np.asarray(self.probabilities.argmax(axis=1))
 
     @cached_property
     def confidence(self) -> NDArray[np.float32]:
-        """The probability of the predicted digit, (n,)."""
+        """The probability of the predicted class, (n,)."""
         return np.asarray(self.probabilities.max(axis=1))
 
     @cached_property
@@ -73,7 +77,7 @@ class Evaluation:
 
     @cached_property
     def loss(self) -> float:
-        """The mean cross-entropy in nats of the true digits."""
+        """The mean cross-entropy in nats of the true classes."""
         truth = self.probabilities[np.arange(self.n), self.labels]
         return float(-log_probabilities(truth).mean())
 
@@ -89,15 +93,15 @@ class Evaluation:
 
     @cached_property
     def top2_accuracy(self) -> float:
-        """The share of images whose digit is among the two most probable, in [0, 1]."""
+        """The share of images whose class is among the two most probable, in [0, 1]."""
         best = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :2]  # ties as in argmax
         return float((best == self.labels[:, None]).any(axis=1).mean())
 
     @cached_property
     def confusion(self) -> Integers:
-        """Counts (10, 10) of true digit (row) against predicted digit (column)."""
-        cells = self.labels.astype(np.int64) * CLASSES + self.predictions
-        return np.bincount(cells, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
+        """Counts (classes, classes) of true class (row) against predicted class (column)."""
+        cells = self.labels.astype(np.int64) * self.classes + self.predictions
+        return np.bincount(cells, minlength=self.classes**2).reshape(self.classes, self.classes)
 
     @cached_property
     def reliability(self) -> Bins:
@@ -132,7 +136,7 @@ class Evaluation:
 
         Source: Brier (1950), "Verification of forecasts expressed in terms of probability".
         """
-        truth = np.eye(CLASSES)[self.labels]
+        truth = np.eye(self.classes)[self.labels]
         return float(((self.probabilities - truth) ** 2).sum(axis=1).mean())
 
     def at_temperature(self, temperature: float) -> "Evaluation":
@@ -144,21 +148,21 @@ class Evaluation:
         kept = np.delete(np.arange(self.n), indices)
         return Evaluation(self.labels[kept], self.probabilities[kept])
 
-    def per_class(self) -> list[DigitScore]:
-        """Precision, recall and F1 of the digits 0 to 9; 0 where undefined."""
+    def per_class(self) -> list[ClassScore]:
+        """Precision, recall and F1 of each class; 0 where undefined."""
         from sklearn.metrics import precision_recall_fscore_support
 
         columns = precision_recall_fscore_support(
-            self.labels, self.predictions, labels=range(CLASSES), zero_division=0
+            self.labels, self.predictions, labels=range(self.classes), zero_division=0
         )
         rows = zip(*(column.tolist() for column in columns), strict=True)
-        return [DigitScore(digit, *row) for digit, row in enumerate(rows)]
+        return [ClassScore(label, *row) for label, row in enumerate(rows)]
 
     def most_confused(self, k: int = 10) -> list[tuple[int, int, int]]:
         """Up to `k` triples (true, predicted, count), the most frequent mistake first."""
-        errors = self.confusion * (1 - np.eye(CLASSES, dtype=np.int64))
+        errors = self.confusion * (1 - np.eye(self.classes, dtype=np.int64))
         order = np.argsort(-errors, axis=None, kind="stable")[:k]
-        mistakes = [(*divmod(int(cell), CLASSES), int(errors.flat[cell])) for cell in order]
+        mistakes = [(*divmod(int(cell), self.classes), int(errors.flat[cell])) for cell in order]
         return [mistake for mistake in mistakes if mistake[2]]
 
     def metrics(self) -> dict[str, float]:
@@ -177,31 +181,32 @@ class Evaluation:
 
 
 def from_scores(labels: NDArray[Any], scores: NDArray[Any], output: Output) -> Evaluation:
-    """The evaluation of a model's `scores` (n, 10) against `labels` (n,)."""
+    """The evaluation of a model's `scores` (n, classes) against `labels` (n,)."""
     return Evaluation(np.asarray(labels), probabilities(scores, output))
 
 
 def probabilities(scores: NDArray[Any], output: Output) -> NDArray[np.float32]:
-    """The `scores` (n, 10) as rows that sum to 1; a row of zeros is uniform.
+    """The `scores` (n, classes) as rows that sum to 1; a row of zeros is uniform.
 
     Keras' cross-entropies apply a softmax to the logits of sigmoid scores. So sigmoids are weighted
     by their odds s / (1 - s): as shares of their sum they gave a calibration error of 0.57 instead
     of 0.003.
     """
     weights = np.asarray(scores, dtype=np.float64)
-    if weights.ndim != 2 or weights.shape[1] != CLASSES:
-        raise ValueError(f"scores must have shape (n, {CLASSES}), got {weights.shape}")
+    if weights.ndim != 2 or weights.shape[1] < 2:
+        raise ValueError(f"scores must have shape (n, classes), got {weights.shape}")
     if not (weights >= 0).all() or (weights > 1 + 1e-3).any():
         raise ValueError("scores must lie in 0-1: softmax or sigmoid, not logits")
     if output == "sigmoid":
         weights = weights / np.maximum(1 - weights, SIGMOID_EPSILON)
     totals = weights.sum(axis=1, keepdims=True)
     zero = totals == 0
-    return np.where(zero, 1 / CLASSES, weights / np.where(zero, 1, totals)).astype(np.float32)
+    shares = np.where(zero, 1 / weights.shape[1], weights / np.where(zero, 1, totals))
+    return shares.astype(np.float32)
 
 
 def calibrated(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
-    """The rows (n, 10) at a temperature, the less certain the higher: softmax(log rows / it)."""
+    """The rows (n, classes) less certain the higher the temperature: softmax(log rows / it)."""
     if temperature == 1:
         return probabilities
     logits = log_probabilities(probabilities) / temperature
@@ -215,14 +220,16 @@ def log_probabilities(probabilities: NDArray[np.float32]) -> Floats:
 
 
 def _check(labels: NDArray[Any], rows: NDArray[Any]) -> None:
-    if labels.ndim != 1 or not len(labels) or rows.shape != (len(labels), CLASSES):
+    if labels.ndim != 1 or not len(labels) or rows.ndim != 2 or len(rows) != len(labels):
         raise ValueError(
-            f"expected labels (n,) and probabilities (n, {CLASSES}) with n >= 1, "
+            "expected labels (n,) and probabilities (n, classes) with n >= 1, "
             f"got {labels.shape} and {rows.shape}"
         )
-    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= CLASSES:
+    last = rows.shape[1] - 1
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > last:
         raise ValueError(
-            f"labels must be integers 0-9, got {labels.dtype} from {labels.min()} to {labels.max()}"
+            f"labels must be integers 0-{last}, got {labels.dtype} from {labels.min()} to "
+            f"{labels.max()}"
         )
     if not np.isfinite(rows).all() or rows.min() < 0:
         raise ValueError("probabilities must be finite and not negative")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_exp.config.schema import DataConfig
+from mnist_exp.core.classes import DIGITS, noun
 from mnist_exp.core.output import quiet_stderr
 from mnist_exp.data.dataset import Dataset, load_dataset
 from mnist_exp.evaluation import metrics
@@ -32,12 +33,12 @@ SAME = 0.01  # of an accuracy: networks of relus read digits alike at any scale
 
 @dataclass(frozen=True)
 class Prediction:
-    """The digit on a picture."""
+    """The digit on a picture, or its class by name where the model tells others apart."""
 
     image: str  # its name
-    digit: int | None  # None: the note gives the reason
+    digit: int | str | None  # None: the note gives the reason
     probability: float | None
-    second: int | None  # the second most probable digit
+    second: int | str | None  # the second most probable one
     note: str
 
 
@@ -45,20 +46,24 @@ def predictions(
     names: Sequence[str],
     pictures: Sequence[PreprocessedPicture],
     probabilities: Iterable[NDArray[np.float32]],
+    classes: Sequence[str] = DIGITS,
 ) -> list[Prediction]:
-    """A prediction per picture; `probabilities` (n, 10) are of those that hold a digit."""
+    """A prediction per picture; `probabilities` (n, classes) are of those that could be read."""
     rows = iter(probabilities)
     return [
         Prediction(name, None, None, None, picture.note)
         if picture.pixels is None
-        else _prediction(name, next(rows), picture.note)
+        else _prediction(name, next(rows), picture.note, classes)
         for name, picture in zip(names, pictures, strict=True)
     ]
 
 
-def _prediction(name: str, probabilities: NDArray[np.float32], note: str) -> Prediction:
-    second, first = (int(digit) for digit in probabilities.argsort()[-2:])
-    return Prediction(name, first, float(probabilities[first]), second, note)
+def _prediction(
+    name: str, probabilities: NDArray[np.float32], note: str, classes: Sequence[str]
+) -> Prediction:
+    second, first = (int(label) for label in probabilities.argsort()[-2:])
+    named = range(10) if noun(classes) == "digit" else classes
+    return Prediction(name, named[first], float(probabilities[first]), named[second], note)
 
 
 class Predictor:
@@ -80,7 +85,7 @@ class Predictor:
         self.scores = partial(batched_scores, forward_function(self.model))
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The calibrated probability (n, 10) of each digit, for (n, 28, 28) pixels."""
+        """The calibrated probability (n, classes) of each class, for (n, 28, 28) pixels."""
         probabilities = metrics.probabilities(self.scores(pixels), self.output)
         return metrics.calibrated(probabilities, self.temperature)
 

@@ -78,7 +78,7 @@ def _export(model: keras.Model, path: Path, kind: str) -> None:
 
 
 def _read_keras(path: Path) -> ScoreFunction:
-    return forward_function(load_model(path, str(path)))
+    return forward_function(load_model(path, str(path), classes=None))
 
 
 def _read_saved_model(path: Path) -> ScoreFunction:

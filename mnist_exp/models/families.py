@@ -12,20 +12,21 @@ from mnist_exp.config.parts import Part, call_part, load_part
 from mnist_exp.core.errors import InputError
 from mnist_exp.models.layers import FAST, BatchNormalization, Conv2D, Dropout
 
-CLASSES = 10
 SOME = 7  # images of a trial
 PIXELS = "pixels_0_to_255"  # the input's name, a warning: floats in [0, 1] are nearly black
 
 
-def build_model(config: ModelConfig, *, precision: str = "float32") -> keras.Model:
-    """The untrained model: (n, 28, 28) pixels of 0-255 in, (n, 10) scores out."""
+def build_model(
+    config: ModelConfig, *, classes: int = 10, precision: str = "float32"
+) -> keras.Model:
+    """The untrained model: (n, 28, 28) pixels of 0-255 in, (n, classes) scores out."""
     pixels = keras.Input((28, 28), name=PIXELS)
     unit = keras.layers.Rescaling(1 / 255, name="to_unit_range", dtype="float32")(pixels)
     if isinstance(config, PythonConfig):
-        return python(config, pixels, unit, precision)
+        return python(config, pixels, unit, classes, precision)
     hidden = FAMILIES[config.family](config, unit, precision)
-    outputs = keras.layers.Dense(10, config.output, name="scores", dtype="float32")(hidden)
-    return keras.Model(pixels, outputs, name=config.name)
+    scores = keras.layers.Dense(classes, config.output, name="scores", dtype="float32")(hidden)
+    return keras.Model(pixels, scores, name=config.name)
 
 
 def dense(config: DenseConfig, images: Any, precision: str) -> Any:
@@ -67,7 +68,9 @@ def _convolution(config: Convolution, hidden: Any, batch_norm: bool, precision: 
     return BatchNormalization(dtype=precision)(hidden) if batch_norm else hidden
 
 
-def python(config: PythonConfig, pixels: Any, unit: Any, precision: str) -> keras.Model:
+def python(
+    config: PythonConfig, pixels: Any, unit: Any, classes: int, precision: str
+) -> keras.Model:
     """The model of the user's own function, layer or model, with faster layers where we have them.
 
     Raises `InputError` where it gives no scores, or could not be loaded again.
@@ -78,15 +81,15 @@ def python(config: PythonConfig, pixels: Any, unit: Any, precision: str) -> kera
         images = keras.layers.Reshape((28, 28, 1), dtype="float32")(unit)
         part = Part("model", config.build, config.args)
         is_class = isinstance(load_part(part), type)
-        scores = call_part(part, CLASSES) if is_class else call_part(part, images, CLASSES)
+        scores = call_part(part, classes) if is_class else call_part(part, images, classes)
         if isinstance(scores, keras.Layer):
             scores = scores(images)
     finally:
         keras.config.set_dtype_policy(before)
     shape = getattr(scores, "shape", None)
-    if shape != (None, CLASSES):
+    if shape != (None, classes):
         got = f"the shape {shape}" if isinstance(shape, tuple) else type(scores).__name__
-        raise InputError(f"{given}: expected scores of the shape (None, {CLASSES}), got {got}")
+        raise InputError(f"{given}: expected scores of the shape (None, {classes}), got {got}")
     outputs = keras.layers.Activation(config.output, name="scores", dtype="float32")(scores)
     try:
         model = keras.Model(pixels, outputs, name=config.name)
@@ -101,11 +104,11 @@ def python(config: PythonConfig, pixels: Any, unit: Any, precision: str) -> kera
         ) from error
 
 
-def refuse_unusable(config: PythonConfig) -> None:
+def refuse_unusable(config: PythonConfig, classes: int) -> None:
     """Raise `InputError` for a model from Python that cannot be built, or reads no images."""
-    scores = np.asarray(build_model(config)(np.zeros((SOME, 28, 28), np.float32)))
+    scores = np.asarray(build_model(config, classes=classes)(np.zeros((SOME, 28, 28), np.float32)))
     given = f"model.build={config.build}"
-    if scores.shape != (SOME, CLASSES):
+    if scores.shape != (SOME, classes):
         raise InputError(f"{given}: expected {SOME} rows for {SOME} images, got {scores.shape}")
     if not np.isfinite(scores).all():
         raise InputError(f"{given}: its scores of black images are no numbers before any training")

@@ -10,11 +10,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 BATCH = 1000  # images per forward pass
-ScoreFunction = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # (n, 28, 28) -> (n, 10)
+ScoreFunction = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # (n, 28, 28) -> (n, classes)
 
 
 def timed_scores(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, float]:
-    """The scores (n, 10) float32 of (n, 28, 28) pixels, and images per second once warm."""
+    """The scores (n, classes) float32 of (n, 28, 28) pixels, and images per second once warm."""
     return timed(cached_forward(model), images)
 
 
@@ -27,12 +27,12 @@ def timed(score: ScoreFunction, images: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def batched_scores(score: ScoreFunction, images: np.ndarray) -> np.ndarray:
-    """The scores (n, 10) float32 of (n, 28, 28) uint8 pixels, in batches."""
+    """The scores (n, classes) float32 of (n, 28, 28) uint8 pixels, in batches."""
     return np.concatenate([score(images[i : i + BATCH]) for i in range(0, len(images), BATCH)])
 
 
 def forward_function(model: keras.Model) -> ScoreFunction:
-    """The model as a graph of its own: (n, 28, 28) uint8 pixels in, (n, 10) scores out."""
+    """The model as a graph of its own: (n, 28, 28) uint8 pixels in, (n, classes) scores out."""
     function = tf.function(
         lambda batch: model(tf.cast(batch, tf.float32), training=False), autograph=False
     )

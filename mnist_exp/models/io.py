@@ -37,12 +37,15 @@ def save_model(model: keras.Model, path: Path) -> None:
 
 
 def load_model(
-    path: Path, name: str, shapes: Sequence[tuple[int, ...]] = ((28, 28),)
+    path: Path,
+    name: str,
+    shapes: Sequence[tuple[int, ...]] = ((28, 28),),
+    classes: int | None = 10,
 ) -> keras.Model:
     """The saved model, loaded in Keras' safe mode: code inside the file is not run.
 
     Raises `InputError`, which calls the file `name`, for anything but a model of pixels in one of
-    these shapes and 10 scores.
+    these shapes and a score for each of the classes; None stands for any number of them.
     """
     refuse_fork()
     if path.suffix == ".keras":
@@ -55,11 +58,12 @@ def load_model(
             f"{name}: expected a Keras model that loads in safe mode ({reason}); {CHOOSE}"
         ) from error
     takes, gives = (getattr(model, f"{end}_shape", None) for end in ("input", "output"))
-    if takes not in [(None, *shape) for shape in shapes] or gives != (None, 10):
+    scores = classes or (gives or (0,))[-1]
+    if takes not in [(None, *shape) for shape in shapes] or gives != (None, scores):
         expected = " or ".join(f"(n, {', '.join(map(str, shape))})" for shape in shapes)
         raise InputError(
-            f"{name}: expected a model of {expected} pixels and (n, 10) scores, got {takes} and "
-            f"{gives}; {CHOOSE}"
+            f"{name}: expected a model of {expected} pixels and (n, {scores}) scores, got {takes} "
+            f"and {gives}; {CHOOSE}"
         )
     return model
 

@@ -70,6 +70,16 @@ def _preprocess(picture: Floats, note: str) -> PreprocessedPicture:
     return PreprocessedPicture(None, several if marks else NO_DIGIT)
 
 
+def resized(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The picture (h, w) made to fill a square in one direction, (side, side)."""
+    size = [max(1, round(side * length / max(pixels.shape))) for length in pixels.shape]
+    image = Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC)
+    canvas = np.zeros((side, side), np.uint8)
+    top, left = ((side - length) // 2 for length in size)
+    canvas[top : top + size[0], left : left + size[1]] = np.asarray(image)
+    return canvas
+
+
 def _is_mnist(pixels: Floats) -> bool:
     """Whether 28x28 pixels are in MNIST's form already."""
     if not pixels.any():

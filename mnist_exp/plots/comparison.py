@@ -113,12 +113,12 @@ def overlaid_curves(
 
 
 @in_own_style
-def agreement(names: Sequence[str], shares: Array, title: str) -> Figure:
-    """The share of test images (g, g) on which the runs of two groups predict the same digit."""
+def agreement(names: Sequence[str], shares: Array, title: str, noun: str = "digit") -> Figure:
+    """The share of test images (g, g) on which the runs of two groups predict the same class."""
     limit = f", the first {MAX_AGREEMENT} groups" if len(names) > MAX_AGREEMENT else ""
     names, shares = names[:MAX_AGREEMENT], shares[:MAX_AGREEMENT, :MAX_AGREEMENT]
     note = (
-        "On which share of the test images two runs say the same digit, right or wrong; on the "
+        f"On which share of the test images two runs say the same {noun}, right or wrong; on the "
         f"diagonal two seeds of one group{limit}."
     )
     side = 0.62 * len(names)

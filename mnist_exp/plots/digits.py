@@ -1,4 +1,4 @@
-"""Images of digits, drawn as one mosaic: a figure of 100 axes took 1.4 s to draw."""
+"""Images of digits drawn as one mosaic: a figure of 100 axes took 1.4 s to draw."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -10,33 +10,46 @@ from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
+from mnist_exp.core.classes import DIGITS, noun, shorten
 from mnist_exp.plots import base
 from mnist_exp.plots.base import BLUE, GREY, INK, TILE, VERMILLION, Array, in_own_style
 
 SIDE = 28  # pixels of a digit
+MAX_BARS, MAX_LARGE = 10, 20  # classes: beside an image; with large images in a sheet
+MAX_NAME = 14  # characters of a class
 Pixels = tuple[int, int]  # of a digit: across, down
 
 
 @in_own_style
-def sample_predictions(images: Array, labels: Array, probabilities: Array, title: str) -> Figure:
-    """12 of `images` (n, 28, 28), each with its ten probabilities as bars.
+def sample_predictions(
+    images: Array,
+    labels: Array,
+    probabilities: Array,
+    title: str,
+    classes: Sequence[str] = DIGITS,
+) -> Figure:
+    """12 of `images` (n, 28, 28), each with its probabilities as bars.
 
-    The first of each digit, then the least certain others.
+    The first of each class, or of six where there are more than twelve, then the least certain.
     """
     first = np.unique(labels, return_index=True)[1].tolist()
+    first = first if len(first) <= 12 else first[:6]
     doubtful = np.argsort(probabilities.max(axis=1), kind="stable").tolist()
     chosen = [*dict.fromkeys([*first, *doubtful])][:12]
     images, labels, probabilities = images[chosen], labels[chosen], probabilities[chosen]
     note = (
-        "Sample predictions: the first of each digit, then the least certain. Blue bar: the true "
-        "digit. Orange bar: a wrong answer."
+        f"Sample predictions: the first of {'each' if len(classes) <= 12 else 'six'} "
+        f"{noun(classes) if len(classes) <= 12 else 'classes'}, then the least certain. Blue bar: "
+        f"the true {noun(classes)}. Orange bar: a wrong answer."
     )
-    figure = base.new_figure(11.1, 1.95 * ceil(len(images) / 4), title, note)
-    axes, corners = _cards(figure, images, probabilities, labels, down=38)
+    names = [shorten(name, MAX_NAME) for name in classes]
+    figure = base.new_figure(11.1, 1.95 * ceil(len(images) / _across(names)), title, note)
+    axes, corners = _cards(figure, images, probabilities, labels, names, down=38)
     for (x, y), label, row in zip(corners, labels, probabilities, strict=True):
         predicted = int(row.argmax())
         correct = predicted == label
-        caption = f"✓ {predicted}" if correct else f"✗ true {label}, said {predicted}"
+        said = names[predicted]
+        caption = f"✓ {said}" if correct else f"✗ true {names[label]}, said {said}"
         caption += f" ({base.percent(row[predicted])})"
         colour = BLUE if correct else VERMILLION
         base.text_at(axes, x, y + 31, caption, size=9, color=colour, fontweight="bold")
@@ -45,22 +58,34 @@ def sample_predictions(images: Array, labels: Array, probabilities: Array, title
 
 @in_own_style
 def preprocessed_pictures(
-    images: Array, probabilities: Array, names: Sequence[str], title: str
+    images: Array,
+    probabilities: Array,
+    names: Sequence[str],
+    title: str,
+    classes: Sequence[str] = DIGITS,
 ) -> Figure:
-    """The model's inputs (n, 28, 28) made from named pictures, each with its ten probabilities."""
-    note = "The 28x28 pixels that the model saw, as dark on light, and its ten probabilities."
-    figure = base.new_figure(11.1, 2.15 * ceil(len(images) / 4), title, note)
+    """The model's inputs (n, 28, 28) made from named pictures, each with its probabilities."""
+    ten = "ten" if len(classes) == MAX_BARS else "highest" if len(classes) > MAX_BARS else "own"
+    note = f"The 28x28 pixels that the model saw, as dark on light, and its {ten} probabilities."
+    short = [shorten(name, MAX_NAME) for name in classes]
+    figure = base.new_figure(11.1, 2.15 * ceil(len(images) / _across(short)), title, note)
     predictions = probabilities.argmax(axis=1)
-    axes, corners = _cards(figure, images, probabilities, predictions, down=42)
-    for (x, y), name, digit, row in zip(corners, names, predictions, probabilities, strict=True):
-        caption = f"{digit} ({base.percent(row[digit])})"
+    axes, corners = _cards(figure, images, probabilities, predictions, short, down=42)
+    for (x, y), name, label, row in zip(corners, names, predictions, probabilities, strict=True):
+        caption = f"{short[label]} ({base.percent(row[label])})"
         base.text_at(axes, x, y + 31, caption, size=9, color=BLUE, fontweight="bold")
         base.text_at(axes, x, y + 35, name if len(name) <= 32 else f"...{name[-29:]}", color=GREY)
     return figure
 
 
 @in_own_style
-def worst_mistakes(images: Array, labels: Array, probabilities: Array, title: str) -> Figure:
+def worst_mistakes(
+    images: Array,
+    labels: Array,
+    probabilities: Array,
+    title: str,
+    classes: Sequence[str] = DIGITS,
+) -> Figure:
     """The 25 most confident wrong answers on `images` (n, 28, 28), with label and prediction."""
     predictions, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predictions != labels)
@@ -72,32 +97,55 @@ def worst_mistakes(images: Array, labels: Array, probabilities: Array, title: st
         return figure
     count = f"{len(chosen)} of {len(wrong):,}"
     note = f"Worst mistakes: {count} wrong answers, the most confident first."
-    figure = base.new_figure(9.1, 1.44 * ceil(len(chosen) / 5), title, note)
-    axes, corners = _mosaic(figure, images[chosen], columns=5, pitch=(44, 36), scale=0.04, left=0.3)
+    names = [shorten(name, MAX_NAME) for name in classes]
+    columns, pitch = (5, (44, 36)) if _across(names) == 4 else (3, (74, 36))
+    figure = base.new_figure(9.1, 1.44 * ceil(len(chosen) / columns), title, note)
+    axes, corners = _mosaic(
+        figure, images[chosen], columns=columns, pitch=pitch, scale=0.04, left=0.3
+    )
     for (x, y), index in zip(corners, chosen, strict=True):
-        caption = (
-            f"true {labels[index]}, said {predictions[index]} ({base.percent(confidences[index])})"
-        )
+        true, said = names[labels[index]], names[predictions[index]]
+        caption = f"true {true}, said {said} ({base.percent(confidences[index])})"
         base.text_at(axes, x, y + 31, caption, size=8.5)
     return figure
 
 
 @in_own_style
-def digit_sheet(images: Array, labels: Array, title: str, *, columns: int = 16) -> Figure:
-    """A row per digit: its first `columns` images in file order and its count in `labels`."""
-    tiles = np.zeros((10, columns, SIDE, SIDE), images.dtype)
-    counts = np.bincount(labels, minlength=10)
-    for digit in range(10):
-        examples = images[np.flatnonzero(labels == digit)[:columns]]
-        tiles[digit, : len(examples)] = examples
-    note = f"The first {columns} of each digit, and how many there are in {len(labels):,} images."
-    figure = base.new_figure(0.6 * columns + 1.4, 6.1, title, note)
-    axes, corners = _mosaic(
-        figure, tiles.reshape(-1, SIDE, SIDE), columns=columns, pitch=(30, 30), scale=0.02, left=0.6
+def digit_sheet(
+    images: Array,
+    labels: Array,
+    title: str,
+    *,
+    columns: int = 16,
+    classes: Sequence[str] = DIGITS,
+) -> Figure:
+    """A row per class: its first `columns` images in file order and its count in `labels`.
+
+    Of more than 20 classes the images are half as large, and twice as many in a row.
+    """
+    scale = 0.02 if len(classes) <= MAX_LARGE else 0.01
+    columns = columns if len(classes) <= MAX_LARGE else 2 * columns
+    names = [shorten(name, MAX_NAME) for name in classes]
+    tiles = np.zeros((len(classes), columns, SIDE, SIDE), images.dtype)
+    counts = np.bincount(labels, minlength=len(classes))
+    for label in range(len(classes)):
+        examples = images[np.flatnonzero(labels == label)[:columns]]
+        tiles[label, : len(examples)] = examples
+    note = (
+        f"The first {columns} of each {noun(classes)}, and how many there are in "
+        f"{len(labels):,} images."
     )
-    for digit, (x, y) in enumerate(corners[::columns]):
-        base.text_at(axes, x - 8, y + 14, str(digit), size=12, ha="right", fontweight="bold")
-        base.text_at(axes, x + 30 * columns + 4, y + 14, f"{counts[digit]:,}", size=9, color=GREY)
+    left = 0.6 + 0.11 * (max(map(len, names)) - 1)
+    height = 30 * scale * len(classes) + 0.1
+    figure = base.new_figure(30 * scale * columns + 0.8 + left, height, title, note)
+    pitch = (30, 30)
+    axes, corners = _mosaic(
+        figure, tiles.reshape(-1, SIDE, SIDE), columns=columns, pitch=pitch, scale=scale, left=left
+    )
+    large = 12 if len(classes) <= MAX_LARGE else 9
+    for label, (x, y) in enumerate(corners[::columns]):
+        base.text_at(axes, x - 8, y + 14, names[label], large, ha="right", fontweight="bold")
+        base.text_at(axes, x + 30 * columns + 4, y + 14, f"{counts[label]:,}", size=9, color=GREY)
     return figure
 
 
@@ -134,33 +182,51 @@ def _mosaic(
     return axes, corners
 
 
-def _cards(
-    figure: Figure, images: Array, probabilities: Array, labels: Array, *, down: int
-) -> tuple[Axes, list[Pixels]]:
-    """As `_mosaic`, with probabilities (n, 10) as bars: the label's blue, a wrong answer's orange.
+def _across(names: Sequence[str]) -> int:
+    """How many cards are side by side: fewer where names of classes need room."""
+    return 4 if max(map(len, names)) <= 2 else 3
 
-    `down` is the distance between rows, in pixels of a digit.
+
+def _cards(
+    figure: Figure,
+    images: Array,
+    probabilities: Array,
+    labels: Array,
+    names: Sequence[str],
+    *,
+    down: int,
+) -> tuple[Axes, list[Pixels]]:
+    """As `_mosaic`, with probabilities (n, classes) as bars: the label's blue, a wrong one orange.
+
+    Of more than ten classes these are the ten most probable. `down` is the distance between rows,
+    in pixels of a digit.
     """
-    axes, corners = _mosaic(figure, images, columns=4, pitch=(54, down), scale=0.05, left=0.3)
-    backgrounds, bars, colours, places = [], [], [], []
+    columns, bar = _across(names), 33 if _across(names) == 4 else 51
+    pitch = bar + 21, down
+    axes, corners = _mosaic(figure, images, columns=columns, pitch=pitch, scale=0.05, left=0.3)
+    backgrounds, bars, colours, places, shown = [], [], [], [], []
     for (x, y), row, label in zip(corners, probabilities, labels, strict=True):
         predicted = int(row.argmax())
-        for digit, probability in enumerate(row):
-            middle = y + 2.8 * (digit + 0.5)
-            places.append((x + 32, middle))
-            backgrounds.append(base.box(x + 33, middle - 1, x + 48, middle + 1))
-            bars.append(base.box(x + 33, middle - 1, x + 33 + 15 * probability, middle + 1))
-            wrong = VERMILLION if digit == predicted else GREY
-            colours.append(BLUE if digit == label else wrong)
+        is_large = len(row) > MAX_BARS
+        best = np.argsort(-row, kind="stable")[:MAX_BARS] if is_large else np.arange(len(row))
+        for line, each in enumerate(best.tolist()):
+            middle = y + 2.8 * (line + 0.5)
+            places.append((x + bar - 1, middle))
+            shown.append(each)
+            backgrounds.append(base.box(x + bar, middle - 1, x + bar + 15, middle + 1))
+            bars.append(base.box(x + bar, middle - 1, x + bar + 15 * row[each], middle + 1))
+            wrong = VERMILLION if each == predicted else GREY
+            colours.append(BLUE if each == label else wrong)
     axes.add_collection(PolyCollection(backgrounds, facecolors=TILE), autolim=False)
     axes.add_collection(PolyCollection(bars, facecolors=colours), autolim=False)
-    outlines = []
-    for digit in range(10):
-        outline = TextPath((0, 0), str(digit), size=7)
+    outlines = {}
+    for each in set(shown):
+        outline = TextPath((0, 0), names[each], size=7)
         right, top = outline.vertices.max(axis=0)
-        outlines.append(outline.transformed(Affine2D().translate(-right, -top / 2)))
+        outlines[each] = outline.transformed(Affine2D().translate(-right, -top / 2))
     # As 120 texts they took an eighth of the time of all figures of a run.
-    names = PathCollection(outlines, offsets=places, offset_transform=axes.transData, color=INK)
-    names.set(linewidth=0, transform=Affine2D().scale(1 / 72) + axes.figure.dpi_scale_trans)
-    axes.add_collection(names, autolim=False)
+    drawn = [outlines[each] for each in shown]
+    texts = PathCollection(drawn, offsets=places, offset_transform=axes.transData, color=INK)
+    texts.set(linewidth=0, transform=Affine2D().scale(1 / 72) + axes.figure.dpi_scale_trans)
+    axes.add_collection(texts, autolim=False)
     return axes, corners

@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from mnist_exp.core.classes import DIGITS, noun, plural, shorten
 from mnist_exp.plots import base
 from mnist_exp.plots.base import BLUE, GREY, INK, PALE, VERMILLION, Array, in_own_style
 
@@ -96,6 +97,7 @@ def _mark_epoch(panels: Sequence[Axes], accuracy: Array, kept: int | None) -> No
     panels[-1].set_title(text, loc="right", fontsize=9, color=GREY, y=1)
 
 
+MAX_NAME = 20  # characters of a class
 FEW = 30  # images of a bin; the accuracy of fewer is mostly chance
 
 
@@ -108,10 +110,11 @@ def score_title(model: str, data: str, accuracy: float, low: float, high: float,
 
 
 @in_own_style
-def confusion_matrix(confusion: Array, title: str) -> Figure:
-    """Counts of true digit (row) against predicted digit (column), errors shaded by row share.
+def confusion_matrix(confusion: Array, title: str, classes: Sequence[str] = DIGITS) -> Figure:
+    """Counts of true class (row) against predicted class (column), errors shaded by row share.
 
-    The diagonal has one flat colour: on a common scale it would hide the errors.
+    The diagonal has one flat colour: on a common scale it would hide the errors. Of more than ten
+    classes the empty cells stay blank.
     """
     totals = confusion.sum(axis=1)
     shares = confusion / np.maximum(totals, 1)[:, None]
@@ -123,23 +126,31 @@ def confusion_matrix(confusion: Array, title: str) -> Figure:
         f"Errors, orange, are shaded by their share of the row, at most {base.percent(darkest)}."
     )
     note = f"Confusion matrix. {scale if darkest else 'No errors.'}"
-    figure = base.new_figure(8.4, 6.9, title, note)
-    axes = base.axes_at(figure, 0.8, 0.1, 6.6, 6.2)
+    n, is_large = len(classes), len(classes) > len(DIGITS)
+    names = [shorten(name, MAX_NAME) for name in classes]
+    longest = max(map(len, names))
+    margin = 0.08 * (longest - 1)  # inches, for names
+    grown = 0.38 * max(0, n - 16)  # inches
+    figure = base.new_figure(8.4 + margin + grown, 6.9 + margin + grown, title, note)
+    axes = base.axes_at(figure, 0.8 + margin, 0.1, 6.6 + grown, 6.2 + grown)
     axes.imshow(shade)
     for (row, column), count in np.ndenumerate(confusion):
+        if is_large and not count:
+            continue
         bold = row == column or errors[row, column] > 0.6 * darkest
         axes.text(
-            column, row, f"{count:,}", ha="center", va="center", fontsize=10,
+            column, row, f"{count:,}", ha="center", va="center", fontsize=8 if is_large else 10,
             color=INK if count else PALE, fontweight="bold" if bold and count else "normal",
         )  # fmt: skip
-    for digit, total in enumerate(totals):
-        recall = base.percent(shares[digit, digit]) if total else "none"
-        axes.text(9.62, digit, recall, va="center", fontsize=9, color=GREY)
-    axes.text(9.62, -0.75, "recall", va="center", fontsize=9, color=GREY)
-    axes.set(xticks=range(10), yticks=range(10))
+    for label, total in enumerate(totals):
+        recall = base.percent(shares[label, label]) if total else "none"
+        axes.text(n - 0.38, label, recall, va="center", fontsize=9, color=GREY)
+    axes.text(n - 0.38, -0.75, "recall", va="center", fontsize=9, color=GREY)
+    axes.set_yticks(range(n), names, parse_math=False)
+    axes.set_xticks(range(n), names, parse_math=False, rotation=90 if longest > 2 else 0)
     axes.xaxis.set(label_position="top", ticks_position="top")
-    axes.set_xlabel("predicted digit", fontsize=10)
-    axes.set_ylabel("true digit", fontsize=10)
+    axes.set_xlabel(f"predicted {noun(classes)}", fontsize=10)
+    axes.set_ylabel(f"true {noun(classes)}", fontsize=10)
     return figure
 
 
@@ -150,6 +161,7 @@ def reliability(
     title: str,
     smoothing: float = 0.0,
     calibrated: tuple[Sequence[Array], float] | None = None,
+    classes: Sequence[str] = DIGITS,
 ) -> Figure:
     """Reliability diagram: accuracy against confidence per bin, above the images per bin.
 
@@ -162,8 +174,8 @@ def reliability(
     note += "; shaded: the 95 % interval of the accuracy."
     if smoothing:
         note += (
-            f" In training {smoothing:g} of each label was spread over all digits, which makes "
-            "the model say less than it knows."
+            f" In training {smoothing:g} of each label was spread over all {plural(classes)}, "
+            "which makes the model say less than it knows."
         )
     figure = base.new_figure(8.4, 6.6, title, note)
     upper, lower = (
@@ -197,5 +209,6 @@ def reliability(
     lower.set(xlim=(0, 1), yscale="log", ylim=(0.7, 5 * counts.max()))
     lower.minorticks_off()
     lower.yaxis.set_major_formatter("{x:,.0f}")
-    lower.set(xlabel="confidence: the probability of the predicted digit", ylabel="images (log)")
+    lower.set(xlabel=f"confidence: the probability of the predicted {noun(classes)}")
+    lower.set_ylabel("images (log)")
     return figure

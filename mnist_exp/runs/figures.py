@@ -53,7 +53,7 @@ def drawing(report: Report, folder: Path) -> Callable[[], None]:
     config, data, evaluation = report.config, report.data, report.evaluation
     title, answers = report.title, (data.test_images, evaluation.labels, evaluation.probabilities)
     train = f"{data.label}: {len(data.train_labels):,} training images"
-    seen = data.train_images
+    seen, names = data.train_images, data.classes
     if config.augment.name != "none":
         train += ", as the first epoch saw them"
         with quiet_stderr():  # TensorFlow greets every import with a page of hints
@@ -65,14 +65,15 @@ def drawing(report: Report, folder: Path) -> Callable[[], None]:
         after = evaluation.at_temperature(report.temperature)
         calibrated = after.reliability, after.ece
     history = report.history, title, report.kept, report.curve
-    bins, smoothing = evaluation.reliability, config.train.label_smoothing
+    bins = evaluation.reliability, evaluation.ece, title, config.train.label_smoothing, calibrated
+    sheet = partial(plots.digit_sheet, classes=names)
     calls = {
         "learning_curves": (plots.learning_curves, *history),
-        "confusion_matrix": (plots.confusion_matrix, evaluation.confusion, title),
-        "sample_predictions": (plots.sample_predictions, *answers, title),
-        "worst_mistakes": (plots.worst_mistakes, *answers, title),
-        "reliability": (plots.reliability, bins, evaluation.ece, title, smoothing, calibrated),
-        "training_digits": (plots.digit_sheet, seen, data.train_labels, train),
+        "confusion_matrix": (plots.confusion_matrix, evaluation.confusion, title, names),
+        "sample_predictions": (plots.sample_predictions, *answers, title, names),
+        "worst_mistakes": (plots.worst_mistakes, *answers, title, names),
+        "reliability": (plots.reliability, *bins, names),
+        "training_digits": (sheet, seen, data.train_labels, train),
     }
     return partial(plots.draw, calls, folder, config.report.formats, config.report.dpi)
 

@@ -2,9 +2,9 @@
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +30,7 @@ DATA_FILTERS = (  # full data first, then limited, then bundled: preferred by `b
     "tags.data.name = 'mnist'",
     "tags.data.name = 'mnist5k'",
 )
+OTHER_DATA = "tags.data.name != 'mnist' and tags.data.name != 'mnist5k'"
 
 
 def find_run(reference: str = BEST, experiment: str = "mnist", uri: str | None = None) -> Run:
@@ -46,8 +47,8 @@ def resolve_run(reference: str, where: TrackingConfig) -> Run:
 
     `best` is the FINISHED run with the highest val/accuracy on the full data, or, of runs with
     different validation images, the highest accuracy on those that they share; without any the
-    newest run on the full data; then those on limited, then those on bundled data. `last` is the
-    newest FINISHED run.
+    newest run on the full data; then those on limited, then those on bundled data, then those on
+    the other data that the newest of them has. `last` is the newest FINISHED run.
     """
     with store.connect_to_read(where) as client:
         if reference == BEST:
@@ -87,7 +88,7 @@ def find_resumable(reference: str, where: TrackingConfig) -> Run:
 
 def _best(client: "MlflowClient", where: TrackingConfig) -> Run:
     by_accuracy = [f"metrics.`{OBJECTIVE}` DESC", "attributes.start_time"]
-    for data in DATA_FILTERS:
+    for data in chain(DATA_FILTERS, _other_data(client, where)):
         query = f"{FINISHED} and {data}"
         validated = f"{query} and metrics.`{OBJECTIVE}` >= 0"
         best = _most_accurate(search(client, where, validated, by_accuracy))
@@ -107,6 +108,13 @@ def _best(client: "MlflowClient", where: TrackingConfig) -> Run:
         if chosen := best or unvalidated:
             return chosen
     raise InputError(f"--run best: {_advice(client, where)}")
+
+
+def _other_data(client: "MlflowClient", where: TrackingConfig) -> Iterator[str]:
+    """Filters for the data set of the newest run on other data than MNIST, unlimited first."""
+    for run in islice(search(client, where, f"{FINISHED} and {OTHER_DATA}", NEWEST), 1):
+        same = f"tags.data.digest = '{run.tags['data.digest']}'"
+        yield from (f"{same} and params.`data.limit` = 'null'", same)
 
 
 def _most_accurate(ranked: Iterable[Run]) -> Run | None:

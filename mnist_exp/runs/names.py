@@ -19,7 +19,16 @@ SWEPT_VARIABLE = "MNIST_EXP_SWEPT"  # the keys that differ between the jobs of t
 MAX_NAME = 250  # characters that MLflow keeps
 ABBREVIATIONS = {"learning_rate": "lr"}
 # What says nothing of the run, or is the beginning of its name.
-UNNAMED = ("model", "name", "notes", "seed", "save_as", "data.path", "data.fallback")
+UNNAMED = (
+    "model",
+    "name",
+    "notes",
+    "seed",
+    "save_as",
+    "data.path",
+    "data.test_path",
+    "data.fallback",
+)
 UNNAMED_GROUPS = ("tags.", "tracking.", "report.", "hydra")
 
 

@@ -1,16 +1,17 @@
 """What a run found: its scores, and its folder filled with predictions, tables and models."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_exp.config.schema import Config
 from mnist_exp.core import layout
+from mnist_exp.core.classes import noun
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation.calibration import Calibration, fit_calibration
-from mnist_exp.evaluation.metrics import DigitScore, Evaluation, Output, from_scores
+from mnist_exp.evaluation.metrics import ClassScore, Evaluation, Output, from_scores
 from mnist_exp.runs.folder import RunFolder
 from mnist_exp.runs.run import ECE_CALIBRATED
 
@@ -61,22 +62,27 @@ def score(model: Any, data: Dataset, output: Output) -> Scores:
 
 
 def write_report(
-    folder: RunFolder, evaluation: Evaluation, summary: str, metrics: Mapping[str, float]
+    folder: RunFolder,
+    evaluation: Evaluation,
+    classes: Sequence[str],
+    summary: str,
+    metrics: Mapping[str, float],
 ) -> None:
     """Fill the run folder with metrics, model summary, predictions and tables."""
     folder.write_metrics(metrics)
     folder.write_summary(summary)
     folder.write_evaluation(evaluation)
-    write_tables(folder, evaluation)
+    write_tables(folder, evaluation, classes)
 
 
-def write_tables(folder: RunFolder, evaluation: Evaluation) -> None:
+def write_tables(folder: RunFolder, evaluation: Evaluation, classes: Sequence[str]) -> None:
     """Write per_class.csv, confusion.csv and most_confused.csv."""
-    folder.write_table("per_class", DigitScore._fields, evaluation.per_class())
-    header = ["true", *(f"predicted_{digit}" for digit in range(10))]
-    counts = [[digit, *row] for digit, row in enumerate(evaluation.confusion.tolist())]
-    folder.write_table("confusion", header, counts)
-    pairs = evaluation.most_confused()
+    scores = [(classes[score.label], *score[1:]) for score in evaluation.per_class()]
+    folder.write_table("per_class", [noun(classes), *ClassScore._fields[1:]], scores)
+    header = ["true", *(f"predicted_{name}" for name in classes)]
+    counts = zip(classes, evaluation.confusion.tolist(), strict=True)
+    folder.write_table("confusion", header, [[name, *row] for name, row in counts])
+    pairs = [(classes[a], classes[b], count) for a, b, count in evaluation.most_confused()]
     folder.write_table("most_confused", ["true", "predicted", "count"], pairs)
 
 

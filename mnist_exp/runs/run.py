@@ -1,5 +1,6 @@
 """A recorded run: its config, data, history, predictions and model, read from MLflow."""
 
+import json
 import logging
 import os
 import tempfile
@@ -12,18 +13,25 @@ from typing import Any
 
 from mnist_exp.config.model import PythonConfig
 from mnist_exp.config.parts import Part, digests, load_part
-from mnist_exp.config.schema import DataConfig, TrackingConfig
+from mnist_exp.config.schema import AnyDataConfig, OwnDataConfig, TrackingConfig
 from mnist_exp.core import layout
+from mnist_exp.core.classes import DIGITS
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import relocated
 from mnist_exp.core.output import quiet_stderr
 from mnist_exp.core.provenance import Commit, versions
 from mnist_exp.data import sources
 from mnist_exp.data.dataset import DISPLAY_NAMES, Dataset, load_dataset
+from mnist_exp.data.known import KNOWN
 from mnist_exp.runs.folder import RunFiles, RunResult
 from mnist_exp.tracking import store
 from mnist_exp.tracking.journal import Journal
-from mnist_exp.tracking.logged_model import MODEL_FILE, download_model, global_tracking_uri
+from mnist_exp.tracking.logged_model import (
+    CLASSES_TAG,
+    MODEL_FILE,
+    download_model,
+    global_tracking_uri,
+)
 from mnist_exp.tracking.places import (
     FOLDER_TAG,
     JOURNAL_TAG,
@@ -77,6 +85,11 @@ class Run(RunFiles):
     def data(self) -> str:
         """The data set's label."""
         return self.tags.get(DATA_LABEL_TAG, "unknown data")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes; a run that names none reads digits."""
+        return tuple(json.loads(self.tags.get(CLASSES_TAG, "[]"))) or DIGITS
 
     @property
     def is_foreign(self) -> bool:
@@ -134,15 +147,22 @@ class Run(RunFiles):
             raise InputError(
                 f"--data {data}: {reason}; give mnist5k, or the path of MNIST (an .npz or a folder)"
             ) from error
+        if dataset.classes != self.classes:
+            raise InputError(f"{self} tells other classes apart than those of {dataset.source}")
         if not data and dataset.digest != self.tags["data.digest"]:
             raise InputError(f"{self} was made with other data than {dataset.source}; give --data")
         return dataset
 
-    def data_config(self, data: str = "") -> DataConfig:
+    def data_config(self, data: str = "") -> AnyDataConfig:
         """The data config for this machine; raises `InputError`."""
-        made_with = self.config().data
+        made_with = relocated_data(self.config().data, self.tags, Path(self.folder))
+        if isinstance(made_with, OwnDataConfig):
+            other = {"test_path": sources.understand(data), "test_split": None} if data else {}
+            return made_with.model_copy(update=other)
+        if made_with.name in KNOWN and not data:
+            return made_with
         name, path = data or self.tags["data.name"], os.environ.get("MNIST_PATH", "")
-        found = data_path(made_with.path or "", self.tags, Path(self.folder))
+        found = made_with.path or path
         if name not in DISPLAY_NAMES:
             name, path = "mnist", data
         elif name != "mnist":
@@ -173,13 +193,13 @@ class Run(RunFiles):
     def model(self) -> Any:
         """The Keras model, loaded in safe mode: none of its code is run.
 
-        Raises `InputError` when there is none, or it does not read digits.
+        Raises `InputError` when there is none, or it does not tell these classes apart.
         """
         with quiet_stderr():  # TensorFlow greets every import with a page of hints
             from mnist_exp.models.io import load_model
 
         self._import_model_part()
-        return load_model(self.file(MODEL_FILE), str(self))
+        return load_model(self.file(MODEL_FILE), str(self), classes=len(self.classes))
 
     def _import_model_part(self) -> None:
         """Import the user's own layers, from where the user stands, never from the record."""
@@ -198,13 +218,25 @@ class Run(RunFiles):
         return RunResult(self.title, Path(self.folder), self.run_id, self.metrics, self.data)
 
 
-def data_path(path: str, tags: Mapping[str, str], folder: Path) -> str:
-    """The `data.path` of the run now in `folder`, else MNIST_PATH; absolute, though it may be gone.
+def relocated_data(config: AnyDataConfig, tags: Mapping[str, str], folder: Path) -> AnyDataConfig:
+    """The data config of the run now in `folder`, with its paths as they are on this machine."""
+    if isinstance(config, OwnDataConfig):
+        paths = {"path": data_path(config.path, tags, folder, "")}
+        if config.test_path:
+            paths["test_path"] = data_path(config.test_path, {}, folder, "")
+        return config.model_copy(update=paths)
+    instead = None if config.name == "mnist" else ""
+    found = data_path(config.path, tags, folder, instead) if config.path else None
+    return config.model_copy(update={"path": found})
 
-    A relative one was meant from where the run was started: its recorded source tells, or it lies
-    in a folder around the run's.
+
+def data_path(path: str, tags: Mapping[str, str], folder: Path, instead: str | None = None) -> str:
+    """A path of the run now in `folder`, else `instead`; absolute, though it may be gone.
+
+    `instead` is MNIST_PATH by default. A relative path was meant from where the run was started:
+    its recorded source tells, or it lies in a folder around the run's.
     """
-    instead = os.environ.get("MNIST_PATH", "")
+    instead = os.environ.get("MNIST_PATH", "") if instead is None else instead
     given = sources.without_decoration(path)
     if not given or sources.is_web(given):
         return given or instead
@@ -226,7 +258,8 @@ def run_tags(
     data: Dataset, code: Commit, overrides: Sequence[str], fingerprint: str
 ) -> dict[str, str]:
     """The tags of a run: data, code and versions, beside its config."""
-    return {
+    named = {} if data.classes == DIGITS else {CLASSES_TAG: json.dumps(data.classes)}
+    return named | {
         "data.name": data.name,
         DATA_LABEL_TAG: data.label,
         "data.digest": data.digest,

@@ -1,5 +1,6 @@
 """The logged model of a run: what MLflow's Models tab shows, and what is loaded and served."""
 
+import json
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ NOT_IN_NAMES = r"""[/:.%"']"""  # what MLflow refuses in the name of a logged mo
 KERAS = ".keras"
 MODEL_FILE = f"data/model{KERAS}"  # among the artifacts
 NOTE_TAG = "mlflow.note.content"  # the description
+CLASSES_TAG = "data.classes"  # of a run: their names in JSON; without it the ten digits
 SERVING = ("mlflow", "tensorflow", "keras", "numpy")  # what a served model needs
 
 
@@ -94,10 +96,11 @@ def log_keras_model(
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    from mnist_exp.tracking.served_model import DESCRIPTION, INPUTS, OUTPUTS
+    from mnist_exp.tracking.served_model import INPUTS, description, outputs
 
-    installed = versions()
-    name = client.get_run(run_id).data.params.get("model.name", file.stem)
+    installed, recorded = versions(), client.get_run(run_id).data
+    classes = json.loads(recorded.tags.get(CLASSES_TAG, "[]"))
+    name, scores = recorded.params.get("model.name", file.stem), (-1, len(classes) or 10)
     logged = Model.log(
         artifact_path=None,
         flavor=ServedFlavor,
@@ -105,10 +108,10 @@ def log_keras_model(
         name=re.sub(NOT_IN_NAMES, "-", name),
         run_id=run_id,
         # Without inputs: MLflow would refuse all but one type and shape.
-        signature=ModelSignature(outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 10))])),
+        signature=ModelSignature(outputs=Schema([TensorSpec(np.dtype(np.float32), scores)])),
         input_example=np.array(example, np.uint8),
-        metadata={"inputs": INPUTS, "outputs": OUTPUTS},
-        tags={NOTE_TAG: DESCRIPTION},
+        metadata={"inputs": INPUTS, "outputs": outputs(classes)},
+        tags={NOTE_TAG: description(classes)},
         pip_requirements=[f"{package}=={installed[package]}" for package in SERVING],
         validate_serving_input=False,  # it would load the model once more
     )

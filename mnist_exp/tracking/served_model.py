@@ -12,10 +12,20 @@ INPUTS = (
     "28x28 pixels of 0-255, light digits on black, as integers or floats: (n, 28, 28), "
     "(n, 28, 28, 1) or (n, 784), or one image as (28, 28) or (784,)"
 )
-OUTPUTS = "the uncalibrated probabilities (n, 10) of the digits 0-9"
-DESCRIPTION = f"Reads handwritten digits. Takes {INPUTS}. Returns {OUTPUTS}."
 BATCH = 1000  # images per forward pass
 SIGMOID_EPSILON = 1e-8
+
+
+def outputs(classes: list[str] | None = None) -> str:
+    """What comes back for an input; no classes are the digits."""
+    named = f"{len(classes)}) of {', '.join(classes)}" if classes else "10) of the digits 0-9"
+    return f"the uncalibrated probabilities (n, {named}"
+
+
+def description(classes: list[str] | None = None) -> str:
+    """The logged model's note; no classes are the digits."""
+    reads = f"Tells {len(classes)} classes apart" if classes else "Reads handwritten digits"
+    return f"{reads}. Takes {INPUTS}. Returns {outputs(classes)}."
 
 
 class DigitReader(PythonModel):
@@ -31,7 +41,7 @@ class DigitReader(PythonModel):
         self.has_sigmoids = last is keras.activations.sigmoid
 
     def predict(self, model_input: np.ndarray) -> np.ndarray:
-        """The probabilities (n, 10); raises `MlflowException` for other input than `INPUTS`."""
+        """The probabilities (n, classes); raises `MlflowException` for input unlike `INPUTS`."""
         import keras
 
         images = read_images(model_input)

@@ -66,9 +66,10 @@ def prepare(
         optimizer.model_copy(update={"learning_rate": 1.0}),
         train.model_copy(update={**NOT_COMPILED, "class_weight": weights}),
         len(data.train_labels),
+        len(data.classes),
     )
     keras.utils.set_random_seed(seed)
-    fresh = families.build_model(model, precision=train.precision)
+    fresh = families.build_model(model, classes=len(data.classes), precision=train.precision)
     loop.start(fresh, optimizers.build(optimizer), data)
     return loop
 
@@ -206,10 +207,10 @@ def _checkpoint(
 
 @lru_cache(maxsize=1)
 def _compiled(
-    model: ModelConfig, optimizer: OptimizerConfig, train: TrainConfig, n: int
+    model: ModelConfig, optimizer: OptimizerConfig, train: TrainConfig, n: int, classes: int
 ) -> EpochLoop:
     """The loop shared by all trainings that differ in none of these."""
-    built = families.build_model(model, precision=train.precision)
+    built = families.build_model(model, classes=classes, precision=train.precision)
     return EpochLoop(built, optimizers.build(optimizer), train, n=n)
 
 

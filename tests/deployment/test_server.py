@@ -224,7 +224,7 @@ def test_test_images_are_listed_worst_first(site: str, run: Run) -> None:
     assert of_truth == sorted(of_truth)
     everything = requests.get(f"{site}/examples", {"below": 0.2}, timeout=30).json()
     assert everything["matching"] == (evaluation.confidence <= 0.2).sum()
-    assert requests.get(f"{site}/examples", {"label": 12}, timeout=30).status_code == 422
+    assert requests.get(f"{site}/examples", {"label": 12}, timeout=30).status_code == 400
 
 
 def test_fifty_clients_at_once_get_their_own_answers(site: str, run: Run, digits: Dataset) -> None:

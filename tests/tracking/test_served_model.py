@@ -152,10 +152,10 @@ def test_the_accepted_forms_are_named_where_the_model_is_seen(
 ) -> None:
     assert loaded.metadata.metadata == {
         "inputs": served_model.INPUTS,
-        "outputs": served_model.OUTPUTS,
+        "outputs": served_model.outputs(),
     }
     model = mlflow.MlflowClient(store).get_logged_model(loaded.model_id)
-    assert model.tags["mlflow.note.content"] == served_model.DESCRIPTION
+    assert model.tags["mlflow.note.content"] == served_model.description()
     place = Path(model.artifact_location.removeprefix("file://"))
     assert str(Path(served_model.__file__).parent) not in (place / "MLmodel").read_text()
     assert sorted(path.name for path in place.iterdir()) == [

@@ -80,10 +80,12 @@ async function predict(picture) {
 
 function show({ digit, probability, second, note, probabilities, pixels }) {
   at("digit").textContent = digit ?? "";
+  at("digit").classList.toggle("name", `${digit ?? ""}`.length > 2);
   at("note").textContent = note || (digit === null ? "" : `${percent(probability)}, second choice ${second}`);
+  const best = probabilities?.indexOf(Math.max(...probabilities));
   [...at("bars").children].forEach((row, number) => {
     const value = probabilities?.[number] ?? 0;
-    row.classList.toggle("best", number === digit);
+    row.classList.toggle("best", number === best);
     row.querySelector("i").style.width = `${100 * value}%`;
     row.querySelector("span").textContent = probabilities ? percent(value) : "";
   });
@@ -100,7 +102,7 @@ function clear() {
   blank();
   cleared++;
   pending = last = null;
-  show({ digit: null, note: "Draw a digit with mouse, pen or finger." });
+  show({ digit: null, note: `Draw${noun() === "digit" ? " a digit" : ""} with mouse, pen or finger.` });
 }
 
 at("clear").addEventListener("click", clear);
@@ -154,7 +156,7 @@ async function explore(more = false) {
   shown += examples.length;
   at("more").hidden = shown >= matching;
   at("matching").textContent =
-    `${matching.toLocaleString("en")} of ${total.toLocaleString("en")} test images, those with the least probable true digit first`;
+    `${matching.toLocaleString("en")} of ${total.toLocaleString("en")} test images, those with the least probable true ${noun()} first`;
 }
 
 function example({ index, label, prediction, probability, pixels }) {
@@ -164,7 +166,8 @@ function example({ index, label, prediction, probability, pixels }) {
   paint(picture, [...atob(pixels)].map((byte) => byte.charCodeAt(0)));
   const outcome = document.createElement("div");
   outcome.className = label === prediction ? "right" : "wrong";
-  outcome.textContent = label === prediction ? `✓ ${label}` : `✗ ${prediction}, true ${label}`;
+  const [truth, said] = [classes[label], classes[prediction]];
+  outcome.textContent = label === prediction ? `✓ ${truth}` : `✗ ${said}, true ${truth}`;
   const confidence = document.createElement("div");
   confidence.textContent = `${percent(probability)} · #${index}`;
   figure.append(picture, outcome, confidence);
@@ -189,29 +192,48 @@ for (const tab of tabs) {
   });
 }
 
-const titles = new Map();
+const models = new Map();
+let classes = [..."0123456789"];
+
+const noun = () => (classes.join("") === "0123456789" ? "digit" : "class");
+
+function choose() {
+  const model = models.get(at("model").value);
+  at("title").textContent = model?.title ?? "";
+  const others = model?.classes ?? classes;
+  if (at("bars").children.length && `${others}` === `${classes}`) return;
+  classes = others;
+  at("bars").replaceChildren(...classes.map(bar));
+  at("bars").classList.toggle("many", classes.length > 10);
+  at("bars").classList.toggle("names", classes.some((name) => name.length > 2));
+  for (const name of ["label", "prediction"])
+    filter[name].replaceChildren(new Option("any", ""), ...classes.map((each, label) => new Option(each, label)));
+  for (const word of document.querySelectorAll(".noun")) word.textContent = noun();
+}
+
+function bar(name) {
+  const row = document.createElement("li");
+  row.innerHTML = "<b></b><div><i></i></div><span></span>";
+  row.firstChild.textContent = name;
+  return row;
+}
+
 at("model").addEventListener("change", () => {
-  at("title").textContent = titles.get(at("model").value);
+  choose();
   if (last) predict(last);
   if (!at("explore").hidden) explore();
 });
 
 async function start() {
-  for (let digit = 0; digit < 10; digit++) {
-    const row = document.createElement("li");
-    row.innerHTML = `<b>${digit}</b><div><i></i></div><span></span>`;
-    at("bars").append(row);
-  }
-  for (const name of ["label", "prediction"]) {
-    filter[name].append(new Option("any", ""), ...Array.from({ length: 10 }, (_, digit) => new Option(digit, digit)));
-  }
+  choose();
   clear();
-  for (const { run, name, title, accuracy } of (await request("models")) ?? []) {
-    titles.set(run, title);
+  for (const model of (await request("models")) ?? []) {
+    const { run, name, accuracy } = model;
+    models.set(run, model);
     const score = accuracy === null ? [] : [`${(100 * accuracy).toFixed(2)} %`];
     at("model").append(new Option([...score, name, run.slice(0, 8)].join(" · "), run));
   }
-  at("title").textContent = titles.get(at("model").value) ?? "";
+  choose();
 }
 
 start();

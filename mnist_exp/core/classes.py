@@ -1,0 +1,21 @@
+"""The names of classes: the digits, unless the data has others."""
+
+from collections.abc import Sequence
+
+DIGITS = tuple("0123456789")
+MAX_CLASSES, MAX_NAME = 200, 30  # characters of a name: a tag of MLflow, of 8,000, holds them all
+
+
+def noun(classes: Sequence[str]) -> str:
+    """What figures, tables and sentences call a class: 'digit' or 'class'."""
+    return "digit" if tuple(classes) == DIGITS else "class"
+
+
+def plural(classes: Sequence[str]) -> str:
+    """'digits' or 'classes'."""
+    return "digits" if noun(classes) == "digit" else "classes"
+
+
+def shorten(name: str, width: int) -> str:
+    """The name in at most `width` characters."""
+    return name if len(name) <= width else f"{name[: width - 1]}…"

@@ -1,0 +1,256 @@
+"""Data of one's own: any grey pictures up to 28x28, any number of classes, made like MNIST."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_exp.config.schema import OwnDataConfig
+from mnist_exp.core.classes import MAX_CLASSES, MAX_NAME
+from mnist_exp.core.errors import InputError
+from mnist_exp.data import sources
+from mnist_exp.data.mnist import Array, Arrays, idx_md5
+from mnist_exp.data.readers import Part, files_of, read_parts
+
+logger = logging.getLogger(__name__)
+
+SIDE, WHITE = 28, 255
+LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601
+Indices = NDArray[np.intp]
+
+
+class Found(NamedTuple):
+    """A data set before its split: `arrays` by the keys of Keras' mnist.npz."""
+
+    name: str
+    source: str
+    digest: str
+    arrays: Arrays
+    classes: tuple[str, ...]
+
+
+def load(config: OwnDataConfig) -> Found:
+    """The data of the config; the jobs of a sweep read unchanged files only once.
+
+    What was done to pictures and labels is logged. Raises `InputError` for unusable data.
+    """
+    paths = [Path(sources.understand(text)) for text in (config.path, config.test_path) if text]
+    files = [file for path in paths for file in files_of(path) if path.exists()]
+    stats = tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files)
+    settings = config.test_split, config.classes, config.resize
+    return _load(tuple(paths), *settings, stats)
+
+
+@lru_cache(maxsize=1)
+def _load(
+    paths: tuple[Path, ...],
+    test_split: float | None,
+    names: tuple[str, ...] | None,
+    resize: bool,
+    unchanged: tuple[tuple[str, int, int], ...],
+) -> Found:
+    path = paths[0]
+    parts = read_parts(path)
+    if len(paths) > 1:
+        other = read_parts(paths[1])
+        parts["test"] = other.get("test", other["train"])
+    if test_split and "test" in parts:
+        raise InputError(f"data.test_split={test_split:g}: {path} has a test part; leave it out")
+    if not test_split and "test" not in parts:
+        raise InputError(
+            f"{path}: expected a test part; set data.test_split=0.2 to take a fifth of each class, "
+            "or data.test_path=..."
+        )
+    for part in parts.values():
+        if len(part.images) != len(part.labels):
+            counts = f"{len(part.labels)} labels of {len(part.images)} pictures"
+            raise InputError(f"{path}: expected a label per picture, got {counts}")
+    notes: list[str] = []
+    images = _images(list(parts.values()), path, resize, notes)
+    labels, classes = _labels(list(parts.values()), path, names, notes)
+    order = np.random.RandomState(5000).permutation(len(parts["train"].labels))
+    test = np.arange(len(order), len(labels))
+    if test_split:
+        held_out = stratified(labels[order], round(test_split * len(order)))
+        test, order = order[held_out], np.delete(order, held_out)
+    arrays = {
+        "x_train": images[order], "y_train": labels[order],
+        "x_test": images[test], "y_test": labels[test],
+    }  # fmt: skip
+    _check_parts(arrays, path, classes)
+    if notes:
+        logger.info(f"{path}: {'; '.join(notes)}")
+    name = path.name if path.is_dir() else path.name.partition(".")[0]
+    return Found(f"own:{name}", str(path), digest_of(arrays, classes), arrays, classes)
+
+
+def digest_of(arrays: Arrays, classes: tuple[str, ...]) -> str:
+    """One md5 for the arrays and what their classes are called."""
+    text = "".join(map(idx_md5, arrays.values())) + json.dumps(classes)
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def stratified(labels: Array, n: int) -> Indices:
+    """Sorted positions of `n` labels, as many of each class as in proportion; always the same."""
+    order = np.random.RandomState(6000).permutation(len(labels))  # a stream that never changes
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    return np.sort(by_class[((np.arange(n) + 0.5) * len(labels) / n).astype(int)])
+
+
+def _images(parts: Sequence[Part], path: Path, resize: bool, notes: list[str]) -> Array:
+    """The pictures of all parts (n, 28, 28) uint8, light on black; notes on what was done."""
+    blocks = [block for part in parts for block in _grey(part.images, path, notes)]
+    sizes = sorted({block.shape[1:] for block in blocks})
+    blocks = _in_bytes(blocks, path, notes)
+    border = [block[:, [0, -1]].ravel() for block in blocks]
+    border += [block[:, :, [0, -1]].ravel() for block in blocks]
+    if np.median(np.concatenate(border)) > WHITE / 2:
+        notes.append("their border is light, so they are inverted: light on black, as MNIST")
+        blocks = [WHITE - block for block in blocks]
+    if sizes == [(SIDE, SIDE)]:
+        return np.concatenate(blocks)
+    shown = "x".join(map(str, sizes[0]))
+    shown += f" to {'x'.join(map(str, sizes[-1]))}" if len(sizes) > 1 else ""
+    if not resize and max(max(size) for size in sizes) > SIDE:
+        raise InputError(
+            f"{path}: expected pictures of at most {SIDE}x{SIDE} pixels, got {shown}; "
+            "data.resize=true makes them fit"
+        )
+    done = f"resized to fit {SIDE}x{SIDE}" if resize else f"placed in the middle of {SIDE}x{SIDE}"
+    notes.append(f"pictures of {shown} are {done}")
+    return np.concatenate([_fit(block, resize) for block in blocks])
+
+
+def _grey(images: Any, path: Path, notes: list[str]) -> list[NDArray[Any]]:
+    """Blocks (n, h, w) of pictures of one size, in order."""
+    if isinstance(images, list):
+        if len({image.shape for image in images}) > 1:
+            return [block for image in images for block in _grey(image[None], path, notes)]
+        images = np.stack(images)
+    shape = images.shape
+    if images.ndim == 2 and round(shape[1] ** 0.5) ** 2 == shape[1]:
+        side = round(shape[1] ** 0.5)
+        images = images.reshape(-1, side, side)
+    if images.ndim == 4 and shape[-1] == 1:
+        images = images[..., 0]
+    if images.ndim == 4 and shape[-1] == 3:
+        images = images @ np.array(LUMINANCE)
+        note = "colours are turned to grey by their luminance"
+        notes += [note] if note not in notes else []
+    if images.ndim != 3 or images.dtype.kind not in "buif" or not images.size:
+        raise InputError(
+            f"{path}: expected pictures (n, h, w), (n, h, w, 1), (n, h, w, 3) or (n, h * w), got "
+            f"{images.dtype} {shape}; reshape them"
+        )
+    return [images]
+
+
+def _in_bytes(blocks: list[NDArray[Any]], path: Path, notes: list[str]) -> list[Array]:
+    """The blocks in uint8, 0-255."""
+    low, high = min(float(b.min()) for b in blocks), max(float(b.max()) for b in blocks)
+    if not (low >= 0 and 0 < high <= WHITE):  # NaN is neither
+        raise InputError(
+            f"{path}: expected pixels of 0-255 or 0-1, got {low:g} to {high:g}; scale them"
+        )
+    if high <= 1:
+        notes.append("pixels of 0-1 are multiplied by 255")
+        return [np.round(WHITE * block.astype(np.float64)).astype(np.uint8) for block in blocks]
+    if high < WHITE / 4:
+        logger.warning(f"{path}: the brightest pixel is {high:g} of 255: are they scaled to 0-255?")
+    return [block.round().astype(np.uint8) for block in blocks]
+
+
+def _fit(block: Array, resize: bool) -> Array:
+    if resize:
+        from mnist_exp.pictures.preprocess import resized
+
+        block = np.stack([resized(image, SIDE) for image in block])
+    placed = np.zeros((len(block), SIDE, SIDE), np.uint8)
+    height, width = block.shape[1:]
+    top, left = (SIDE - height) // 2, (SIDE - width) // 2
+    placed[:, top : top + height, left : left + width] = block
+    return placed
+
+
+def _labels(
+    parts: Sequence[Part], path: Path, given: tuple[str, ...] | None, notes: list[str]
+) -> tuple[Array, tuple[str, ...]]:
+    """The labels of all parts as uint8 from 0, and what the classes are called."""
+    values = np.concatenate([_flat(part.labels, path) for part in parts])
+    found, labels = np.unique(values, return_inverse=True)
+    names = given or parts[0].names
+    if values.dtype.kind == "U":
+        if given and {*given} != {*found.tolist()}:
+            raise InputError(
+                f"data.classes: expected the labels of {path}, which are texts, in an order of "
+                f"yours: {_shown(found.tolist())}; got {_shown(given)}"
+            )
+        if given:
+            labels = np.array([given.index(name) for name in found])[labels]
+        names = given or tuple(found.tolist())
+        notes.append(f"labels are texts, so classes are in the order {_shown(names)}")
+    elif names and found[0] >= 0 and found[-1] < len(names):
+        labels = values
+    elif names and len(names) != len(found):
+        raise InputError(
+            f"data.classes: expected a name for each of the {len(found)} labels of {path} "
+            f"({found[0]} to {found[-1]}), got {len(names)}"
+        )
+    elif found[0] != 0 or found[-1] != len(found) - 1:
+        notes.append(f"labels are {found[0]} to {found[-1]}, so they are numbered anew from 0")
+    names = names or tuple(map(str, found.tolist()))
+    if not 1 < len(names) <= MAX_CLASSES:
+        raise InputError(f"{path}: expected 2 to {MAX_CLASSES} classes, got {len(names)}")
+    if bad := [n for n in names if not n or len(n) > MAX_NAME or names.count(n) > 1]:
+        raise InputError(
+            f"{path}: expected names of classes of 1 to {MAX_NAME} characters, each once, got "
+            f"{bad[0]!r}; give others with data.classes=[...]"
+        )
+    return labels.astype(np.uint8), names
+
+
+def _shown(names: Sequence[str]) -> str:
+    """The first names."""
+    return ", ".join([*names[:8], "..."] if len(names) > 8 else names)
+
+
+def _flat(labels: NDArray[Any], path: Path) -> NDArray[Any]:
+    """The labels as whole numbers or texts (n,)."""
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.ndim != 1:
+        raise InputError(
+            f"{path}: expected a label per picture, (n,), got {labels.shape}; of one-hot labels "
+            "take numpy.argmax(labels, axis=1)"
+        )
+    if labels.dtype.kind in "OSU":
+        labels = np.array([x.decode() if isinstance(x, bytes) else str(x) for x in labels])
+        is_number = all(text.isdecimal() for text in labels.tolist())
+        return labels.astype(int) if is_number else labels
+    whole: NDArray[np.int64] = np.nan_to_num(labels, nan=0.5).astype(np.int64)
+    if not (whole == labels).all():
+        wrong = labels[whole != labels][0]
+        raise InputError(f"{path}: expected labels that are whole numbers or texts, got {wrong:g}")
+    return whole
+
+
+def _check_parts(arrays: Arrays, path: Path, classes: tuple[str, ...]) -> None:
+    """Warn of classes that cannot be learned or scored, and of test pictures seen in training."""
+    for part, what in (("train", "training"), ("test", "test")):
+        labels = arrays[f"y_{part}"]
+        if not len(labels):
+            raise InputError(f"{path}: no {what} picture is left; change data.test_split")
+        if missing := [n for k, n in enumerate(classes) if k not in labels]:
+            logger.warning(f"{path}: no {what} picture of {_shown(missing)}")
+    seen = {image.tobytes() for image in arrays["x_train"]}
+    leaked = sum(image.tobytes() in seen for image in arrays["x_test"])
+    if leaked:
+        logger.warning(
+            f"{path}: {leaked:,} of {len(arrays['x_test']):,} test pictures are training pictures, "
+            "too: the test scores are too high"
+        )
