@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_exp.config.compose import fingerprint_values, params
-from mnist_exp.config.model import ModelConfig, PythonConfig
-from mnist_exp.config.parts import check_parts
+from mnist_exp.config.parts import check_parts, digests
 from mnist_exp.config.schema import Config
 from mnist_exp.core import hardware, layout, provenance
 from mnist_exp.core.environment import caller_settings, keras_defaults, refuse_fork
@@ -67,7 +66,7 @@ def run_experiment(
     with sigterm_interrupts() as check_interrupt, caller_settings():
         data = load_dataset(config.data)
         check_memory(config.model, config.train.batch_size, len(data.train_labels))
-        _check_model(config.model, len(data.classes))
+        _try_parts(config, data)
         class_weights(config.train.class_weight, data.train_labels)  # refused now, if ever
         fingerprint = provenance.fingerprint(fingerprint_values(config), data.digest)
         if config.tracking.enabled and not is_sweep_job():  # the sweep has done this already
@@ -84,13 +83,14 @@ def run_experiment(
         return run_in(run_folder, config, data, tags, check_interrupt, callbacks)
 
 
-def _check_model(config: ModelConfig, classes: int) -> None:
-    """Raise `InputError` for a model from Python that cannot be built, before a run is begun."""
-    if isinstance(config, PythonConfig):
+def _try_parts(config: Config, data: Dataset) -> None:
+    """Raise `InputError` for a Python part that cannot be used, before a run is begun."""
+    if digests(config):
         with quiet_stderr(), keras_defaults():
-            from mnist_exp.models.families import refuse_unusable
+            from mnist_exp.training.trial import try_parts
 
-            refuse_unusable(config, classes)
+            parts = config.model, config.optimizer, config.schedule, config.augment
+            try_parts(*parts, config.train.loss, data)
 
 
 def run_in(
@@ -140,7 +140,7 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
         from mnist_exp import plots
         from mnist_exp.models.io import summary
         from mnist_exp.runs.figures import Report, write_figures
-        from mnist_exp.runs.report import save_models, score, write_report
+        from mnist_exp.runs.report import own_metrics, save_models, score, write_report
         from mnist_exp.training.callbacks import build
         from mnist_exp.training.fit import prepare
         from mnist_exp.training.step_curve import StepCurve
@@ -171,6 +171,7 @@ def _train_and_score(config: Config, data: Dataset, context: RunContext) -> RunR
 
     scores = score(model, data, config.model.output)
     test, metrics = scores.test, history.metrics() | scores.metrics
+    metrics |= own_metrics(config.metrics, test)
     if scores.calibration:
         folder.write_calibration(scores.calibration)
     if scores.validation:

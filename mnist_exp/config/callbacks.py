@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field
 
 from mnist_exp.config.base import ConfigGroup, NotNegative
+from mnist_exp.config.parts import PythonPart
 
 
 class PlateauConfig(ConfigGroup):
@@ -25,4 +26,12 @@ class TensorBoardConfig(ConfigGroup):
     name: Literal["TensorBoard"]
 
 
-CallbackConfig = Annotated[PlateauConfig | TensorBoardConfig, Discriminator("name")]
+class PythonCallbackConfig(PythonPart):
+    """A function or class `(**args) -> a Keras callback`."""
+
+    name: Literal["python"]
+
+
+CallbackConfig = Annotated[
+    PlateauConfig | TensorBoardConfig | PythonCallbackConfig, Discriminator("name")
+]

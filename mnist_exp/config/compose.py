@@ -31,11 +31,12 @@ UNQUOTED_TEXT = (  # with a character that Hydra's grammar wants quoted
     r"(?=.*[^A-Za-z0-9_/\\+.$%*@?|: -])([^'\",[{]*[^'\",[{\\])$"
 )
 COMPOSING = Lock()
+UNLISTED = ("augment", "data", "metrics", "model", "optimizer", "schedule", "tags")
 MERGED = ("augment", "callbacks")  # groups of which each option has keys of its own
 # Hydra refuses keys that no YAML lists; these may have others, which `parse` checks.
 ConfigStore.instance().store(
     "unlisted",
-    {key: OmegaConf.create(flags={"struct": False}) for key in ("model", "optimizer", "tags")},
+    {key: OmegaConf.create(flags={"struct": False}) for key in UNLISTED},
 )
 Group = TypeVar("Group", bound=ConfigGroup)
 

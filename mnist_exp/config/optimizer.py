@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 from pydantic import Field, create_model, model_validator
 
 from mnist_exp.config.base import UNSET, ConfigGroup, Fraction, NotNegative, Positive
+from mnist_exp.config.parts import PythonPart
 
 LayerName = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 KINDS: list[tuple[Any, str]] = [  # types and ranges of arguments, also of one optimizer's
@@ -64,6 +65,13 @@ class OptimizerConfig(ConfigGroup):
         return self
 
 
+class PythonOptimizerConfig(PythonPart):
+    """A function or class `(learning_rate, **args) -> a Keras optimizer`."""
+
+    name: Literal["python"]
+    learning_rate: Positive
+
+
 def _config_class(name: str) -> type[OptimizerConfig]:
     kinds = {argument: kind for kind, arguments in KINDS for argument in arguments.split()}
     fields: dict[str, Any] = {"name": (Literal[name], ...)}
@@ -77,4 +85,4 @@ def _config_class(name: str) -> type[OptimizerConfig]:
 if TYPE_CHECKING:
     AnyOptimizer = OptimizerConfig
 else:
-    AnyOptimizer = Union[tuple(_config_class(name) for name in ARGUMENTS)]  # noqa: UP007
+    AnyOptimizer = Union[(PythonOptimizerConfig, *map(_config_class, ARGUMENTS))]

@@ -13,17 +13,25 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from mnist_exp.config.base import ConfigGroup
 from mnist_exp.config.messages import nearest
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import short_path
+from mnist_exp.core.output import quiet_stderr
 
 # What each kind of part is called with, by the first part of its key; its `args` follow by name.
 CALLED_WITH = {
+    "augment": ("images", "random"),
+    "callbacks": (),
+    "data": (),
+    "metrics": ("labels", "probabilities"),
     "model": ("images", "classes"),
+    "optimizer": ("learning_rate",),
+    "schedule": ("steps", "total"),
+    "train": ("labels", "scores"),
 }
 
 
@@ -38,31 +46,44 @@ Definition = ast.FunctionDef | ast.ClassDef
 SCRIPT = "__main__"  # a notebook or a script: known in its own process only
 
 
+class Arguments(dict[str, Any]):
+    """The arguments of a part by name; hashable, as a frozen config is."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(repr(self))
+
+
+Args = Annotated[dict[str, Any], AfterValidator(Arguments)]
+
+
 class PythonPart(ConfigGroup):
     """A part given as `build: module:name`, with the arguments `args`."""
 
     build: Build
-    args: Annotated[dict[str, Any], Field(default_factory=dict)]
-
-    def __hash__(self) -> int:
-        return hash((type(self), self.build))
+    args: Args = Arguments()
 
 
 class Part(NamedTuple):
-    """A part that a config names: its key, `module:name` and arguments."""
+    """A part that a config names."""
 
-    key: str
-    build: str
-    args: Mapping[str, Any]
+    key: str  # such as model.build
+    build: str  # module:name
+    args: Mapping[str, Any] = {}
+
+    def key_of(self, name: str) -> str:
+        """The key beside that of the part: model.args."""
+        return f"{self.key.removesuffix('.build')}.{name}"
 
 
 def parts(values: Mapping[str, Any], prefix: str = "") -> Iterator[Part]:
     """The parts that the nested values of a config name."""
-    if isinstance(values.get("build"), str):
-        yield Part(prefix.rstrip("."), values["build"], values.get("args", {}))
+    if values.get("build"):
+        yield Part(f"{prefix}build", values["build"], values.get("args", {}))
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from parts(value, f"{prefix}{key}.")
+        elif key == "loss" and ":" in value:
+            yield Part(f"{prefix}{key}", value, {})
 
 
 def check_parts(config: ConfigGroup) -> None:
@@ -81,22 +102,30 @@ def load_part(part: Part) -> Callable[..., Any]:
     module, _, name = part.build.partition(":")
     _file(part.build, part.key)
     try:
-        found: Any = getattr(importlib.import_module(module), name, None)
+        with quiet_stderr():  # TensorFlow greets every import with a page of hints
+            found: Any = getattr(importlib.import_module(module), name, None)
     except Exception as error:  # whatever the user's own code raises
         raise _failed(part, "cannot be imported", error) from error
     if not callable(found):
-        raise InputError(f"{part.key}.build: expected a function or class {name} in {module}")
+        raise InputError(f"{part.key}: expected a function or class {name} in {module}")
     function: Callable[..., Any] = found
     return function
 
 
-def call_part(part: Part, *given: Any) -> Any:
-    """What the part returns for its arguments; raises `InputError` for an error of its own."""
+def call_part(part: Part, *given: Any, kind: type | None = None) -> Any:
+    """What the part returns for its arguments.
+
+    Raises `InputError` for an error of its own, and for another kind of thing.
+    """
     function = load_part(part)
     try:
-        return function(*given, **part.args)
+        made = function(*given, **part.args)
     except Exception as error:
         raise _failed(part, "fails", error) from error
+    if kind and not isinstance(made, kind):
+        got = type(made).__name__
+        raise InputError(f"{part.key}={part.build}: expected a {kind.__name__}, got {got}")
+    return made
 
 
 def digests(config: ConfigGroup) -> dict[str, str]:
@@ -104,9 +133,9 @@ def digests(config: ConfigGroup) -> dict[str, str]:
     found = {}
     for part in parts(config.model_dump()):
         try:
-            found[f"{part.key}.source"] = _digest(part)
+            found[part.key_of("source")] = _digest(part)
         except InputError:
-            found[f"{part.key}.source"] = ""
+            found[part.key_of("source")] = ""
     return found
 
 
@@ -134,7 +163,7 @@ def _file(build: str, key: str) -> Path:
         there = [".".join(file.with_suffix("").parts) for file in Path().glob("*/*.py")]
         hint = nearest(module, [*there, *(file.stem for file in Path().glob("*.py"))])
         raise InputError(
-            f"{key}.build: no module {module}{hint}; it is looked for in {folder} and among the "
+            f"{key}: no module {module}{hint}; it is looked for in {folder} and among the "
             "installed packages"
         )
     return Path(origin)
@@ -146,14 +175,14 @@ def _check_definition(part: Part, file: Path, name: str) -> None:
         tree = ast.parse(file.read_bytes(), str(file))
     except SyntaxError as error:
         place = f"{short_path(file)}, line {error.lineno}"
-        raise InputError(f"{part.key}.build: {place}: {error.msg}; mend it") from error
+        raise InputError(f"{part.key}: {place}: {error.msg}; mend it") from error
     defined = {node.name: node for node in tree.body if isinstance(node, Definition)}
     if name in defined:
         _check_signature(part, defined[name], file)
     elif not any(name in ast.unparse(node) for node in tree.body):  # neither assigned nor imported
         there = ", ".join(defined) or "none"
         raise InputError(
-            f"{part.key}.build: no function or class {name}{nearest(name, [*defined])} in "
+            f"{part.key}: no function or class {name}{nearest(name, [*defined])} in "
             f"{short_path(file)}; there are {there}"
         )
 
@@ -165,28 +194,29 @@ def _check_signature(part: Part, definition: Definition, file: Path) -> None:
         own = [node for node in definition.body if getattr(node, "name", "") == "__init__"]
         if not own:
             return
-        function, given = own[0], ("self", *given[1:])
+        function, given = own[0], ("self", *given[-1:])
     a = function.args
     positional = [each.arg for each in (*a.posonlyargs, *a.args)]
     named = [*positional[len(given) :], *(each.arg for each in a.kwonlyargs)]
     defaults = zip(a.kwonlyargs, a.kw_defaults, strict=True)
     optional = {*positional[len(positional) - len(a.defaults) :]}
     optional |= {each.arg for each, default in defaults if default is not None}
+    args = part.key_of("args")
     place = f"{definition.name} in {short_path(file)}, line {definition.lineno}"
     if len(positional) < len(given) and not a.vararg:
         raise InputError(
-            f"{part.key}.build: expected a function of ({', '.join(given)}, and its args by name), "
+            f"{part.key}: expected a function of ({', '.join(given)}, and its args by name), "
             f"got {place}, which takes ({', '.join(positional)})"
         )
     for name in part.args:
         if name not in named and not a.kwarg:
             raise InputError(
-                f"{part.key}.args.{name}: no such argument of {place}{nearest(name, named)}; there "
-                f"are {', '.join(named) or 'none'}"
+                f"{args}.{name}: no such argument of {place}{nearest(name, named)}; there are "
+                f"{', '.join(named) or 'none'}"
             )
     for name in named:
         if name not in optional and name not in part.args:
-            raise InputError(f"{part.key}.args.{name}: missing; {place} needs it")
+            raise InputError(f"{args}.{name}: missing; {place} needs it")
 
 
 def _failed(part: Part, what: str, error: Exception) -> InputError:
@@ -196,4 +226,4 @@ def _failed(part: Part, what: str, error: Exception) -> InputError:
     own = [frame for frame in frames if module and frame.filename == module.origin]
     place = f"{short_path(Path(own[-1].filename))}, line {own[-1].lineno}: " if own else ""
     reason = traceback.format_exception_only(error)[-1].strip()
-    return InputError(f"{part.key}.build={part.build}: it {what} ({place}{reason})")
+    return InputError(f"{part.key}={part.build}: it {what} ({place}{reason})")

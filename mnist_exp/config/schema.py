@@ -9,15 +9,17 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
-    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from mnist_exp.config.base import AS_TEXT, UNSET, ConfigGroup, Fraction, NotNegative, dotted_keys
+from mnist_exp.config.augment import AugmentConfig
+from mnist_exp.config.base import AS_TEXT, UNSET, ConfigGroup, Fraction, dotted_keys
 from mnist_exp.config.callbacks import CallbackConfig, PlateauConfig
+from mnist_exp.config.data import AnyDataConfig
 from mnist_exp.config.model import ModelConfig
 from mnist_exp.config.optimizer import AnyOptimizer
+from mnist_exp.config.parts import Build, PythonPart
 from mnist_exp.core.layout import CHECKPOINTS, FIGURES, TABLES, TENSORBOARD, FigureFormat
 
 
@@ -28,39 +30,14 @@ class ScheduleConfig(ConfigGroup):
     warmup: Fraction
 
 
-AFFINE = ("rotate", "shift", "zoom", "shear")
-AFTER_AFFINE = ("elastic", "brightness", "contrast", "noise", "erase", "mixup")
+class PythonScheduleConfig(PythonPart):
+    """A function `(steps (k,), total, **args) -> (k,) factors of optimizer.learning_rate`."""
+
+    name: Literal["python"]
+    warmup: Literal[0] = 0
 
 
-class AugmentConfig(ConfigGroup):
-    """What changes the training images, anew in each epoch; 0 is off."""
-
-    name: str = "none"  # of what is on, such as affine+elastic
-    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0  # degrees
-    shift: Annotated[float, Field(ge=0, lt=28)] = 0.0  # pixels
-    zoom: Fraction = 0.0
-    shear: Annotated[float, Field(ge=0, lt=90)] = 0.0  # degrees
-    elastic: Annotated[float, Field(ge=0, lt=28)] = 0.0  # pixels, root mean square
-    brightness: Fraction = 0.0
-    contrast: Fraction = 0.0
-    noise: Fraction = 0.0  # standard deviation; white is 1
-    erase: Fraction = 0.0  # of the picture, at most
-    mixup: NotNegative = 0.0  # alpha
-
-    def model_post_init(self, _: Any) -> None:
-        """Name what is on: options that Hydra merged would share one name."""
-        has_affine = "affine" in self.name.split("+") or any(getattr(self, k) for k in AFFINE)
-        on = ["affine"] * has_affine + [key for key in AFTER_AFFINE if getattr(self, key)]
-        name = "+".join(on) or "none"
-        if self.name not in ("none", "affine", name):
-            raise ValueError(f"augment.name: expected {name!r}, as the keys say, got {self.name!r}")
-        object.__setattr__(self, "name", name)
-
-    @model_serializer
-    def _what_is_on(self) -> dict[str, Any]:
-        """Without the keys of what is off: runs of before they existed stay in their groups."""
-        on = ["name", *self.name.split("+"), *(AFFINE if "affine" in self.name else ())]
-        return {key: value for key, value in self if key in on}
+AnySchedule = ScheduleConfig | PythonScheduleConfig
 
 
 def _class_weight(value: Any) -> Any:
@@ -87,7 +64,7 @@ class TrainConfig(ConfigGroup):
     clean_epochs: Annotated[int, Field(ge=0)] = 0  # at the end, without augmentation
     checkpoint_every: Annotated[int, Field(ge=1)] = 1  # epochs
     batch_size: Annotated[int, Field(ge=1)]
-    loss: Loss
+    loss: Loss | Build  # a function (labels, scores), both (n, classes) -> (n,)
     label_smoothing: Fraction
     class_weight: ClassWeight = None
     patience: Annotated[int, Field(ge=1)] | None
@@ -96,46 +73,8 @@ class TrainConfig(ConfigGroup):
     jit: Literal["auto", True, False]
 
 
-class DataConfig(ConfigGroup):
-    """The data set, its source and its splits."""
-
-    name: Literal[
-        "mnist", "mnist5k", "fashion_mnist", "kmnist", "k49", "emnist_digits", "emnist_letters",
-        "emnist_balanced", "qmnist",
-    ]  # fmt: skip
-    path: Annotated[str, AS_TEXT] | None
-    fallback: Literal["bundled", "error"]
-    validation_split: Fraction
-    validation: Annotated[int, Field(ge=1)] | None = None
-    limit: Annotated[int, Field(ge=2)] | None
-
-
-ClassName = Annotated[str, Field(min_length=1), AS_TEXT]
-
-
-class OwnDataConfig(ConfigGroup):
-    """Pictures of one's own: their file or folder, the part to test on, and the splits."""
-
-    name: Literal["own"]
-    path: Annotated[str, Field(min_length=1), AS_TEXT]
-    test_path: Annotated[str, AS_TEXT] | None = None
-    test_split: Annotated[float, Field(gt=0, lt=1)] | None = None  # where there is no test part
-    classes: Annotated[tuple[ClassName, ...], Field(strict=False)] | None = None  # their names
-    resize: bool = False  # to fit 28x28, rather than place smaller ones in the middle
-    validation_split: Fraction = 0.1
-    validation: Annotated[int, Field(ge=1)] | None = None
-    limit: Annotated[int, Field(ge=2)] | None = None
-
-    @model_validator(mode="after")
-    def _check_test(self) -> Self:
-        if self.test_path and self.test_split:
-            raise ValueError(
-                "data.test_split: data.test_path names the pictures to test on; leave one out"
-            )
-        return self
-
-
-AnyDataConfig = DataConfig | OwnDataConfig
+class MetricConfig(PythonPart):
+    """A function `(labels (n,), probabilities (n, classes), **args) -> number`."""
 
 
 class TrackingConfig(ConfigGroup):
@@ -190,7 +129,20 @@ def _model_files(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+OWN_METRICS = {  # of the test images
+    "loss", "accuracy", "accuracy_low", "accuracy_high", "errors", "top2_accuracy", "ece", "brier",
+    "loss_calibrated", "ece_calibrated",
+}  # fmt: skip
+
+
+def _metric_name(name: str) -> str:
+    if name in OWN_METRICS or not name.isidentifier():
+        raise PydanticCustomError("metric", "a name of letters and digits that is none of ours")
+    return name
+
+
 TagName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=250)]
+MetricName = Annotated[str, AfterValidator(_metric_name)]
 TagValue = Annotated[str, Field(max_length=MAX_NOTE), AS_TEXT]
 
 
@@ -199,7 +151,7 @@ class Config(ConfigGroup):
 
     model: Annotated[ModelConfig, Discriminator("family")]
     optimizer: Annotated[AnyOptimizer, Discriminator("name")]
-    schedule: ScheduleConfig
+    schedule: Annotated[AnySchedule, Discriminator("name")]
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig
     data: Annotated[AnyDataConfig, Discriminator("name")]
@@ -211,6 +163,11 @@ class Config(ConfigGroup):
     # Left out where it is empty: earlier runs have no such key.
     callbacks: Annotated[
         dict[str, CallbackConfig], Field(default_factory=dict, exclude_if=lambda value: not value)
+    ]
+    # Each is recorded as test/<name>.
+    metrics: Annotated[
+        dict[MetricName, MetricConfig],
+        Field(default_factory=dict, exclude_if=lambda value: not value),
     ]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     save_as: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_model_files)]

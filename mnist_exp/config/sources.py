@@ -2,6 +2,8 @@
 
 import logging
 from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
@@ -22,8 +24,16 @@ named: list[Path] = []  # by --config-dir
 
 def own_folders() -> list[Path]:
     """The user's own: those named, and conf/ of the current folder unless it is the package's."""
-    folders = [*named, Path.cwd() / "conf"]
+    folders = [*named, Path.cwd() / "conf", *installed_folders()]
     return [folder for folder in folders if folder.is_dir() and not folder.samefile(CONF)]
+
+
+@cache
+def installed_folders() -> list[Path]:
+    """The conf/ in each package that names itself in the entry point group `mnist_exp.conf`."""
+    found = [find_spec(point.value) for point in entry_points(group="mnist_exp.conf")]
+    places = [place for spec in found if spec for place in spec.submodule_search_locations or ()]
+    return [Path(place) / "conf" for place in places]
 
 
 def add_own(search_path: ConfigSearchPath, folders: list[Path]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mnist_exp.config.schema import AnyDataConfig, DataConfig, OwnDataConfig
+from mnist_exp.config.data import AnyDataConfig, DataConfig, OwnDataConfig
 from mnist_exp.core.classes import DIGITS
 from mnist_exp.core.errors import InputError
 from mnist_exp.data import download, known, mnist, own, sources
@@ -107,7 +107,7 @@ def load_dataset(config: AnyDataConfig, *, url: str = download.URL) -> Dataset:
 def found_at(config: AnyDataConfig) -> str:
     """Where the data set is on this machine, or is said to be; empty without such a place."""
     if not isinstance(config, DataConfig):
-        return config.path
+        return config.path or config.build or ""
     if config.name == "mnist5k":
         return BUNDLE
     if config.name in known.KNOWN:

@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_exp.config.schema import OwnDataConfig
+from mnist_exp.config.data import OwnDataConfig
+from mnist_exp.config.parts import Part as PythonPart
+from mnist_exp.config.parts import call_part, digests
 from mnist_exp.core.classes import MAX_CLASSES, MAX_NAME
 from mnist_exp.core.errors import InputError
 from mnist_exp.data import sources
 from mnist_exp.data.mnist import Array, Arrays, idx_md5
-from mnist_exp.data.readers import Part, files_of, read_parts
+from mnist_exp.data.readers import PARTS, Part, files_of, read_parts
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +42,13 @@ def load(config: OwnDataConfig) -> Found:
 
     What was done to pictures and labels is logged. Raises `InputError` for unusable data.
     """
+    settings = config.test_split, config.classes, config.resize
+    if config.build:
+        part = PythonPart("data.build", config.build, config.args)
+        return _call(part, *settings, str(digests(config)))
     paths = [Path(sources.understand(text)) for text in (config.path, config.test_path) if text]
     files = [file for path in paths for file in files_of(path) if path.exists()]
     stats = tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files)
-    settings = config.test_split, config.classes, config.resize
     return _load(tuple(paths), *settings, stats)
 
 
@@ -55,11 +60,41 @@ def _load(
     resize: bool,
     unchanged: tuple[tuple[str, int, int], ...],
 ) -> Found:
-    path = paths[0]
-    parts = read_parts(path)
+    parts = read_parts(paths[0])
     if len(paths) > 1:
         other = read_parts(paths[1])
         parts["test"] = other.get("test", other["train"])
+    return from_parts(parts, paths[0], test_split, names, resize)
+
+
+@lru_cache(maxsize=1)
+def _call(
+    part: PythonPart,
+    test_split: float | None,
+    names: tuple[str, ...] | None,
+    resize: bool,
+    unchanged: str,
+) -> Found:
+    made = call_part(part, kind=tuple)
+    if len(made) not in (2, 4):
+        raise InputError(
+            f"{part.key}={part.build}: expected images and labels, or those of training and of "
+            f"test, got {len(made)} things"
+        )
+    arrays = [np.asarray(each) for each in made]
+    pairs = zip(PARTS, arrays[::2], arrays[1::2], strict=False)
+    parts = {name: Part(images, labels) for name, images, labels in pairs}
+    return from_parts(parts, Path(part.build.partition(":")[2]), test_split, names, resize)
+
+
+def from_parts(
+    parts: dict[str, Part],
+    path: Path,
+    test_split: float | None,
+    names: tuple[str, ...] | None,
+    resize: bool,
+) -> Found:
+    """The data set made of `train`, and perhaps `test`, which are called `path`."""
     if test_split and "test" in parts:
         raise InputError(f"data.test_split={test_split:g}: {path} has a test part; leave it out")
     if not test_split and "test" not in parts:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_exp.config.schema import DataConfig
+from mnist_exp.config.data import DataConfig
 from mnist_exp.core.classes import DIGITS, noun
 from mnist_exp.core.output import quiet_stderr
 from mnist_exp.data.dataset import Dataset, load_dataset

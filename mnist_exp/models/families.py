@@ -79,7 +79,7 @@ def python(
     keras.config.set_dtype_policy(precision)
     try:
         images = keras.layers.Reshape((28, 28, 1), dtype="float32")(unit)
-        part = Part("model", config.build, config.args)
+        part = Part("model.build", config.build, config.args)
         is_class = isinstance(load_part(part), type)
         scores = call_part(part, classes) if is_class else call_part(part, images, classes)
         if isinstance(scores, keras.Layer):

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_exp.config.schema import Config
+from mnist_exp.config.parts import Part, call_part
+from mnist_exp.config.schema import Config, MetricConfig
 from mnist_exp.core import layout
 from mnist_exp.core.classes import noun
+from mnist_exp.core.console import only_warned_of
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation.calibration import Calibration, fit_calibration
 from mnist_exp.evaluation.metrics import ClassScore, Evaluation, Output, from_scores
@@ -59,6 +61,16 @@ def score(model: Any, data: Dataset, output: Output) -> Scores:
     metrics["model/bytes"] = sum(weights.nbytes for weights in model.get_weights())
     metrics["model/images_per_second"] = images_per_second
     return Scores(test, validation, calibration, metrics)
+
+
+def own_metrics(metrics: Mapping[str, MetricConfig], test: Evaluation) -> dict[str, float]:
+    """The user's own metrics of the test images, as test/<name>; one that fails is a warning."""
+    found = {}
+    for name, config in metrics.items():
+        part = Part(f"metrics.{name}.build", config.build, config.args)
+        with only_warned_of(f"test/{name} is missing"):
+            found[f"test/{name}"] = float(call_part(part, test.labels, test.probabilities))
+    return found
 
 
 def write_report(

@@ -11,9 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mnist_exp.config.data import AnyDataConfig, OwnDataConfig
 from mnist_exp.config.model import PythonConfig
 from mnist_exp.config.parts import Part, digests, load_part
-from mnist_exp.config.schema import AnyDataConfig, OwnDataConfig, TrackingConfig
+from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core import layout
 from mnist_exp.core.classes import DIGITS
 from mnist_exp.core.errors import InputError
@@ -207,7 +208,7 @@ class Run(RunFiles):
         if not isinstance(config.model, PythonConfig):
             return
         try:
-            load_part(Part("model", config.model.build, {}))
+            load_part(Part("model.build", config.model.build))
         except InputError as error:
             raise InputError(f"{self} was made with {made_with or 'a part'}; {error}") from error
         if digests(config)["model.source"] != made_with:
@@ -221,7 +222,9 @@ class Run(RunFiles):
 def relocated_data(config: AnyDataConfig, tags: Mapping[str, str], folder: Path) -> AnyDataConfig:
     """The data config of the run now in `folder`, with its paths as they are on this machine."""
     if isinstance(config, OwnDataConfig):
-        paths = {"path": data_path(config.path, tags, folder, "")}
+        paths = {}
+        if config.path:
+            paths["path"] = data_path(config.path, tags, folder, "")
         if config.test_path:
             paths["test_path"] = data_path(config.test_path, {}, folder, "")
         return config.model_copy(update=paths)

@@ -9,7 +9,9 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import ndtri
 
-from mnist_exp.config.schema import AugmentConfig
+from mnist_exp.config.augment import AugmentConfig
+from mnist_exp.config.parts import Part, call_part
+from mnist_exp.core.errors import InputError
 
 CENTRE = 13.5  # of 28 pixels, counted from 0
 PIXELS = np.arange(28, dtype=np.float32)
@@ -22,7 +24,8 @@ def augment(
 ) -> Any:
     """The (n, 28, 28) uint8 images, augmented, unless `config` is None; the same for the same seed.
 
-    In this order: affine and elastic in one resampling, brightness, contrast, noise, erase, mixup.
+    In this order: affine and elastic in one resampling, brightness, contrast, noise, erase, mixup,
+    and what the user's own part does.
     All n at once, on every core, rather than a batch in each step: XLA has no affine operation.
     """
     if config is None or config.name == "none":
@@ -43,7 +46,21 @@ def augment(
         # "mixup: Data-Dependent Data Augmentation", 2017. So the labels stay whole numbers.
         share = random.beta(config.mixup + 1, config.mixup, (n, 1, 1)).astype(np.float32)
         images = _in_blocks(_mix, images, tf.gather(images, random.permutation(n)), share)
+    if config.build:
+        images = _own(config, random, images)
     return images
+
+
+def _own(config: AugmentConfig, random: np.random.Generator, images: Any) -> np.ndarray:
+    """The images as the user's own part returns them; raises `InputError` for other ones."""
+    part = Part("augment.build", config.build or "", config.args)
+    made = np.asarray(call_part(part, np.asarray(images), random))
+    if made.shape != tuple(images.shape) or made.dtype != np.uint8:
+        raise InputError(
+            f"{part.key}={part.build}: expected images (n, 28, 28) uint8 like those it was given, "
+            f"got {made.shape} {made.dtype}"
+        )
+    return made
 
 
 def _affine(images: Any, maps: np.ndarray) -> Any:

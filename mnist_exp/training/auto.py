@@ -18,6 +18,7 @@ PLAIN = {
     "InputLayer", "Rescaling", "Reshape", "Flatten", "Dense", "Activation", "Dropout",
     "BatchNormalization", "MaxPooling2D", "GlobalMaxPooling2D", "GlobalAveragePooling2D", "Add",
 }  # fmt: skip
+NOT_TRIED = {"epochs": 1, "patience": None, "class_weight": None}  # what changes no step's time
 CONVOLUTIONS = {"Conv2D"}
 
 
@@ -32,7 +33,7 @@ def resolve_auto(train: TrainConfig, model: ModelConfig) -> TrainConfig:
         return train
     layers = _layers(model)
     if layers - PLAIN - CONVOLUTIONS:
-        return _in_place_of_auto(train, *_fastest(model, train.batch_size))
+        return _in_place_of_auto(train, *_fastest(model, train.model_copy(update=NOT_TRIED)))
     convolves = bool(layers & CONVOLUTIONS)
     precision = "mixed_bfloat16" if convolves and hardware.has_bfloat16() else "float32"
     return _in_place_of_auto(train, precision, hardware.has_gpu() or not convolves)
@@ -48,13 +49,13 @@ def _layers(model: ModelConfig) -> set[str]:
 
 
 @lru_cache(maxsize=1)  # for the jobs of a sweep
-def _fastest(model: ModelConfig, batch_size: int) -> tuple[str, bool]:
+def _fastest(model: ModelConfig, train: TrainConfig) -> tuple[str, bool]:
     """The precision, and whether with XLA, in which some steps of the model took the least time."""
     from mnist_exp.training.trial import seconds_per_step
 
     precisions = ["float32", *(["mixed_bfloat16"] if hardware.has_bfloat16() else [])]
     tried = {
-        (precision, jit): seconds_per_step(model, batch_size, precision, jit)
+        (precision, jit): seconds_per_step(model, _in_place_of_auto(train, precision, jit))
         for precision in precisions
         for jit in (False, True)
     }
@@ -62,7 +63,9 @@ def _fastest(model: ModelConfig, batch_size: int) -> tuple[str, bool]:
         f"{precision}{' with XLA' if jit else ''} {1000 * seconds:.3g} ms"
         for (precision, jit), seconds in tried.items()
     )
-    logger.info(f"tried for train.precision and train.jit, a step of {batch_size} images: {told}")
+    logger.info(
+        f"tried for train.precision and train.jit, a step of {train.batch_size} images: {told}"
+    )
     return min(tried, key=lambda each: tried[each])
 
 

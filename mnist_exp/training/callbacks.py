@@ -12,7 +12,8 @@ import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from mnist_exp.config.callbacks import CallbackConfig, TensorBoardConfig
+from mnist_exp.config.callbacks import CallbackConfig, PythonCallbackConfig, TensorBoardConfig
+from mnist_exp.config.parts import Part, call_part
 from mnist_exp.core.console import TimeLeft, console
 from mnist_exp.core.files import short_path
 from mnist_exp.training.step_curve import StepCurve
@@ -112,5 +113,8 @@ def build(config: CallbackConfig, folder: Path, curve: StepCurve) -> keras.callb
     """The callback of the config; TensorBoard's files go into `folder`."""
     if isinstance(config, TensorBoardConfig):
         return TensorBoard(folder, curve)
+    if isinstance(config, PythonCallbackConfig):
+        part = Part("callbacks.build", config.build, config.args)
+        return call_part(part, kind=keras.callbacks.Callback)
     mode = "max" if config.monitor.endswith("accuracy") else "min"
     return keras.callbacks.ReduceLROnPlateau(mode=mode, **config.model_dump(exclude={"name"}))

@@ -10,9 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mnist_exp.config.augment import AugmentConfig
 from mnist_exp.config.model import ModelConfig
 from mnist_exp.config.optimizer import OptimizerConfig
-from mnist_exp.config.schema import AugmentConfig, ScheduleConfig, TrainConfig
+from mnist_exp.config.schema import AnySchedule, TrainConfig
 from mnist_exp.core.errors import DivergedError, UnsupportedError
 from mnist_exp.data.dataset import Dataset
 from mnist_exp.models import families
@@ -77,7 +78,7 @@ def prepare(
 def fit(
     loop: EpochLoop,
     train: TrainConfig,
-    schedule: ScheduleConfig,
+    schedule: AnySchedule,
     augment: AugmentConfig,
     *,
     seed: int,
@@ -181,7 +182,7 @@ def _compile(loop: EpochLoop) -> float:
 
 
 def _learning_rates(
-    loop: EpochLoop, schedule: ScheduleConfig, peak: float, epoch: int, epochs: int
+    loop: EpochLoop, schedule: AnySchedule, peak: float, epoch: int, epochs: int
 ) -> np.ndarray:
     """The learning rate of each step of the epoch, counted from 0."""
     if schedule.name == "constant" and not schedule.warmup:

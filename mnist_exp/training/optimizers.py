@@ -7,8 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mnist_exp.config.optimizer import OptimizerConfig
-from mnist_exp.config.schema import ScheduleConfig
+from mnist_exp.config.optimizer import OptimizerConfig, PythonOptimizerConfig
+from mnist_exp.config.parts import Part, call_part
+from mnist_exp.config.schema import AnySchedule, PythonScheduleConfig
+from mnist_exp.core.errors import InputError
 
 
 class FusedUpdate:
@@ -49,7 +51,13 @@ FUSED = {"adam": Adam, "adamw": AdamW}
 
 
 def build(config: OptimizerConfig) -> keras.optimizers.Optimizer:
-    """The Keras optimizer; none decays biases and normalization weights."""
+    """The Keras optimizer; none of Keras' own decays biases and normalization weights.
+
+    Raises `InputError` where a part of the user's own gives another thing.
+    """
+    if isinstance(config, PythonOptimizerConfig):
+        part = Part("optimizer.build", config.build, config.args)
+        return call_part(part, config.learning_rate, kind=keras.optimizers.Optimizer)
     kinds = {name.lower(): kind for name, kind in vars(keras.optimizers).items()} | FUSED
     settings: dict[str, Any] = config.model_dump(mode="json", exclude={"name"})
     return _exclude_from_decay(kinds[config.name](**settings))
@@ -57,6 +65,8 @@ def build(config: OptimizerConfig) -> keras.optimizers.Optimizer:
 
 def to_stock_keras(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """The same optimizer, not yet built, of Keras' own class: loads without this package."""
+    if type(optimizer) not in FUSED.values():
+        return _exclude_from_decay(type(optimizer).from_config(optimizer.get_config()))
     kind = getattr(keras.optimizers, type(optimizer).__name__)
     return _exclude_from_decay(kind.from_config(optimizer.get_config()))
 
@@ -80,13 +90,22 @@ def _exclude_from_decay(optimizer: keras.optimizers.Optimizer) -> keras.optimize
 
 
 def learning_rate_schedule(
-    schedule: ScheduleConfig, peak: float, total: int, steps: range
+    schedule: AnySchedule, peak: float, total: int, steps: range
 ) -> np.ndarray:
     """The learning rates, float32, of `steps`, counted from 0, of `total` steps.
 
     onecycle follows Smith and Topin (2018) with the factors of fastai: from peak/25 up to peak and
     down to peak/250,000, both on half cosines.
     """
+    if isinstance(schedule, PythonScheduleConfig):
+        part = Part("schedule.build", schedule.build, schedule.args)
+        factors = np.asarray(call_part(part, np.arange(steps.start, steps.stop), total), np.float32)
+        if factors.shape != (len(steps),) or not (np.isfinite(factors) & (factors >= 0)).all():
+            raise InputError(
+                f"{part.key}={part.build}: expected a factor of at least 0 for each of "
+                f"{len(steps)} steps, got {factors.shape}"
+            )
+        return peak * factors
     warm = round(schedule.warmup * total)
     step = np.arange(steps.start, steps.stop, dtype=np.float64)
     down = (step - warm) / max(total - warm - 1, 1)

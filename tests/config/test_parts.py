@@ -87,7 +87,7 @@ def test_what_is_wrong_is_named(project: Any, build: str, args: Any, sentence: s
 
 
 def test_an_error_of_the_part_is_told_with_its_place(project: Any) -> None:
-    part = Part("model", "my_parts.models:vit", {})
+    part = Part("model.build", "my_parts.models:vit")
     with pytest.raises(InputError, match=r"cannot be imported .*No module named 'elsewhere'"):
         call_part(part)
     Path("my_parts/models.py").write_text("def vit():\n    return 1 / 0\n")

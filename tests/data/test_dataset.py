@@ -18,7 +18,7 @@ import pytest
 from small_mnist import Server, npz, serving, unreadable, use_small_mnist
 
 from mnist_exp.config.compose import compose
-from mnist_exp.config.schema import DataConfig
+from mnist_exp.config.data import DataConfig
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import load_dataset, local_source
 from mnist_exp.data.mnist import Arrays

@@ -14,7 +14,7 @@ from small_mnist import serving
 from support import Command
 
 from mnist_exp.config.compose import compose
-from mnist_exp.config.schema import DataConfig
+from mnist_exp.config.data import DataConfig
 from mnist_exp.core.errors import InputError
 from mnist_exp.data import known
 from mnist_exp.data.dataset import Dataset, load_dataset

@@ -16,7 +16,7 @@ from pyarrow import parquet
 from small_mnist import npz, same, use_small_mnist
 
 from mnist_exp.config.compose import compose
-from mnist_exp.config.schema import DataConfig, OwnDataConfig
+from mnist_exp.config.data import DataConfig, OwnDataConfig
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import Dataset, load_dataset
 
