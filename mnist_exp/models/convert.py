@@ -96,10 +96,7 @@ def _read_litert(path: Path) -> ScoreFunction:
             (output,) = serve(**{PIXELS: images}).values()
         except RuntimeError as error:
             flex = ", ".join(re.findall(r"Flex[A-Z]\w+", str(error)))  # TensorFlow's own kernels
-            raise InputError(
-                f"{path.name}: expected only operations that LiteRT has, got {flex or error}; "
-                "choose another format"
-            ) from error
+            raise _unsupported(path, "LiteRT", flex or str(error)) from error
         return np.asarray(output)
 
     return scores
@@ -108,8 +105,18 @@ def _read_litert(path: Path) -> ScoreFunction:
 def _read_onnx(path: Path) -> ScoreFunction:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # its classes have no public names
+        if not (missing := re.search(r"No Op registered for (\w+)", str(error))):
+            raise
+        raise _unsupported(path, "ONNX", missing[1]) from error
     return lambda images: session.run(None, {PIXELS: images})[0]
+
+
+def _unsupported(path: Path, format_: str, operations: str) -> InputError:
+    expected = f"expected only operations that {format_} has"
+    return InputError(f"{path.name}: {expected}, got {operations}; choose another format")
 
 
 FORMATS = {

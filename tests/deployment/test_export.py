@@ -105,6 +105,21 @@ def test_a_deviating_export_is_not_kept(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_with_an_operation_that_onnx_lacks_is_refused(tmp_path: Path) -> None:
+    from mnist_exp.models.convert import FORMATS
+    from mnist_exp.models.families import build_model
+
+    model, onnx = (
+        build_model(tiny("model.activation=celu", "model.units=[4]").model),
+        FORMATS["onnx"],
+    )
+    onnx.write(model, tmp_path / onnx.filename)
+    with pytest.raises(
+        InputError, match=r"model\.onnx: expected only .* ONNX has, got Expm1; choose"
+    ):
+        onnx.read(tmp_path / onnx.filename)
+
+
 def test_a_file_with_an_operation_that_litert_lacks_is_refused(
     convolutional: Any, digits: Dataset, tmp_path: Path
 ) -> None:

@@ -100,11 +100,14 @@ def apply(
 
 
 @pytest.mark.parametrize("jit", [True, False])
-@pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_the_update_equals_keras_own(name: str, jit: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "more"), [("adam", "beta_1=0.8"), ("adamw", "clipvalue=0.3"), ("adam", "amsgrad=true")]
+)
+def test_the_update_equals_keras_own(name: str, more: str, jit: bool) -> None:
     random = np.random.default_rng(0)
     start, *gradients = random.normal(size=(5, 7, 5)).astype(np.float32)
-    ours = optimizers.build(tiny(f"optimizer={name}", "optimizer.beta_2=0.95").optimizer)
+    given = tiny(f"optimizer={name}", "optimizer.beta_2=0.95", f"optimizer.{more}")
+    ours = optimizers.build(given.optimizer)
     ends = []
     for optimizer in (ours, optimizers.to_stock_keras(ours)):
         weight = keras.Variable(start)
