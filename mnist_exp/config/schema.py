@@ -74,7 +74,7 @@ class AugmentConfig(ConfigGroup):
     contrast: Fraction = 0.0
     noise: Fraction = 0.0  # standard deviation; white is 1
     erase: Fraction = 0.0  # of the picture, at most
-    mixup: NotNegative = 0.0  # alpha
+    mixup: Annotated[float, Field(ge=0, le=100)] = 0.0  # alpha
 
     def model_post_init(self, _: Any) -> None:
         """Name what is on: options that Hydra merged would share one name."""

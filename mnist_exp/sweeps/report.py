@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 ACCURACIES = (OBJECTIVE, "test/accuracy")
 REPORTED = (*ACCURACIES, "test/accuracy_low", "test/accuracy_high", "test/loss")
-UNITS = {"augment.rotate": "degrees", "augment.shift": "pixels", "augment.shear": "degrees"}
+UNITS = {
+    "augment.rotate": "degrees", "augment.shift": "pixels", "augment.shear": "degrees",
+    "augment.elastic": "pixels",
+}  # fmt: skip
 MAX_ROWS = 30  # of the terminal's table
 
 Groups = Sequence[SeedGroup[RunResult]]
