@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from benchmarks import machine
 from mnist_exp.config.compose import compose
@@ -28,6 +29,10 @@ TITLE = "One epoch against `model.fit`"
 Epoch = Callable[[], float]  # -> its seconds
 DENSE = ["model=dense128", "train.batch_size=32"]
 CNN = ["model=cnn", "train.batch_size=128"]
+AUGMENTATIONS = [
+    "augment=affine", "augment=elastic", "augment=[affine,elastic]", "augment.brightness=0.3",
+    "augment.contrast=0.3", "augment.noise=0.1", "augment.erase=0.1", "augment.mixup=0.1",
+]  # fmt: skip
 FITS = {
     "as it comes": {},
     "`steps_per_execution=100`": {"steps_per_execution": 100},
@@ -132,6 +137,20 @@ def augmented(data: Dataset, n: int) -> str:
     return f"With `augment=affine` an epoch of cnn, batch 128, takes {ratios} times as long."
 
 
+def augmentations(data: Dataset, n: int) -> Iterator[str]:
+    """Rows of the seconds, of wall clock and of CPU, that each takes once an epoch."""
+    images = tf.tile(tf.constant(data.train_images), [2, 1, 1])[:60_000]
+    for keys in AUGMENTATIONS:
+        config, seconds, busy = compose(keys.split()).augment, [], []
+        for seed in range(n + 1):  # the first one compiles
+            clock, cpu = time.perf_counter(), time.process_time()
+            augmentation.augment(config, [seed], images).numpy()
+            seconds.append(time.perf_counter() - clock)
+            busy.append(time.process_time() - cpu)
+        spreads = [machine.spread(values[1:], " s") for values in (seconds, busy)]
+        yield machine.row(f"`{keys}`", *spreads)
+
+
 def checkpointed(data: Dataset, overrides: list[str], n: int) -> str:
     """What a checkpoint after each epoch costs: whole trainings with and without them, in turn."""
     config = compose(overrides)
@@ -170,6 +189,11 @@ def measure(quick: bool) -> Iterator[str]:
     if not quick:
         yield ""
         yield augmented(data, n)
+        yield ""
+        yield "What augmenting 60,000 images takes, once an epoch."
+        yield ""
+        yield from machine.head("augmentation", "seconds", "of CPU time")
+        yield from augmentations(data, n)
         yield ""
         yield checkpointed(data, ["model=dense128"], 7)
         yield checkpointed(data, ["model=dropout", "train.ema=0.99", "train.epochs=4"], n)

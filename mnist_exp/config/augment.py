@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_serializer
 
-from mnist_exp.config.base import ConfigGroup, Fraction, NotNegative
+from mnist_exp.config.base import ConfigGroup, Fraction
 from mnist_exp.config.parts import Args, Arguments, Build
 
 AFFINE = ("rotate", "shift", "zoom", "shear")
@@ -24,7 +24,7 @@ class AugmentConfig(ConfigGroup):
     contrast: Fraction = 0.0
     noise: Fraction = 0.0  # standard deviation; white is 1
     erase: Fraction = 0.0  # of the picture, at most
-    mixup: NotNegative = 0.0  # alpha
+    mixup: Annotated[float, Field(ge=0, le=100)] = 0.0  # alpha
     # A function `(images (n, 28, 28) uint8, random, **args) -> images`, last of all.
     build: Build | None = None
     args: Args = Arguments()

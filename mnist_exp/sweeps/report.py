@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 ACCURACIES = (OBJECTIVE, "test/accuracy")
 REPORTED = (*ACCURACIES, "test/accuracy_low", "test/accuracy_high", "test/loss")
-UNITS = {"augment.rotate": "degrees", "augment.shift": "pixels", "augment.shear": "degrees"}
+UNITS = dict.fromkeys(["augment.rotate", "augment.shear"], "degrees")
+UNITS |= dict.fromkeys(["augment.shift", "augment.elastic"], "pixels")
 MAX_ROWS = 30  # of the terminal's table
 
 Groups = Sequence[SeedGroup[RunResult]]

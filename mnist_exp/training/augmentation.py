@@ -126,7 +126,8 @@ def _in_blocks(change: Callable[..., Any], *arrays: Any) -> Any:
         return compiled(*part)[start - first :]
 
     with ThreadPoolExecutor() as pool:
-        return tf.concat([*pool.map(block, range(0, n, size))], axis=0)
+        # The first one alone: else every thread would compile.
+        return tf.concat([block(0), *pool.map(block, range(size, n, size))], axis=0)
 
 
 @cache

@@ -194,6 +194,13 @@ def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
             "callbacks=reduce_on_plateau data.validation_split=0",
             "callbacks.reduce_on_plateau: it needs validation images: set data.validation_spl",
         ),
+        (
+            "augment=[affine,elasti]",
+            "augment=elasti: no such option (did you mean elastic?); there are affine, elastic, no",
+        ),
+        ("augment.nois=1", "augment.nois: no such key (did you mean augment.noise?)"),
+        ("augment.mixup=101", "augment.mixup: expected a number of at most 100.0, got 101"),
+        ("augment.name=blur", "augment.name: expected 'none', as the keys say, got 'blur'"),
     ],
 )
 def test_wrong_input_is_refused_in_one_sentence(overrides: str, sentence: str) -> None:
@@ -396,3 +403,31 @@ def test_a_command_repeated_needs_the_places_of_its_configs() -> None:
     assert config_sources(typed.split()) == kept
     with pytest.raises(InputError, match="sweep=lr_grid,seeds: one sweep at a time"):
         compose(["sweep=lr_grid,seeds"])
+
+
+AFFINE = {"rotate": 8.0, "shift": 2.0, "zoom": 0.1, "shear": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ("", {"name": "none"}),
+        ("augment=affine", {"name": "affine", **AFFINE}),
+        ("augment=affine augment.zoom=0", {"name": "affine", **AFFINE, "zoom": 0.0}),
+        ("augment=affine augment.noise=0", {"name": "affine", **AFFINE}),
+        ("augment=[elastic,affine]", {"name": "affine+elastic", **AFFINE, "elastic": 1.0}),
+        (
+            "augment.mixup=0.2 augment.erase=0.1",
+            {"name": "erase+mixup", "erase": 0.1, "mixup": 0.2},
+        ),
+        ("augment=[]", {"name": "none"}),
+    ],
+)
+def test_a_run_records_the_augmentations_that_are_on(
+    overrides: str, expected: dict[str, object]
+) -> None:
+    """As before there were others than affine: such runs stay in one group with those of then."""
+    config = compose(overrides.split())
+    recorded = redacted_values(config)["augment"]
+    assert [*recorded.items()] == [*expected.items()]
+    assert from_yaml(to_yaml(config)) == config

@@ -167,6 +167,9 @@ SCHEDULES = st.fixed_dictionaries(
 AUGMENTS = st.one_of(
     st.fixed_dictionaries({"": st.just("none")}),
     st.fixed_dictionaries(
+        {"": st.just("elastic"), "noise": SHARE, "erase": SHARE, "mixup": st.floats(0, 100)}
+    ),
+    st.fixed_dictionaries(
         {
             "": st.just("affine"),
             "rotate": st.floats(0, 180),
