@@ -165,7 +165,8 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
 def variant_values(name: str) -> dict[str, Any]:
     """The values in the model variant's own file, conf/model/<name>.yaml; empty without one."""
     files = [folder / "model" / f"{name}.yaml" for folder in (*own_folders(), CONF)]
-    return next((dict(OmegaConf.load(file)) for file in files if file.is_file()), {})
+    found = next((OmegaConf.load(file) for file in files if file.is_file()), OmegaConf.create())
+    return cast(dict[str, Any], OmegaConf.to_container(found, resolve=False))
 
 
 @contextmanager

@@ -188,8 +188,8 @@ def validation_error_message(error: ErrorDetails, siblings: Sequence[str]) -> st
         context = {"expected": ", ".join(options)}
         if isinstance(given, str):
             hint = nearest(given, [option.strip("'") for option in options])
-        if given in INSTEAD and key.startswith("callbacks."):
-            hint = f", in place of which there is {INSTEAD[given]}"
+            if given in INSTEAD and key.startswith("callbacks."):
+                hint = f", in place of which there is {INSTEAD[given]}"
     expected = EXPECTED[kind].format(**context, given=given) if kind in EXPECTED else error["msg"]
     got = "null" if given is None else _cut(repr(given))
     return f"{key}: expected {expected}, got {got}{hint}"

@@ -62,6 +62,9 @@ def test_of_the_same_name_the_users_own_is_taken_and_told_once(
     taken = "taken in place of the package's: model=dense128"
     assert notes[:2] == [f"conf: {taken}", f"named: {taken}"]
     assert variant_values("dense128")["units"] == [32]
+    write(workplace / "conf", {"model/wide": "dropout: ${seed}\nunits: ???\n"})
+    assert variant_values("wide") == {"dropout": "${seed}", "units": "???"}
+    assert variant_values("nothing") == {}
 
 
 def test_only_groups_are_taken_from_a_conf_of_another_project(
