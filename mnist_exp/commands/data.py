@@ -62,28 +62,22 @@ def data(
 
 def _list(check: bool) -> None:
     from mnist_exp.config.compose import compose
-    from mnist_exp.data.dataset import DISPLAY_NAMES, found_at, load_dataset
+    from mnist_exp.data.dataset import DISPLAY_NAMES, display_name, found_at, load_dataset
     from mnist_exp.data.known import KNOWN
 
     rows, damaged = [], []
     for name in (*DISPLAY_NAMES, *KNOWN):
         config = compose([f"data={name}"]).data
-        where = found_at(config)
-        if where and check:
+        where = found_at(config) or "downloaded on first use"
+        if check and found_at(config):
             try:
                 where = f"{load_dataset(config).source}, verified"
             except InputError as error:
                 damaged.append(str(error))
                 where = "damaged"
-        known = KNOWN.get(name)
-        train, test = known.counts if known else ((60_000, 10_000), (4_000, 1_000))[len(rows)]
-        n = len(known.classes) if known else 10
-        rows.append(
-            [name, f"{train:,} + {test:,}", str(n), where or "not here: data= downloads it"]
-        )
-    console.print(TextTable(["data=", "images", "classes", "where"], rows))
-    console.print("data=own reads pictures of yours: python -m mnist_exp data data.path=FILE")
-    for sentence in damaged:
-        console.print(sentence, markup=False)
+        rows.append([name, KNOWN[name].about if name in KNOWN else display_name(name), where])
+    console.print(TextTable(["data=", "what", "where"], rows))
+    console.print("pictures of yours: python -m mnist_exp data data.path=FILE")
     if damaged:
+        console.print("\n".join(damaged), markup=False)
         raise typer.Exit(1)

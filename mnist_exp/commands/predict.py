@@ -5,7 +5,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,7 +54,7 @@ def predict(
         raise InputError(f"--show {show}: expected the name of a file, ending in .png")
     found = find_run(run, experiment, tracking_uri)
     names = _names(pictures)
-    preprocessed, refused = _preprocess(names)
+    preprocessed, refused = _preprocess(names, found.picture_reader())
     if len(refused) == len(names) and not as_json:
         raise InputError("\n".join(map(str, refused)))
 
@@ -76,14 +76,16 @@ def predict(
         raise InputError(f"{len(refused)} of {len(names)} could not be read as pictures")
 
 
-def _preprocess(names: Sequence[str]) -> "tuple[list[PreprocessedPicture], list[InputError]]":
+def _preprocess(
+    names: Sequence[str], read: "Callable[[bytes, str], PreprocessedPicture]"
+) -> "tuple[list[PreprocessedPicture], list[InputError]]":
     """A digit, or the reason why there is none, for each file; the errors of those unreadable."""
-    from mnist_exp.pictures.preprocess import PreprocessedPicture, preprocess
+    from mnist_exp.pictures.preprocess import PreprocessedPicture
 
     preprocessed, refused = [], []
     for name in track(names, "reading", console=errors, transient=True, disable=len(names) < 50):
         try:
-            preprocessed.append(preprocess(_content(name), name))
+            preprocessed.append(read(_content(name), name))
         except InputError as error:
             refused.append(error)
             reason = str(error).removeprefix(f"{name}: ")

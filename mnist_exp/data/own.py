@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,18 +11,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_exp.config.data import OwnDataConfig
+from mnist_exp.config.data import AnyDataConfig, OwnDataConfig
 from mnist_exp.config.parts import Part as PythonPart
 from mnist_exp.config.parts import call_part, digests
 from mnist_exp.core.classes import MAX_CLASSES, MAX_NAME
 from mnist_exp.core.errors import InputError
 from mnist_exp.data import sources
 from mnist_exp.data.mnist import Array, Arrays, idx_md5
-from mnist_exp.data.readers import PARTS, Part, files_of, read_parts
+from mnist_exp.data.readers import PARTS, SIDE, Part, files_of, read_parts
+from mnist_exp.pictures.decode import decode
+from mnist_exp.pictures.preprocess import PreprocessedPicture, preprocess, resized
 
 logger = logging.getLogger(__name__)
 
-SIDE, WHITE = 28, 255
+WHITE = 255
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601
 Indices = NDArray[np.intp]
 
@@ -42,59 +44,22 @@ def load(config: OwnDataConfig) -> Found:
 
     What was done to pictures and labels is logged. Raises `InputError` for unusable data.
     """
-    settings = config.test_split, config.classes, config.resize
-    if config.build:
-        part = PythonPart("data.build", config.build, config.args)
-        return _call(part, *settings, str(digests(config)))
     paths = [Path(sources.understand(text)) for text in (config.path, config.test_path) if text]
     files = [file for path in paths for file in files_of(path) if path.exists()]
     stats = tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files)
-    return _load(tuple(paths), *settings, stats)
+    split: dict[str, Any] = {"validation_split": 0.0, "validation": None, "limit": None}
+    unchanged = str(digests(config)) if config.build else stats
+    return _load(config.model_copy(update=split), tuple(paths), unchanged)
 
 
 @lru_cache(maxsize=1)
-def _load(
-    paths: tuple[Path, ...],
-    test_split: float | None,
-    names: tuple[str, ...] | None,
-    resize: bool,
-    unchanged: tuple[tuple[str, int, int], ...],
-) -> Found:
-    parts = read_parts(paths[0])
+def _load(config: OwnDataConfig, paths: tuple[Path, ...], unchanged: Hashable) -> Found:
+    test_split = config.test_split
+    path = Path(config.build.partition(":")[2]) if config.build else paths[0]
+    parts = _call(config.build, config.args) if config.build else read_parts(path)
     if len(paths) > 1:
         other = read_parts(paths[1])
         parts["test"] = other.get("test", other["train"])
-    return from_parts(parts, paths[0], test_split, names, resize)
-
-
-@lru_cache(maxsize=1)
-def _call(
-    part: PythonPart,
-    test_split: float | None,
-    names: tuple[str, ...] | None,
-    resize: bool,
-    unchanged: str,
-) -> Found:
-    made = call_part(part, kind=tuple)
-    if len(made) not in (2, 4):
-        raise InputError(
-            f"{part.key}={part.build}: expected images and labels, or those of training and of "
-            f"test, got {len(made)} things"
-        )
-    arrays = [np.asarray(each) for each in made]
-    pairs = zip(PARTS, arrays[::2], arrays[1::2], strict=False)
-    parts = {name: Part(images, labels) for name, images, labels in pairs}
-    return from_parts(parts, Path(part.build.partition(":")[2]), test_split, names, resize)
-
-
-def from_parts(
-    parts: dict[str, Part],
-    path: Path,
-    test_split: float | None,
-    names: tuple[str, ...] | None,
-    resize: bool,
-) -> Found:
-    """The data set made of `train`, and perhaps `test`, which are called `path`."""
     if test_split and "test" in parts:
         raise InputError(f"data.test_split={test_split:g}: {path} has a test part; leave it out")
     if not test_split and "test" not in parts:
@@ -107,8 +72,8 @@ def from_parts(
             counts = f"{len(part.labels)} labels of {len(part.images)} pictures"
             raise InputError(f"{path}: expected a label per picture, got {counts}")
     notes: list[str] = []
-    images = _images(list(parts.values()), path, resize, notes)
-    labels, classes = _labels(list(parts.values()), path, names, notes)
+    images = _images([*parts.values()], path, config.resize, notes)
+    labels, classes = _labels([*parts.values()], path, config.classes, notes)
     order = np.random.RandomState(5000).permutation(len(parts["train"].labels))
     test = np.arange(len(order), len(labels))
     if test_split:
@@ -123,6 +88,39 @@ def from_parts(
         logger.info(f"{path}: {'; '.join(notes)}")
     name = path.name if path.is_dir() else path.name.partition(".")[0]
     return Found(f"own:{name}", str(path), digest_of(arrays, classes), arrays, classes)
+
+
+def _call(build: str, args: Mapping[str, Any]) -> dict[str, Part]:
+    """The parts that the user's own function returns; raises `InputError` for another number."""
+    part = PythonPart("data.build", build, args)
+    made = call_part(part, kind=tuple)
+    if len(made) not in (2, 4):
+        raise InputError(
+            f"{part.key}={build}: expected images and labels, or those of training and of test, "
+            f"got {len(made)} things"
+        )
+    arrays = [np.asarray(each) for each in made]
+    pairs = zip(PARTS, arrays[::2], arrays[1::2], strict=False)
+    return {name: Part(images, labels) for name, images, labels in pairs}
+
+
+def picture_reader(config: AnyDataConfig) -> Callable[[bytes, str], PreprocessedPicture]:
+    """How a picture's file is read for a model of this data.
+
+    Models of other data than MNIST get a small picture as it is, as their own were.
+    """
+    if config.name in ("mnist", "mnist5k"):
+        return preprocess
+
+    def read(content: bytes, name: str) -> PreprocessedPicture:
+        pixels, note = decode(content, name)
+        if max(pixels.shape[:2]) > SIDE or not np.ptp(pixels):
+            return preprocess(content, name)
+        part = Part([pixels.round().astype(np.uint8)], np.zeros(1))
+        return PreprocessedPicture(_images([part], Path(name), resize, [])[0], note)
+
+    resize = isinstance(config, OwnDataConfig) and config.resize
+    return read
 
 
 def digest_of(arrays: Arrays, classes: tuple[str, ...]) -> str:
@@ -143,8 +141,7 @@ def _images(parts: Sequence[Part], path: Path, resize: bool, notes: list[str]) -
     blocks = [block for part in parts for block in _grey(part.images, path, notes)]
     sizes = sorted({block.shape[1:] for block in blocks})
     blocks = _in_bytes(blocks, path, notes)
-    border = [block[:, [0, -1]].ravel() for block in blocks]
-    border += [block[:, :, [0, -1]].ravel() for block in blocks]
+    border = [side.ravel() for b in blocks for side in (b[:, [0, -1]], b[:, :, [0, -1]])]
     if np.median(np.concatenate(border)) > WHITE / 2:
         notes.append("their border is light, so they are inverted: light on black, as MNIST")
         blocks = [WHITE - block for block in blocks]
@@ -203,8 +200,6 @@ def _in_bytes(blocks: list[NDArray[Any]], path: Path, notes: list[str]) -> list[
 
 def _fit(block: Array, resize: bool) -> Array:
     if resize:
-        from mnist_exp.pictures.preprocess import resized
-
         block = np.stack([resized(image, SIDE) for image in block])
     placed = np.zeros((len(block), SIDE, SIDE), np.uint8)
     height, width = block.shape[1:]

@@ -4,7 +4,7 @@ import gzip
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ from mnist_exp.core.errors import InputError
 from mnist_exp.data.mnist import first_line
 
 logger = logging.getLogger(__name__)
+
+SIDE = 28  # pixels: larger pictures are photographs and scans of marks
 
 ARRAYS = (  # in an .npz: images and labels, with or without those of a test part
     ("x_train", "y_train", "x_test", "y_test"),
@@ -154,9 +156,6 @@ def _read_csv(path: Path) -> dict[str, Part]:
             )
     label = next((name for name in LABELS if name in table.column_names), table.column_names[0])
     pixels = [name for name in table.column_names if name != label]
-    texts = [name for name in pixels if table.schema.field(name).type == "string"]
-    if texts:
-        raise InputError(f"{path}: expected numbers in {texts[0]}, got text; remove the column")
     images = np.column_stack([table[name].to_numpy() for name in pixels])
     return {"train": Part(images, table[label].to_numpy())}
 
@@ -180,47 +179,55 @@ def _read_parquet(path: Path) -> dict[str, Part]:
         raise InputError(f"{path}: a row has no label or no picture in it; drop such rows")
     about = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
     names = about.get("info", {}).get("features", {}).get(label, {}).get("names", ())
-    return {"train": Part(list(_decoded(contents, path)), table[label].to_numpy(), tuple(names))}
+    images = [_decoded(content, f"{path}, row {row}") for row, content in enumerate(contents)]
+    return {"train": Part(images, table[label].to_numpy(), tuple(names))}
 
 
-def _decoded(contents: Sequence[bytes], path: Path) -> Iterator[NDArray[np.uint8]]:
+def _decoded(content: bytes, name: str) -> NDArray[np.uint8]:
     from mnist_exp.pictures.decode import decode
 
-    for row, content in enumerate(contents):
-        pixels, _ = decode(content, f"{path}, row {row}")
-        yield pixels.round().astype(np.uint8)
+    return decode(content, name)[0].round().astype(np.uint8)
 
 
 def _read_pictures(path: Path) -> Part:
-    """A folder of pictures per class, each read as `predict` reads it."""
+    """A folder of pictures per class: small ones as they are, others as `predict` reads them."""
     from mnist_exp.pictures.decode import FORMATS
-    from mnist_exp.pictures.preprocess import preprocess
 
     suffixes = tuple(suffix for of_format in FORMATS.values() for suffix in of_format)
-    images: list[NDArray[np.uint8]] = []
-    labels: list[str] = []
-    unread: list[str] = []
+    files, labels = [], []
     for folder in _folders(path):
-        before = len(images)
-        for file in files_of(folder):
-            if file.suffix.lower() not in suffixes:
-                continue
-            picture = preprocess(file.read_bytes(), str(file))
-            if picture.pixels is None:
-                unread.append(f"{file}: {picture.note}")
-                continue
-            images.append(picture.pixels)
-            labels.append(folder.name)
-        if len(images) == before:
-            logger.warning(f"{folder}: no picture that could be read, so it is left out as a class")
-    if not images:
+        found = [file for file in files_of(folder) if file.suffix.lower() in suffixes]
+        files += found
+        labels += [folder.name] * len(found)
+        if not found:
+            logger.warning(f"{folder}: no picture in it, so it is left out as a class")
+    if not files:
         raise InputError(
             f"{path}: expected a folder of pictures ({', '.join(suffixes)}) per class in it, there "
             f"is {sorted(each.name for each in path.iterdir())[:8]}"
         )
+    images = []
+    for file in files:
+        images.append(_decoded(file.read_bytes(), str(file)))
+        if max(images[-1].shape[:2]) > SIDE:
+            return _preprocessed(files, labels)
+    return Part(images, np.array(labels))
+
+
+def _preprocessed(files: Sequence[Path], labels: Sequence[str]) -> Part:
+    """The pictures as `predict` reads them, without those in which it finds nothing."""
+    from mnist_exp.pictures.preprocess import preprocess
+
+    pictures = [preprocess(file.read_bytes(), str(file)) for file in files]
+    unread = [f"{f}: {p.note}" for f, p in zip(files, pictures, strict=True) if p.pixels is None]
     if unread:
         logger.warning(f"{len(unread)} pictures are left out, such as {unread[0]}")
-    return Part(np.stack(images), np.array(labels))
+    pairs = zip(pictures, labels, strict=True)
+    kept = [(p.pixels, label) for p, label in pairs if p.pixels is not None]
+    if not kept:
+        raise InputError(f"none of {len(files)} pictures could be read, such as {unread[0]}")
+    images, names = zip(*kept, strict=True)
+    return Part(np.stack(images), np.array(names))
 
 
 def _folders(path: Path) -> list[Path]:

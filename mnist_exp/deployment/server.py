@@ -22,7 +22,7 @@ from mnist_exp.data.dataset import Dataset
 from mnist_exp.deployment.middleware import JSON, protect
 from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.inference.predictor import Predictor, PredictorCache, predictions
-from mnist_exp.pictures.preprocess import PreprocessedPicture, preprocess
+from mnist_exp.pictures.preprocess import PreprocessedPicture
 from mnist_exp.runs.run import Run
 from mnist_exp.runs.search import search_runs
 
@@ -209,7 +209,7 @@ def _predict(predictor: Predictor, content: UploadFile | Pixels) -> PredictionRe
         picture = PreprocessedPicture(np.array(content.pixels, np.uint8), "")
     else:
         with content.file as file:  # read here: at most one upload per thread is in memory
-            picture = preprocess(file.read(), "the picture")
+            picture = predictor.run.picture_reader()(file.read(), "the picture")
     pixels = [] if picture.pixels is None else [picture.pixels]
     probabilities = [row for image in pixels for row in predictor.probabilities(image[None])]
     (prediction,) = predictions([""], [picture], probabilities, predictor.run.classes)

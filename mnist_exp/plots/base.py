@@ -45,6 +45,7 @@ OPTIONS: Mapping[str, dict[str, Any]] = {
 }
 
 Array = NDArray[Any]
+Names = Sequence[str]
 
 # A decorator: no matplotlibrc or style sheet changes a figure (usetex would need LaTeX).
 in_own_style = rc_context(STYLE)

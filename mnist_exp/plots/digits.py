@@ -12,7 +12,7 @@ from matplotlib.transforms import Affine2D
 
 from mnist_exp.core.classes import DIGITS, noun, shorten
 from mnist_exp.plots import base
-from mnist_exp.plots.base import BLUE, GREY, INK, TILE, VERMILLION, Array, in_own_style
+from mnist_exp.plots.base import BLUE, GREY, INK, TILE, VERMILLION, Array, Names, in_own_style
 
 SIDE = 28  # pixels of a digit
 MAX_BARS, MAX_LARGE = 10, 20  # classes: beside an image; with large images in a sheet
@@ -22,29 +22,25 @@ Pixels = tuple[int, int]  # of a digit: across, down
 
 @in_own_style
 def sample_predictions(
-    images: Array,
-    labels: Array,
-    probabilities: Array,
-    title: str,
-    classes: Sequence[str] = DIGITS,
+    images: Array, labels: Array, probabilities: Array, title: str, classes: Names = DIGITS
 ) -> Figure:
     """12 of `images` (n, 28, 28), each with its probabilities as bars.
 
     The first of each class, or of six where there are more than twelve, then the least certain.
     """
     first = np.unique(labels, return_index=True)[1].tolist()
-    first = first if len(first) <= 12 else first[:6]
+    many = len(classes) > 12
+    first = first[:6] if many else first
     doubtful = np.argsort(probabilities.max(axis=1), kind="stable").tolist()
     chosen = [*dict.fromkeys([*first, *doubtful])][:12]
     images, labels, probabilities = images[chosen], labels[chosen], probabilities[chosen]
     note = (
-        f"Sample predictions: the first of {'each' if len(classes) <= 12 else 'six'} "
-        f"{noun(classes) if len(classes) <= 12 else 'classes'}, then the least certain. Blue bar: "
-        f"the true {noun(classes)}. Orange bar: a wrong answer."
+        f"Sample predictions: the first of {'six classes' if many else f'each {noun(classes)}'}, "
+        f"then the least certain. Blue bar: the true {noun(classes)}. Orange bar: a wrong answer."
     )
     names = [shorten(name, MAX_NAME) for name in classes]
     figure = base.new_figure(11.1, 1.95 * ceil(len(images) / _across(names)), title, note)
-    axes, corners = _cards(figure, images, probabilities, labels, names, down=38)
+    axes, corners = _cards(figure, images, probabilities, labels, names, 38)
     for (x, y), label, row in zip(corners, labels, probabilities, strict=True):
         predicted = int(row.argmax())
         correct = predicted == label
@@ -58,19 +54,15 @@ def sample_predictions(
 
 @in_own_style
 def preprocessed_pictures(
-    images: Array,
-    probabilities: Array,
-    names: Sequence[str],
-    title: str,
-    classes: Sequence[str] = DIGITS,
+    images: Array, probabilities: Array, names: Names, title: str, classes: Names = DIGITS
 ) -> Figure:
     """The model's inputs (n, 28, 28) made from named pictures, each with its probabilities."""
-    ten = "ten" if len(classes) == MAX_BARS else "highest" if len(classes) > MAX_BARS else "own"
+    ten = "ten" if len(classes) >= MAX_BARS else len(classes)
     note = f"The 28x28 pixels that the model saw, as dark on light, and its {ten} probabilities."
     short = [shorten(name, MAX_NAME) for name in classes]
     figure = base.new_figure(11.1, 2.15 * ceil(len(images) / _across(short)), title, note)
     predictions = probabilities.argmax(axis=1)
-    axes, corners = _cards(figure, images, probabilities, predictions, short, down=42)
+    axes, corners = _cards(figure, images, probabilities, predictions, short, 42)
     for (x, y), name, label, row in zip(corners, names, predictions, probabilities, strict=True):
         caption = f"{short[label]} ({base.percent(row[label])})"
         base.text_at(axes, x, y + 31, caption, size=9, color=BLUE, fontweight="bold")
@@ -80,11 +72,7 @@ def preprocessed_pictures(
 
 @in_own_style
 def worst_mistakes(
-    images: Array,
-    labels: Array,
-    probabilities: Array,
-    title: str,
-    classes: Sequence[str] = DIGITS,
+    images: Array, labels: Array, probabilities: Array, title: str, classes: Names = DIGITS
 ) -> Figure:
     """The 25 most confident wrong answers on `images` (n, 28, 28), with label and prediction."""
     predictions, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
@@ -112,45 +100,35 @@ def worst_mistakes(
 
 @in_own_style
 def digit_sheet(
-    images: Array,
-    labels: Array,
-    title: str,
-    *,
-    columns: int = 16,
-    classes: Sequence[str] = DIGITS,
+    images: Array, labels: Array, title: str, *, columns: int = 16, classes: Names = DIGITS
 ) -> Figure:
     """A row per class: its first `columns` images in file order and its count in `labels`.
 
     Of more than 20 classes the images are half as large, and twice as many in a row.
     """
-    scale = 0.02 if len(classes) <= MAX_LARGE else 0.01
-    columns = columns if len(classes) <= MAX_LARGE else 2 * columns
+    many = len(classes) > MAX_LARGE
+    scale, columns, size = (0.01, 2 * columns, 9) if many else (0.02, columns, 12)
     names = [shorten(name, MAX_NAME) for name in classes]
     tiles = np.zeros((len(classes), columns, SIDE, SIDE), images.dtype)
     counts = np.bincount(labels, minlength=len(classes))
     for label in range(len(classes)):
         examples = images[np.flatnonzero(labels == label)[:columns]]
         tiles[label, : len(examples)] = examples
-    note = (
-        f"The first {columns} of each {noun(classes)}, and how many there are in "
-        f"{len(labels):,} images."
-    )
+    kind, n = noun(classes), f"{len(labels):,}"
+    note = f"The first {columns} of each {kind}, and how many there are in {n} images."
     left = 0.6 + 0.11 * (max(map(len, names)) - 1)
     height = 30 * scale * len(classes) + 0.1
     figure = base.new_figure(30 * scale * columns + 0.8 + left, height, title, note)
-    pitch = (30, 30)
-    axes, corners = _mosaic(
-        figure, tiles.reshape(-1, SIDE, SIDE), columns=columns, pitch=pitch, scale=scale, left=left
-    )
-    large = 12 if len(classes) <= MAX_LARGE else 9
+    flat = tiles.reshape(-1, SIDE, SIDE)
+    axes, corners = _mosaic(figure, flat, columns=columns, pitch=(30, 30), scale=scale, left=left)
     for label, (x, y) in enumerate(corners[::columns]):
-        base.text_at(axes, x - 8, y + 14, names[label], large, ha="right", fontweight="bold")
+        base.text_at(axes, x - 8, y + 14, names[label], size, ha="right", fontweight="bold")
         base.text_at(axes, x + 30 * columns + 4, y + 14, f"{counts[label]:,}", size=9, color=GREY)
     return figure
 
 
 @in_own_style
-def corruption_sheet(rows: Sequence[Array], captions: Sequence[str], title: str) -> Figure:
+def corruption_sheet(rows: Sequence[Array], captions: Names, title: str) -> Figure:
     """A row of images (k, 28, 28) per caption: the same digits under each corruption."""
     columns = len(rows[0])
     note = "The same test images under each corruption, and the accuracy on all of them."
@@ -182,19 +160,13 @@ def _mosaic(
     return axes, corners
 
 
-def _across(names: Sequence[str]) -> int:
+def _across(names: Names) -> int:
     """How many cards are side by side: fewer where names of classes need room."""
     return 4 if max(map(len, names)) <= 2 else 3
 
 
 def _cards(
-    figure: Figure,
-    images: Array,
-    probabilities: Array,
-    labels: Array,
-    names: Sequence[str],
-    *,
-    down: int,
+    figure: Figure, images: Array, probabilities: Array, labels: Array, names: Names, down: int
 ) -> tuple[Axes, list[Pixels]]:
     """As `_mosaic`, with probabilities (n, classes) as bars: the label's blue, a wrong one orange.
 

@@ -20,15 +20,8 @@ MAX_NAME = 250  # characters that MLflow keeps
 ABBREVIATIONS = {"learning_rate": "lr"}
 # What says nothing of the run, or is the beginning of its name.
 UNNAMED = (
-    "model",
-    "name",
-    "notes",
-    "seed",
-    "save_as",
-    "data.path",
-    "data.test_path",
-    "data.fallback",
-)
+    "model", "name", "notes", "seed", "save_as", "data.path", "data.test_path", "data.fallback",
+)  # fmt: skip
 UNNAMED_GROUPS = ("tags.", "tracking.", "report.", "hydra")
 
 

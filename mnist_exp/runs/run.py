@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -24,6 +24,8 @@ from mnist_exp.core.provenance import Commit, versions
 from mnist_exp.data import sources
 from mnist_exp.data.dataset import DISPLAY_NAMES, Dataset, load_dataset
 from mnist_exp.data.known import KNOWN
+from mnist_exp.data.own import picture_reader
+from mnist_exp.pictures.preprocess import PreprocessedPicture, preprocess
 from mnist_exp.runs.folder import RunFiles, RunResult
 from mnist_exp.tracking import store
 from mnist_exp.tracking.journal import Journal
@@ -172,6 +174,10 @@ class Run(RunFiles):
             path = found
         own = {"name": name, "path": sources.understand(path) or None, "fallback": "error"}
         return made_with.model_copy(update=own)
+
+    def picture_reader(self) -> Callable[[bytes, str], PreprocessedPicture]:
+        """How a picture's file is read for the run's model."""
+        return preprocess if self.is_foreign else picture_reader(self.config().data)
 
     def curve(self) -> list[dict[str, float]]:
         """The points of the training curve within epochs; none of runs recorded without one."""

@@ -92,7 +92,7 @@ def test_the_official_files_are_found_in_a_folder_and_read(
     found = load(name, f"data.path={tmp_path / 'root'}")
     assert np.array_equal(found.train_images, IMAGES)
     assert np.array_equal(found.test_labels, LABELS)
-    assert (found.name, found.classes) == (name, known.KNOWN[name].classes)
+    assert (found.name, found.classes) == (name, tuple(known.KNOWN[name].classes))
     assert found.label == known.KNOWN[name].title
 
 

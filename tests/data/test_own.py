@@ -19,6 +19,7 @@ from mnist_exp.config.compose import compose
 from mnist_exp.config.data import DataConfig, OwnDataConfig
 from mnist_exp.core.errors import InputError
 from mnist_exp.data.dataset import Dataset, load_dataset
+from mnist_exp.data.own import picture_reader
 
 N, RANDOM = 30, np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (N, 28, 28), dtype=np.uint8)
@@ -27,11 +28,15 @@ LABELS = np.arange(N) % 3
 Data = dict[str, Any]
 
 
-def load(path: Path, **changes: Any) -> Dataset:
-    values = {"name": "own", "path": str(path), "validation_split": 0.0}
+def own(path: Path, **changes: Any) -> OwnDataConfig:
+    values: Data = {"name": "own", "path": str(path), "validation_split": 0.0}
     if not {"test_split", "test_path"} & changes.keys():
         values["test_split"] = 0.2
-    return load_dataset(OwnDataConfig.model_validate(values | changes))
+    return OwnDataConfig.model_validate(values | changes)
+
+
+def load(path: Path, **changes: Any) -> Dataset:
+    return load_dataset(own(path, **changes))
 
 
 def images_of(dataset: Dataset) -> set[bytes]:
@@ -64,10 +69,7 @@ def write_csv(path: Path, *, header: bool = True) -> None:
 
 
 def write_parquet(path: Path, names: list[str]) -> None:
-    contents = []
-    for image in IMAGES:
-        Image.fromarray(image).save(file := io.BytesIO(), "PNG")
-        contents.append({"bytes": file.getvalue(), "path": None})
+    contents = [{"bytes": png(image), "path": None} for image in IMAGES]
     table = pyarrow.table({"image": contents, "label": LABELS})
     about = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
     parquet.write_table(table.replace_schema_metadata({"huggingface": json.dumps(about)}), path)
@@ -157,8 +159,30 @@ def test_a_folder_of_pictures_per_class_is_read_as_predict_reads_them(
     assert (found.name, found.classes) == ("own:pictures", ("even", "odd"))
     assert found.counts() == {"train_images": 20, "validation_images": 0, "test_images": 20}
     assert images_of(found) == {image.tobytes() for image in digits.train_images[:40]}
-    assert "none: no picture that could be read, so it is left out as a class" in caplog.text
+    assert "none: no picture in it, so it is left out as a class" in caplog.text
     assert "1 pictures are left out, such as" in caplog.text
+
+
+def test_a_folder_of_small_pictures_is_taken_as_it_is(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    small = random.integers(150, 256, (12, 8, 8), dtype=np.uint8)
+    small[:, 2:6, 3:5] = 0
+    for k, image in enumerate(small):
+        (tmp_path / "ab"[k % 2]).mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "ab"[k % 2] / f"{k}.png")
+    for resize in (False, True):
+        found = load(tmp_path, test_split=0.5, resize=resize)
+        assert (len(found.train_images), found.classes) == (6, ("a", "b"))
+        read = picture_reader(own(tmp_path, resize=resize))
+        [pixels] = [read((tmp_path / "a" / "0.png").read_bytes(), "0.png").pixels]
+        assert pixels is not None
+        assert pixels.tobytes() in images_of(found)  # predict gives the model the same
+    assert read(png(np.zeros((8, 8), np.uint8)), "black.png").pixels is None
+
+
+def png(image: np.ndarray) -> bytes:
+    Image.fromarray(image).save(file := io.BytesIO(), "PNG")
+    return file.getvalue()
 
 
 def test_what_was_done_is_told(

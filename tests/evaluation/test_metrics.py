@@ -179,3 +179,13 @@ def test_importing_metrics_is_cheap():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "set()"
+
+
+def test_any_number_of_classes():
+    few = from_scores(np.array([0, 1, 2, 2]), np.eye(3)[[0, 1, 2, 0]], "softmax")
+    assert few.confusion.tolist() == [[1, 0, 0], [0, 1, 0], [1, 0, 1]]
+    assert [score.support for score in few.per_class()] == [1, 1, 2]
+    assert few.most_confused() == [(2, 0, 1)]
+    assert few.brier == 0.5
+    with pytest.raises(ValueError, match="integers 0-2"):
+        from_scores(np.array([3]), np.eye(3)[:1], "softmax")

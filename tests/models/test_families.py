@@ -152,3 +152,8 @@ def test_the_summary_names_the_range_of_the_pixels() -> None:
     text = summary(build_model(tiny().model))
     assert "pixels_0_to_255" in text
     assert "118,282" in text
+
+
+def test_any_number_of_classes() -> None:
+    model = build_model(tiny().model, classes=26)
+    assert model.output_shape == (None, 26)

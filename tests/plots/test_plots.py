@@ -302,3 +302,45 @@ def test_no_style_of_the_user_changes_a_figure(tmp_path):
             plots.save({name: figure}, tmp_path, ["png"])
     plain, styled = ((tmp_path / f"{name}.png").read_bytes() for name in ("plain", "styled"))
     assert plain == styled
+
+
+LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
+
+
+def test_many_classes_are_named_and_empty_cells_stay_blank():
+    counts = np.diag(np.full(26, 40))
+    counts[25, 2] = 7
+    figure = plots.confusion_matrix(counts, TITLE, LETTERS)
+    words = texts(figure)
+    assert words.count("40") == 26
+    assert "0" not in words
+    assert {"7", "z", "predicted class", "true class"} <= {*words}
+    large = plots.confusion_matrix(np.eye(47, dtype=int), TITLE, [f"class {k}" for k in range(47)])
+    assert large.get_figwidth() > figure.get_figwidth() > 8.4
+
+
+def test_of_many_classes_the_ten_most_probable_are_drawn(digits):
+    images = digits[0]
+    labels = np.arange(40) % 26
+    rows = np.eye(26)[labels] * 0.4 + np.eye(26)[(labels + 1) % 26] * 0.3 + 0.3 / 26
+    figure = plots.sample_predictions(images, labels, rows, TITLE, LETTERS)
+    words = texts(figure)
+    assert sum("✓" in word for word in words) == 12
+    assert "✓ a (41.2 %)" in words
+    assert "the first of six classes" in full_text(figure)
+    bars = figure.axes[0].collections[-2]
+    assert len(bars.get_paths()) == 120
+    named = plots.sample_predictions(images, labels % 3, rows[:, :3], TITLE, ["cat", "dog", "hen"])
+    assert "the first of each class" in full_text(named)
+    assert any("true cat, said hen" in word or "✓ cat" in word for word in texts(named))
+
+
+def test_mistakes_and_sheets_have_names(digits):
+    images, names = digits[0], ("a very long name of a class", "b")
+    wrong = np.tile([0.1, 0.9], (40, 1))
+    labels = np.arange(40) % 2
+    captions = texts(plots.worst_mistakes(images, labels, wrong, TITLE, names))
+    assert "true a very long n…, said b (90.0 %)" in captions
+    figure = plots.digit_sheet(images, np.arange(40) % 26, TITLE, columns=4, classes=LETTERS)
+    assert {*LETTERS} <= {*texts(figure)}
+    assert figure.axes[0].images[0].get_array().shape == (26 * 30, 8 * 30, 3)
