@@ -23,11 +23,11 @@ def loss_function(
     `class_weight` holds a number for each class, by which the loss of its images is multiplied.
     Keras' categorical cross-entropies differ only in the labels' form, so one stands for both.
     """
+    if ":" in name:
+        return partial(_own_loss, Part("train.loss", name), class_weight)
     is_modified = name == FOCAL or label_smoothing or class_weight
     if activation is keras.activations.softmax and not is_modified:
         return _cross_entropy
-    if ":" in name:
-        return partial(_own_loss, Part("train.loss", name), class_weight)
     kinds = {FOCAL: keras.losses.CategoricalFocalCrossentropy}
     kind = kinds.get(name, keras.losses.CategoricalCrossentropy)
     loss = kind(label_smoothing=label_smoothing, reduction="sum")
