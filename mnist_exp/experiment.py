@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnist_exp.config.compose import fingerprint_values, params
+from mnist_exp.config.given import with_given
 from mnist_exp.config.parts import check_parts, digests
 from mnist_exp.config.schema import Config
 from mnist_exp.core import hardware, layout, provenance
@@ -53,22 +54,29 @@ def run_experiment(
     folder: Path | None = None,
     overrides: Sequence[str] = (),
     callbacks: Sequence["Callback"] = (),
+    model: Any = None,
+    optimizer: Any = None,
+    data: Any = None,
 ) -> RunResult:
     """Train, score and record one experiment.
 
+    `model`, `optimizer` and `data` are used in place of the config's: Keras objects, arrays (images
+    and labels; those of the test part, else a fifth of each class), or functions as parts are. A
+    Keras model maps (n, 28, 28, 1) images in [0, 1] to scores, and goes on from its weights.
     `folder` is the run folder wanted (default: outputs/<date>/<time>); a taken one gets a number.
     `overrides` are recorded as the way this config was asked for; `callbacks` are Keras' own, get
     the final figures in `on_test_end`, and may raise `PrunedError` to end the run. Raises
     `InputError` for unusable data and `DivergedError` when the loss stops being a number.
     """
     refuse_fork()
+    config = with_given(config, model=model, optimizer=optimizer, data=data)
     check_parts(config)
     with sigterm_interrupts() as check_interrupt, caller_settings():
-        data = load_dataset(config.data)
-        check_memory(config.model, config.train.batch_size, len(data.train_labels))
-        _try_parts(config, data)
-        class_weights(config.train.class_weight, data.train_labels)  # refused now, if ever
-        fingerprint = provenance.fingerprint(fingerprint_values(config), data.digest)
+        dataset = load_dataset(config.data)
+        check_memory(config.model, config.train.batch_size, len(dataset.train_labels))
+        _try_parts(config, dataset)
+        class_weights(config.train.class_weight, dataset.train_labels)  # refused now, if ever
+        fingerprint = provenance.fingerprint(fingerprint_values(config), dataset.digest)
         if config.tracking.enabled and not is_sweep_job():  # the sweep has done this already
             if config.tracking.skip_finished:
                 for run in finished_runs(config.tracking, [fingerprint]).values():
@@ -79,8 +87,8 @@ def run_experiment(
         path = folder or Path(datetime.now().strftime("outputs/%Y-%m-%d/%H-%M-%S"))
         with storage_errors(path):
             run_folder = RunFolder.claim(path, config, overrides, code.diff)
-        tags = run_tags(data, code, run_folder.overrides(), fingerprint)
-        return run_in(run_folder, config, data, tags, check_interrupt, callbacks)
+        tags = run_tags(dataset, code, run_folder.overrides(), fingerprint)
+        return run_in(run_folder, config, dataset, tags, check_interrupt, callbacks)
 
 
 def _try_parts(config: Config, data: Dataset) -> None:

@@ -129,8 +129,6 @@ def _unknown_key(key: str, keys: Sequence[str]) -> str:
         return f"{key}: Hydra has no such key; see --hydra-help"
     if key in keys and group == "hydra":
         return f"{key}: the grid has no such key; it is one of hydra/sweeper=optuna"
-    if key == "tags":
-        return "tags: give each tag by itself, tags.team=vision"
     if key in keys:
         return f"{key}: the chosen {group} has no such key; another one has (see conf/{group})"
     known = [*GROUPS, *keys]

@@ -43,6 +43,17 @@ def _build(text: str) -> str:
 
 Build = Annotated[str, AfterValidator(_build)]
 Definition = ast.FunctionDef | ast.ClassDef
+
+
+class Given(NamedTuple):
+    """An object given from Python, as a part."""
+
+    function: Callable[..., Any]
+    digest: str
+
+
+GIVEN: dict[str, Given] = {}  # of this process, by the key
+OBJECT = "given"  # the module that they seem to be in
 SCRIPT = "__main__"  # a notebook or a script: known in its own process only
 
 
@@ -93,23 +104,34 @@ def check_parts(config: ConfigGroup) -> None:
     """
     for part in parts(config.model_dump()):
         module, _, name = part.build.partition(":")
-        if module != SCRIPT:
+        if module not in (SCRIPT, OBJECT):
             _check_definition(part, _file(part.build, part.key), name)
 
 
 def load_part(part: Part) -> Callable[..., Any]:
-    """The function or class, imported; raises `InputError` when its module cannot be."""
-    module, _, name = part.build.partition(":")
-    _file(part.build, part.key)
+    """The function or class, imported, and again if its file has changed since.
+
+    Raises `InputError` when its module cannot be.
+    """
+    name, _, attribute = part.build.partition(":")
+    if name == OBJECT and attribute in GIVEN:
+        return GIVEN[attribute].function
+    digest = source(part)
     try:
         with quiet_stderr():  # TensorFlow greets every import with a page of hints
-            found: Any = getattr(importlib.import_module(module), name, None)
+            module = importlib.import_module(name)
+            if _imported.setdefault(name, digest) != digest and name != SCRIPT:
+                _imported[name] = digest
+                module = importlib.reload(module)
     except Exception as error:  # whatever the user's own code raises
         raise _failed(part, "cannot be imported", error) from error
-    if not callable(found):
-        raise InputError(f"{part.key}: expected a function or class {name} in {module}")
-    function: Callable[..., Any] = found
+    function: Callable[..., Any] | None = getattr(module, attribute, None)
+    if function is None:
+        raise InputError(f"{part.key}: expected a function or class {attribute} in {name}")
     return function
+
+
+_imported: dict[str, str] = {}  # the digest of a module's file when it was imported
 
 
 def call_part(part: Part, *given: Any, kind: type | None = None) -> Any:
@@ -133,25 +155,32 @@ def digests(config: ConfigGroup) -> dict[str, str]:
     found = {}
     for part in parts(config.model_dump()):
         try:
-            found[part.key_of("source")] = _digest(part)
+            found[part.key_of("source")] = source(part)
         except InputError:
             found[part.key_of("source")] = ""
     return found
 
 
-def _digest(part: Part) -> str:
+def source(part: Part) -> str:
+    """The file that the part is in, and the beginning of its SHA-256; raises `InputError`."""
     module, _, name = part.build.partition(":")
+    if module == OBJECT and name in GIVEN:
+        return f"{OBJECT} {GIVEN[name].digest}"
     if module == SCRIPT:
-        source, place = inspect.getsource(getattr(sys.modules[SCRIPT], name)).encode(), SCRIPT
+        text, place = inspect.getsource(getattr(sys.modules[SCRIPT], name)).encode(), SCRIPT
     else:
-        file = _file(part.build, part.key)
-        source, place = file.read_bytes(), str(Path(*module.split(".")).with_suffix(".py"))
-    return f"{place} {hashlib.sha256(source).hexdigest()[:12]}"
+        text = _file(part.build, part.key).read_bytes()
+        place = str(Path(*module.split(".")).with_suffix(".py"))
+    return f"{place} {hashlib.sha256(text).hexdigest()[:12]}"
 
 
 def _file(build: str, key: str) -> Path:
     """The source of the part's module; the current folder comes last among the places searched."""
     module, _, _ = build.partition(":")
+    if module == OBJECT:
+        raise InputError(
+            f"{key}={build}: it was an object of another process; give it to run_experiment again"
+        )
     if (folder := os.getcwd()) not in sys.path:
         sys.path.append(folder)
     try:

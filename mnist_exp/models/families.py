@@ -95,7 +95,9 @@ def python(
         model = keras.Model(pixels, outputs, name=config.name)
         stored = keras.saving.serialize_keras_object(model)
         keras.saving.deserialize_keras_object(stored, safe_mode=True)
-        return keras.models.clone_model(model, clone_function=_fast, recursive=True)
+        fast = keras.models.clone_model(model, clone_function=_fast, recursive=True)
+        fast.set_weights(model.get_weights())  # a model given from Python goes on from its own
+        return fast
     except Exception as error:  # of whatever type, by whichever layer
         reason = shorten(str(error), 200, placeholder=" ...")
         raise InputError(

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_exp.config.data import AnyDataConfig, OwnDataConfig
-from mnist_exp.config.model import PythonConfig
-from mnist_exp.config.parts import Part, digests, load_part
+from mnist_exp.config.parts import Part, load_part, source
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core import layout
 from mnist_exp.core.classes import DIGITS
@@ -210,14 +209,15 @@ class Run(RunFiles):
 
     def _import_model_part(self) -> None:
         """Import the user's own layers, from where the user stands, never from the record."""
-        config, made_with = self.config(), self.params.get("model.source", "")
-        if not isinstance(config.model, PythonConfig):
+        part = Part("model.build", self.params.get("model.build", ""))
+        made_with = self.params.get("model.source", "a part")
+        if not part.build:
             return
         try:
-            load_part(Part("model.build", config.model.build))
+            load_part(part)
         except InputError as error:
-            raise InputError(f"{self} was made with {made_with or 'a part'}; {error}") from error
-        if digests(config)["model.source"] != made_with:
+            raise InputError(f"{self} was made with {made_with}; {error}") from error
+        if source(part) != made_with:
             logger.warning(f"{self} was made with {made_with}, which has changed since")
 
     def result(self) -> RunResult:

@@ -13,6 +13,7 @@ import tensorflow as tf
 from mnist_exp.config.augment import AugmentConfig
 from mnist_exp.config.model import ModelConfig
 from mnist_exp.config.optimizer import OptimizerConfig
+from mnist_exp.config.parts import digests
 from mnist_exp.config.schema import AnySchedule, TrainConfig
 from mnist_exp.core.errors import DivergedError, UnsupportedError
 from mnist_exp.data.dataset import Dataset
@@ -68,6 +69,7 @@ def prepare(
         train.model_copy(update={**NOT_COMPILED, "class_weight": weights}),
         len(data.train_labels),
         len(data.classes),
+        str([digests(each) for each in (model, optimizer, train)]),
     )
     keras.utils.set_random_seed(seed)
     fresh = families.build_model(model, classes=len(data.classes), precision=train.precision)
@@ -208,7 +210,12 @@ def _checkpoint(
 
 @lru_cache(maxsize=1)
 def _compiled(
-    model: ModelConfig, optimizer: OptimizerConfig, train: TrainConfig, n: int, classes: int
+    model: ModelConfig,
+    optimizer: OptimizerConfig,
+    train: TrainConfig,
+    n: int,
+    classes: int,
+    sources: str,
 ) -> EpochLoop:
     """The loop shared by all trainings that differ in none of these."""
     built = families.build_model(model, classes=classes, precision=train.precision)
