@@ -34,6 +34,8 @@ class AugmentConfig(ConfigGroup):
         has_affine = "affine" in self.name.split("+") or any(getattr(self, k) for k in AFFINE)
         on = ["affine"] * has_affine + [key for key in AFTER_AFFINE if getattr(self, key)]
         on += [self.build.partition(":")[2]] if self.build else []
+        if self.args and not self.build:
+            raise ValueError("augment.args: they are of augment.build, which names no function")
         name = "+".join(on) or "none"
         if self.name not in ("none", "affine", name):
             raise ValueError(f"augment.name: expected {name!r}, as the keys say, got {self.name!r}")

@@ -43,6 +43,8 @@ class OwnDataConfig(ConfigGroup):
 
     @model_validator(mode="after")
     def _check_sources(self) -> Self:
+        if self.args and not self.build:
+            raise ValueError("data.args: they are of data.build, which names no function")
         if bool(self.path) == bool(self.build):
             raise ValueError(
                 "data.path: expected the file or folder of your pictures, or data.build=module:"
