@@ -11,11 +11,6 @@ def noun(classes: Sequence[str]) -> str:
     return "digit" if tuple(classes) == DIGITS else "class"
 
 
-def plural(classes: Sequence[str]) -> str:
-    """'digits' or 'classes'."""
-    return "digits" if noun(classes) == "digit" else "classes"
-
-
 def shorten(name: str, width: int) -> str:
     """The name in at most `width` characters."""
     return name if len(name) <= width else f"{name[: width - 1]}…"

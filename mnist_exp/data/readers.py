@@ -218,6 +218,7 @@ def _preprocessed(files: Sequence[Path], labels: Sequence[str]) -> Part:
     """The pictures as `predict` reads them, without those in which it finds nothing."""
     from mnist_exp.pictures.preprocess import preprocess
 
+    logger.info(f"reading {len(files):,} pictures")  # a second for about 200
     pictures = [preprocess(file.read_bytes(), str(file)) for file in files]
     unread = [f"{f}: {p.note}" for f, p in zip(files, pictures, strict=True) if p.pixels is None]
     if unread:

@@ -249,8 +249,8 @@ def run_tags(
     data: Dataset, code: Commit, overrides: Sequence[str], fingerprint: str
 ) -> dict[str, str]:
     """The tags of a run: data, code and versions, beside its config."""
-    named = {} if data.classes == DIGITS else {CLASSES_TAG: json.dumps(data.classes)}
-    return named | {
+    names = json.dumps(data.classes, ensure_ascii=False)  # a tag has 8,000 characters
+    return ({} if data.classes == DIGITS else {CLASSES_TAG: names}) | {
         "data.name": data.name,
         DATA_LABEL_TAG: data.label,
         "data.digest": data.digest,
