@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+CLASSES_TAG = "data.classes"  # of a run: their names in JSON; without it the ten digits
 DIGITS = tuple("0123456789")
 MAX_CLASSES, MAX_NAME = 200, 30  # characters of a name: a tag of MLflow, of 8,000, holds them all
 

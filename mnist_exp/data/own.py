@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_exp.config.schema import AnyDataConfig, OwnDataConfig
-from mnist_exp.core.classes import MAX_CLASSES, MAX_NAME
 from mnist_exp.core.errors import InputError
 from mnist_exp.data import sources
+from mnist_exp.data.labels import numbered_labels, shown
 from mnist_exp.data.mnist import Array, Arrays, idx_md5
 from mnist_exp.data.readers import SIDE, Part, files_of, read_parts
 from mnist_exp.pictures.decode import decode
@@ -53,29 +53,14 @@ def load(config: OwnDataConfig) -> Found:
 def _load(
     config: OwnDataConfig, paths: tuple[Path, ...], unchanged: tuple[tuple[str, int, int], ...]
 ) -> Found:
-    path, test_split = paths[0], config.test_split
-    parts = read_parts(path)
-    if len(paths) > 1:
-        other = read_parts(paths[1])
-        parts["test"] = other.get("test", other["train"])
-    if test_split and "test" in parts:
-        raise InputError(f"data.test_split={test_split:g}: {path} has a test part; leave it out")
-    if not test_split and "test" not in parts:
-        raise InputError(
-            f"{path}: expected a test part; set data.test_split=0.2 to take a fifth of each class, "
-            "or data.test_path=..."
-        )
-    for part in parts.values():
-        if len(part.images) != len(part.labels):
-            counts = f"{len(part.labels)} labels of {len(part.images)} pictures"
-            raise InputError(f"{path}: expected a label per picture, got {counts}")
-    notes: list[str] = []
-    images = _images([*parts.values()], path, config.resize, notes)
-    labels, classes = _labels([*parts.values()], path, config.classes, notes)
-    order = np.random.RandomState(5000).permutation(len(parts["train"].labels))
+    path, notes = paths[0], list[str]()
+    parts = _parts(paths, config.test_split)
+    images = _images(parts, path, config.resize, notes)
+    labels, classes = numbered_labels(parts, path, config.classes, notes)
+    order = np.random.RandomState(5000).permutation(len(parts[0].labels))
     test = np.arange(len(order), len(labels))
-    if test_split:
-        held_out = stratified(labels[order], round(test_split * len(order)))
+    if config.test_split:
+        held_out = stratified(labels[order], round(config.test_split * len(order)))
         test, order = order[held_out], np.delete(order, held_out)
     arrays = {
         "x_train": images[order], "y_train": labels[order],
@@ -88,6 +73,28 @@ def _load(
     return Found(f"own:{name}", str(path), digest_of(arrays, classes), arrays, classes)
 
 
+def _parts(paths: Sequence[Path], test_split: float | None) -> list[Part]:
+    """The part to train on, then that to test on where it is not split off."""
+    parts = read_parts(paths[0])
+    if len(paths) > 1:
+        other = read_parts(paths[1])
+        parts["test"] = other.get("test", other["train"])
+    if test_split and "test" in parts:
+        raise InputError(
+            f"data.test_split={test_split:g}: {paths[0]} has a test part; leave it out"
+        )
+    if not test_split and "test" not in parts:
+        raise InputError(
+            f"{paths[0]}: expected a test part; set data.test_split=0.2 to take a fifth of each "
+            "class, or data.test_path=..."
+        )
+    for path, part in zip((paths[0], paths[-1]), parts.values(), strict=False):
+        if len(part.images) != len(part.labels):
+            counts = f"{len(part.labels)} labels of {len(part.images)} pictures"
+            raise InputError(f"{path}: expected a label per picture, got {counts}")
+    return [*parts.values()]
+
+
 def picture_reader(config: AnyDataConfig) -> Callable[[bytes, str], PreprocessedPicture]:
     """How a picture's file is read for a model of this data.
 
@@ -95,6 +102,7 @@ def picture_reader(config: AnyDataConfig) -> Callable[[bytes, str], Preprocessed
     """
     if config.name in ("mnist", "mnist5k"):
         return preprocess
+    resize = isinstance(config, OwnDataConfig) and config.resize
 
     def read(content: bytes, name: str) -> PreprocessedPicture:
         pixels, note = decode(content, name)
@@ -103,7 +111,6 @@ def picture_reader(config: AnyDataConfig) -> Callable[[bytes, str], Preprocessed
         part = Part([pixels.round().astype(np.uint8)], np.zeros(1))
         return PreprocessedPicture(_images([part], Path(name), resize, [])[0], note)
 
-    resize = isinstance(config, OwnDataConfig) and config.resize
     return read
 
 
@@ -192,67 +199,6 @@ def _fit(block: Array, resize: bool) -> Array:
     return placed
 
 
-def _labels(
-    parts: Sequence[Part], path: Path, given: tuple[str, ...] | None, notes: list[str]
-) -> tuple[Array, tuple[str, ...]]:
-    """The labels of all parts as uint8 from 0, and what the classes are called."""
-    values = np.concatenate([_flat(part.labels, path) for part in parts])
-    found, labels = np.unique(values, return_inverse=True)
-    names = given or parts[0].names
-    if values.dtype.kind == "U":
-        if given and {*given} != {*found.tolist()}:
-            raise InputError(
-                f"data.classes: expected the labels of {path}, which are texts, in an order of "
-                f"yours: {_shown(found.tolist())}; got {_shown(given)}"
-            )
-        if given:
-            labels = np.array([given.index(name) for name in found])[labels]
-        names = given or tuple(found.tolist())
-        notes.append(f"labels are texts, so classes are in the order {_shown(names)}")
-    elif names and found[0] >= 0 and found[-1] < len(names):
-        labels = values
-    elif names and len(names) != len(found):
-        raise InputError(
-            f"data.classes: expected a name for each of the {len(found)} labels of {path} "
-            f"({found[0]} to {found[-1]}), got {len(names)}"
-        )
-    elif found[0] != 0 or found[-1] != len(found) - 1:
-        notes.append(f"labels are {found[0]} to {found[-1]}, so they are numbered anew from 0")
-    names = names or tuple(map(str, found.tolist()))
-    if not 1 < len(names) <= MAX_CLASSES:
-        raise InputError(f"{path}: expected 2 to {MAX_CLASSES} classes, got {len(names)}")
-    if bad := [n for n in names if not n or len(n) > MAX_NAME or names.count(n) > 1]:
-        raise InputError(
-            f"{path}: expected names of classes of 1 to {MAX_NAME} characters, each once, got "
-            f"{bad[0]!r}; give others with data.classes=[...]"
-        )
-    return labels.astype(np.uint8), names
-
-
-def _shown(names: Sequence[str]) -> str:
-    """The first names."""
-    return ", ".join([*names[:8], "..."] if len(names) > 8 else names)
-
-
-def _flat(labels: NDArray[Any], path: Path) -> NDArray[Any]:
-    """The labels as whole numbers or texts (n,)."""
-    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if labels.ndim != 1:
-        raise InputError(
-            f"{path}: expected a label per picture, (n,), got {labels.shape}; of one-hot labels "
-            "take numpy.argmax(labels, axis=1)"
-        )
-    if labels.dtype.kind in "OSU":
-        labels = np.array([x.decode() if isinstance(x, bytes) else str(x) for x in labels])
-        is_number = all(text.isdecimal() for text in labels.tolist())
-        return labels.astype(int) if is_number else labels
-    whole: NDArray[np.int64] = np.nan_to_num(labels, nan=0.5).astype(np.int64)
-    if not (whole == labels).all():
-        wrong = labels[whole != labels][0]
-        raise InputError(f"{path}: expected labels that are whole numbers or texts, got {wrong:g}")
-    return whole
-
-
 def _check_parts(arrays: Arrays, path: Path, classes: tuple[str, ...]) -> None:
     """Warn of classes that cannot be learned or scored, and of test pictures seen in training."""
     for part, what in (("train", "training"), ("test", "test")):
@@ -260,7 +206,7 @@ def _check_parts(arrays: Arrays, path: Path, classes: tuple[str, ...]) -> None:
         if not len(labels):
             raise InputError(f"{path}: no {what} picture is left; change data.test_split")
         if missing := [n for k, n in enumerate(classes) if k not in labels]:
-            logger.warning(f"{path}: no {what} picture of {_shown(missing)}")
+            logger.warning(f"{path}: no {what} picture of {shown(missing)}")
     seen = {image.tobytes() for image in arrays["x_train"]}
     leaked = sum(image.tobytes() in seen for image in arrays["x_test"])
     if leaked:

@@ -92,7 +92,7 @@ def _read_folder(path: Path) -> dict[str, Part]:
             for part in PARTS
         }
     tables = [f for f in path.iterdir() if f.name.lower().endswith((*READERS, ".csv.gz"))]
-    if tables:
+    if tables and not _folders(path):
         return {p: read_parts(_only(path, tables, p, ""))["train"] for p in PARTS}
     folders = {folder.name.lower(): folder for folder in _folders(path)}
     parts = {

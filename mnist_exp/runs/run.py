@@ -13,7 +13,7 @@ from typing import Any
 
 from mnist_exp.config.schema import AnyDataConfig, OwnDataConfig, TrackingConfig
 from mnist_exp.core import layout
-from mnist_exp.core.classes import DIGITS
+from mnist_exp.core.classes import CLASSES_TAG, DIGITS
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import relocated
 from mnist_exp.core.output import quiet_stderr
@@ -26,12 +26,7 @@ from mnist_exp.pictures.preprocess import PreprocessedPicture, preprocess
 from mnist_exp.runs.folder import RunFiles, RunResult
 from mnist_exp.tracking import store
 from mnist_exp.tracking.journal import Journal
-from mnist_exp.tracking.logged_model import (
-    CLASSES_TAG,
-    MODEL_FILE,
-    download_model,
-    global_tracking_uri,
-)
+from mnist_exp.tracking.logged_model import MODEL_FILE, download_model, global_tracking_uri
 from mnist_exp.tracking.places import (
     FOLDER_TAG,
     JOURNAL_TAG,
