@@ -139,9 +139,9 @@ class Run(RunFiles):
                 made_with = self.tags.get("data.source", "other data")
                 raise InputError(f"{self} was made with {made_with}; {error}") from error
             reason = str(error).partition(";")[0]
-            raise InputError(
-                f"--data {data}: {reason}; give mnist5k, or the path of MNIST (an .npz or a folder)"
-            ) from error
+            instead = "mnist5k, or the path of MNIST (an .npz or a folder)"
+            instead = "other pictures" if isinstance(config, OwnDataConfig) else instead
+            raise InputError(f"--data {data}: {reason}; give {instead}") from error
         if dataset.classes != self.classes:
             raise InputError(f"{self} tells other classes apart than those of {dataset.source}")
         if not data and dataset.digest != self.tags["data.digest"]:
