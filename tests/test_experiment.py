@@ -120,7 +120,7 @@ def test_the_training_digits_are_drawn_as_the_first_epoch_saw_them(
 ) -> None:
     drawn = []
 
-    def spy(images: np.ndarray, labels: np.ndarray, title: str, **more: object) -> object:
+    def spy(images: np.ndarray, labels: np.ndarray, title: str, classes: object) -> object:
         drawn.append((images, title))
         return plots.learning_curves([], title)
 

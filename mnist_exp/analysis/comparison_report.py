@@ -177,7 +177,8 @@ def _heading(comparison: Comparison) -> str:
     n = len(comparison.groups)
     labels = {run.data for group in comparison.groups for run in group.runs}
     data = labels.pop() if len(labels) == 1 else f"{display_name(comparison.data)}{MIXED}"
-    return f"{n} group{'s' if n != 1 else ''} on {data}"
+    apart = comparison.data.removeprefix(comparison.groups[0].runs[0].tags["data.name"])
+    return f"{n} group{'s' if n != 1 else ''} on {data}{apart}"
 
 
 def _table(comparison: Comparison) -> list[list[str]]:

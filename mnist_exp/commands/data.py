@@ -16,7 +16,7 @@ def data(
     chosen: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME] [data.KEY=VALUE]...",
+            metavar="NAME|data.KEY=VALUE",
             help="Show this data set, as the run command takes it; default: list all.",
         ),
     ] = None,

@@ -52,7 +52,8 @@ def evaluate(
     predictor = Predictor(found)
     evaluation = predictor.evaluate(dataset.test_images, dataset.test_labels)
     # The run's own label has the limit it was trained with.
-    label = display_name(dataset.name) if data else found.data
+    other = data if dataset.name.startswith("own:") else display_name(dataset.name)
+    label = other if data else found.data
     _print_scores(found, dataset, label, evaluation)
     is_recorded = bool(data) or _print_change(found, evaluation)
     if corruptions:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+CLASSES_TAG = "data.classes"  # of a run: their names in JSON; without it the ten digits
 DIGITS = tuple("0123456789")
 MAX_CLASSES, MAX_NAME = 200, 30  # characters of a name: a tag of MLflow, of 8,000, holds them all
 
@@ -9,11 +10,6 @@ MAX_CLASSES, MAX_NAME = 200, 30  # characters of a name: a tag of MLflow, of 8,0
 def noun(classes: Sequence[str]) -> str:
     """What figures, tables and sentences call a class: 'digit' or 'class'."""
     return "digit" if tuple(classes) == DIGITS else "class"
-
-
-def plural(classes: Sequence[str]) -> str:
-    """'digits' or 'classes'."""
-    return "digits" if noun(classes) == "digit" else "classes"
 
 
 def shorten(name: str, width: int) -> str:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from mnist_exp.config.data import AnyDataConfig, OwnDataConfig
 from mnist_exp.config.parts import Part as PythonPart
 from mnist_exp.config.parts import call_part, digests
-from mnist_exp.core.classes import MAX_CLASSES, MAX_NAME
 from mnist_exp.core.errors import InputError
 from mnist_exp.data import sources
+from mnist_exp.data.labels import numbered_labels, shown
 from mnist_exp.data.mnist import Array, Arrays, idx_md5
 from mnist_exp.data.readers import PARTS, SIDE, Part, files_of, read_parts
 from mnist_exp.pictures.decode import decode
@@ -44,40 +44,26 @@ def load(config: OwnDataConfig) -> Found:
 
     What was done to pictures and labels is logged. Raises `InputError` for unusable data.
     """
-    paths = [Path(sources.understand(text)) for text in (config.path, config.test_path) if text]
-    files = [file for path in paths for file in files_of(path) if path.exists()]
-    stats = tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files)
     split: dict[str, Any] = {"validation_split": 0.0, "validation": None, "limit": None}
-    unchanged = str(digests(config)) if config.build else stats
-    return _load(config.model_copy(update=split), tuple(paths), unchanged)
+    config = config.model_copy(update=split)
+    paths = [Path(sources.understand(text)) for text in (config.path, config.test_path) if text]
+    if config.build:
+        paths.insert(0, Path(config.build.partition(":")[2]))
+    files = [file for path in paths for file in files_of(path) if path.exists()]
+    stats = [(str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files]
+    return _load(config, tuple(paths), (*stats, str(digests(config))))
 
 
 @lru_cache(maxsize=1)
 def _load(config: OwnDataConfig, paths: tuple[Path, ...], unchanged: Hashable) -> Found:
-    test_split = config.test_split
-    path = Path(config.build.partition(":")[2]) if config.build else paths[0]
-    parts = _call(config.build, config.args) if config.build else read_parts(path)
-    if len(paths) > 1:
-        other = read_parts(paths[1])
-        parts["test"] = other.get("test", other["train"])
-    if test_split and "test" in parts:
-        raise InputError(f"data.test_split={test_split:g}: {path} has a test part; leave it out")
-    if not test_split and "test" not in parts:
-        raise InputError(
-            f"{path}: expected a test part; set data.test_split=0.2 to take a fifth of each class, "
-            "or data.test_path=..."
-        )
-    for part in parts.values():
-        if len(part.images) != len(part.labels):
-            counts = f"{len(part.labels)} labels of {len(part.images)} pictures"
-            raise InputError(f"{path}: expected a label per picture, got {counts}")
-    notes: list[str] = []
-    images = _images([*parts.values()], path, config.resize, notes)
-    labels, classes = _labels([*parts.values()], path, config.classes, notes)
-    order = np.random.RandomState(5000).permutation(len(parts["train"].labels))
+    path, notes = paths[0], list[str]()
+    parts = _parts(config, paths)
+    images = _images(parts, path, config.resize, notes)
+    labels, classes = numbered_labels(parts, path, config.classes, notes)
+    order = np.random.RandomState(5000).permutation(len(parts[0].labels))
     test = np.arange(len(order), len(labels))
-    if test_split:
-        held_out = stratified(labels[order], round(test_split * len(order)))
+    if config.test_split:
+        held_out = stratified(labels[order], round(config.test_split * len(order)))
         test, order = order[held_out], np.delete(order, held_out)
     arrays = {
         "x_train": images[order], "y_train": labels[order],
@@ -88,6 +74,28 @@ def _load(config: OwnDataConfig, paths: tuple[Path, ...], unchanged: Hashable) -
         logger.info(f"{path}: {'; '.join(notes)}")
     name = path.name if path.is_dir() else path.name.partition(".")[0]
     return Found(f"own:{name}", str(path), digest_of(arrays, classes), arrays, classes)
+
+
+def _parts(config: OwnDataConfig, paths: Sequence[Path]) -> list[Part]:
+    """The part to train on, then that to test on where it is not split off."""
+    parts = _call(config.build, config.args) if config.build else read_parts(paths[0])
+    if len(paths) > 1:
+        other = read_parts(paths[1])
+        parts["test"] = other.get("test", other["train"])
+    if config.test_split and "test" in parts:
+        raise InputError(
+            f"data.test_split={config.test_split:g}: {paths[0]} has a test part; leave it out"
+        )
+    if not config.test_split and "test" not in parts:
+        raise InputError(
+            f"{paths[0]}: expected a test part; set data.test_split=0.2 to take a fifth of each "
+            "class, or data.test_path=..."
+        )
+    for path, part in zip((paths[0], paths[-1]), parts.values(), strict=False):
+        if len(part.images) != len(part.labels):
+            counts = f"{len(part.labels)} labels of {len(part.images)} pictures"
+            raise InputError(f"{path}: expected a label per picture, got {counts}")
+    return [*parts.values()]
 
 
 def _call(build: str, args: Mapping[str, Any]) -> dict[str, Part]:
@@ -111,6 +119,7 @@ def picture_reader(config: AnyDataConfig) -> Callable[[bytes, str], Preprocessed
     """
     if config.name in ("mnist", "mnist5k"):
         return preprocess
+    resize = isinstance(config, OwnDataConfig) and config.resize
 
     def read(content: bytes, name: str) -> PreprocessedPicture:
         pixels, note = decode(content, name)
@@ -119,7 +128,6 @@ def picture_reader(config: AnyDataConfig) -> Callable[[bytes, str], Preprocessed
         part = Part([pixels.round().astype(np.uint8)], np.zeros(1))
         return PreprocessedPicture(_images([part], Path(name), resize, [])[0], note)
 
-    resize = isinstance(config, OwnDataConfig) and config.resize
     return read
 
 
@@ -208,67 +216,6 @@ def _fit(block: Array, resize: bool) -> Array:
     return placed
 
 
-def _labels(
-    parts: Sequence[Part], path: Path, given: tuple[str, ...] | None, notes: list[str]
-) -> tuple[Array, tuple[str, ...]]:
-    """The labels of all parts as uint8 from 0, and what the classes are called."""
-    values = np.concatenate([_flat(part.labels, path) for part in parts])
-    found, labels = np.unique(values, return_inverse=True)
-    names = given or parts[0].names
-    if values.dtype.kind == "U":
-        if given and {*given} != {*found.tolist()}:
-            raise InputError(
-                f"data.classes: expected the labels of {path}, which are texts, in an order of "
-                f"yours: {_shown(found.tolist())}; got {_shown(given)}"
-            )
-        if given:
-            labels = np.array([given.index(name) for name in found])[labels]
-        names = given or tuple(found.tolist())
-        notes.append(f"labels are texts, so classes are in the order {_shown(names)}")
-    elif names and found[0] >= 0 and found[-1] < len(names):
-        labels = values
-    elif names and len(names) != len(found):
-        raise InputError(
-            f"data.classes: expected a name for each of the {len(found)} labels of {path} "
-            f"({found[0]} to {found[-1]}), got {len(names)}"
-        )
-    elif found[0] != 0 or found[-1] != len(found) - 1:
-        notes.append(f"labels are {found[0]} to {found[-1]}, so they are numbered anew from 0")
-    names = names or tuple(map(str, found.tolist()))
-    if not 1 < len(names) <= MAX_CLASSES:
-        raise InputError(f"{path}: expected 2 to {MAX_CLASSES} classes, got {len(names)}")
-    if bad := [n for n in names if not n or len(n) > MAX_NAME or names.count(n) > 1]:
-        raise InputError(
-            f"{path}: expected names of classes of 1 to {MAX_NAME} characters, each once, got "
-            f"{bad[0]!r}; give others with data.classes=[...]"
-        )
-    return labels.astype(np.uint8), names
-
-
-def _shown(names: Sequence[str]) -> str:
-    """The first names."""
-    return ", ".join([*names[:8], "..."] if len(names) > 8 else names)
-
-
-def _flat(labels: NDArray[Any], path: Path) -> NDArray[Any]:
-    """The labels as whole numbers or texts (n,)."""
-    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if labels.ndim != 1:
-        raise InputError(
-            f"{path}: expected a label per picture, (n,), got {labels.shape}; of one-hot labels "
-            "take numpy.argmax(labels, axis=1)"
-        )
-    if labels.dtype.kind in "OSU":
-        labels = np.array([x.decode() if isinstance(x, bytes) else str(x) for x in labels])
-        is_number = all(text.isdecimal() for text in labels.tolist())
-        return labels.astype(int) if is_number else labels
-    whole: NDArray[np.int64] = np.nan_to_num(labels, nan=0.5).astype(np.int64)
-    if not (whole == labels).all():
-        wrong = labels[whole != labels][0]
-        raise InputError(f"{path}: expected labels that are whole numbers or texts, got {wrong:g}")
-    return whole
-
-
 def _check_parts(arrays: Arrays, path: Path, classes: tuple[str, ...]) -> None:
     """Warn of classes that cannot be learned or scored, and of test pictures seen in training."""
     for part, what in (("train", "training"), ("test", "test")):
@@ -276,7 +223,7 @@ def _check_parts(arrays: Arrays, path: Path, classes: tuple[str, ...]) -> None:
         if not len(labels):
             raise InputError(f"{path}: no {what} picture is left; change data.test_split")
         if missing := [n for k, n in enumerate(classes) if k not in labels]:
-            logger.warning(f"{path}: no {what} picture of {_shown(missing)}")
+            logger.warning(f"{path}: no {what} picture of {shown(missing)}")
     seen = {image.tobytes() for image in arrays["x_train"]}
     leaked = sum(image.tobytes() in seen for image in arrays["x_test"])
     if leaked:

@@ -92,7 +92,7 @@ def _read_folder(path: Path) -> dict[str, Part]:
             for part in PARTS
         }
     tables = [f for f in path.iterdir() if f.name.lower().endswith((*READERS, ".csv.gz"))]
-    if tables:
+    if tables and not _folders(path):
         return {p: read_parts(_only(path, tables, p, ""))["train"] for p in PARTS}
     folders = {folder.name.lower(): folder for folder in _folders(path)}
     parts = {
@@ -218,6 +218,7 @@ def _preprocessed(files: Sequence[Path], labels: Sequence[str]) -> Part:
     """The pictures as `predict` reads them, without those in which it finds nothing."""
     from mnist_exp.pictures.preprocess import preprocess
 
+    logger.info(f"reading {len(files):,} pictures")  # a second for about 200
     pictures = [preprocess(file.read_bytes(), str(file)) for file in files]
     unread = [f"{f}: {p.note}" for f, p in zip(files, pictures, strict=True) if p.pixels is None]
     if unread:

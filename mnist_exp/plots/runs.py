@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from mnist_exp.core.classes import DIGITS, noun, plural, shorten
+from mnist_exp.core.classes import DIGITS, noun, shorten
 from mnist_exp.plots import base
 from mnist_exp.plots.base import BLUE, GREY, INK, PALE, VERMILLION, Array, in_own_style
 
@@ -173,8 +173,9 @@ def reliability(
         note += f", {calibrated[1]:.4f} once calibrated by the run's temperature"
     note += "; shaded: the 95 % interval of the accuracy."
     if smoothing:
+        kinds = "digits" if noun(classes) == "digit" else "classes"
         note += (
-            f" In training {smoothing:g} of each label was spread over all {plural(classes)}, "
+            f" In training {smoothing:g} of each label was spread over all {kinds}, "
             "which makes the model say less than it knows."
         )
     figure = base.new_figure(8.4, 6.6, title, note)

@@ -15,7 +15,7 @@ from mnist_exp.config.data import AnyDataConfig, OwnDataConfig
 from mnist_exp.config.parts import Part, load_part, source
 from mnist_exp.config.schema import TrackingConfig
 from mnist_exp.core import layout
-from mnist_exp.core.classes import DIGITS
+from mnist_exp.core.classes import CLASSES_TAG, DIGITS
 from mnist_exp.core.errors import InputError
 from mnist_exp.core.files import relocated
 from mnist_exp.core.output import quiet_stderr
@@ -28,12 +28,7 @@ from mnist_exp.pictures.preprocess import PreprocessedPicture, preprocess
 from mnist_exp.runs.folder import RunFiles, RunResult
 from mnist_exp.tracking import store
 from mnist_exp.tracking.journal import Journal
-from mnist_exp.tracking.logged_model import (
-    CLASSES_TAG,
-    MODEL_FILE,
-    download_model,
-    global_tracking_uri,
-)
+from mnist_exp.tracking.logged_model import MODEL_FILE, download_model, global_tracking_uri
 from mnist_exp.tracking.places import (
     FOLDER_TAG,
     JOURNAL_TAG,
@@ -146,9 +141,9 @@ class Run(RunFiles):
                 made_with = self.tags.get("data.source", "other data")
                 raise InputError(f"{self} was made with {made_with}; {error}") from error
             reason = str(error).partition(";")[0]
-            raise InputError(
-                f"--data {data}: {reason}; give mnist5k, or the path of MNIST (an .npz or a folder)"
-            ) from error
+            instead = "mnist5k, or the path of MNIST (an .npz or a folder)"
+            instead = "other pictures" if isinstance(config, OwnDataConfig) else instead
+            raise InputError(f"--data {data}: {reason}; give {instead}") from error
         if dataset.classes != self.classes:
             raise InputError(f"{self} tells other classes apart than those of {dataset.source}")
         if not data and dataset.digest != self.tags["data.digest"]:
@@ -267,8 +262,8 @@ def run_tags(
     data: Dataset, code: Commit, overrides: Sequence[str], fingerprint: str
 ) -> dict[str, str]:
     """The tags of a run: data, code and versions, beside its config."""
-    named = {} if data.classes == DIGITS else {CLASSES_TAG: json.dumps(data.classes)}
-    return named | {
+    names = json.dumps(data.classes, ensure_ascii=False)  # a tag has 8,000 characters
+    return ({} if data.classes == DIGITS else {CLASSES_TAG: names}) | {
         "data.name": data.name,
         DATA_LABEL_TAG: data.label,
         "data.digest": data.digest,

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnist_exp.core.classes import CLASSES_TAG
 from mnist_exp.core.files import replace_by_link
 from mnist_exp.core.provenance import versions
 from mnist_exp.tracking.places import artifacts_now, to_path
@@ -26,7 +27,6 @@ NOT_IN_NAMES = r"""[/:.%"']"""  # what MLflow refuses in the name of a logged mo
 KERAS = ".keras"
 MODEL_FILE = f"data/model{KERAS}"  # among the artifacts
 NOTE_TAG = "mlflow.note.content"  # the description
-CLASSES_TAG = "data.classes"  # of a run: their names in JSON; without it the ten digits
 SERVING = ("mlflow", "tensorflow", "keras", "numpy")  # what a served model needs
 
 

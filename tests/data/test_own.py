@@ -163,6 +163,22 @@ def test_a_folder_of_pictures_per_class_is_read_as_predict_reads_them(
     assert "1 pictures are left out, such as" in caplog.text
 
 
+def test_labels_stay_with_their_pictures(given: Callable[..., Path]) -> None:
+    texts = np.array(["b", "c", "a"])[LABELS]
+    truth = {x.tobytes(): text for x, text in zip(IMAGES, texts, strict=True)}
+    for labels, names in (
+        (texts, None),
+        (texts, ["c", "a", "b"]),
+        (LABELS + 3, ["b", "c", "a"]),
+        (LABELS, ["b", "c", "a", "d"]),
+    ):
+        found = load(given(IMAGES, labels), classes=names)
+        assert found.classes == tuple(names or "abc")
+        named = [found.classes[label] for label in (*found.train_labels, *found.test_labels)]
+        images = [x.tobytes() for x in (*found.train_images, *found.test_images)]
+        assert named == [truth[image] for image in images]
+
+
 def test_a_folder_of_small_pictures_is_taken_as_it_is(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     small = random.integers(150, 256, (12, 8, 8), dtype=np.uint8)

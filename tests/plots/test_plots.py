@@ -330,7 +330,8 @@ def test_of_many_classes_the_ten_most_probable_are_drawn(digits):
     assert "the first of six classes" in full_text(figure)
     bars = figure.axes[0].collections[-2]
     assert len(bars.get_paths()) == 120
-    named = plots.sample_predictions(images, labels % 3, rows[:, :3], TITLE, ["cat", "dog", "hen"])
+    names = ["cat", "d$og$", "hen"]
+    named = plots.sample_predictions(images, labels % 3, rows[:, :3], TITLE, names)
     assert "the first of each class" in full_text(named)
     assert any("true cat, said hen" in word or "✓ cat" in word for word in texts(named))
 
