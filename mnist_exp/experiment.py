@@ -211,7 +211,7 @@ def _fit(loop: "EpochLoop", config: Config, context: RunContext, curve: "StepCur
     """Train; each epoch is shown in the terminal and recorded in the folder and in MLflow."""
     from keras.callbacks import LambdaCallback
 
-    from mnist_exp.runs.report import save_interrupted
+    from mnist_exp.runs.report import epoch_recorder, save_interrupted
     from mnist_exp.training.callbacks import EpochBar
     from mnist_exp.training.fit import fit
 
@@ -222,22 +222,8 @@ def _fit(loop: "EpochLoop", config: Config, context: RunContext, curve: "StepCur
     if start:
         logger.info(f"going on after epoch {len(rows)} of {config.train.epochs}")
         curve.restore(start.arrays.get("curve", []))
-    folder.write_history(rows)
-    folder.write_curve(curve.rows)
-    tracker.log_curve(curve.rows)  # as far as it was not before the run broke off
-    for epoch, row in enumerate(rows, 1):
-        tracker.log_metrics(row, epoch)
-
-    def record_epoch(epoch: int, logs: Mapping[str, float]) -> None:
-        folder.append_epoch(epoch, logs)
-        folder.write_curve(curve.rows)
-        tracker.log_curve(curve.rows)
-        tracker.log_metrics({k: v for k, v in logs.items() if "/" in k}, epoch + 1)
-
-    recorder = LambdaCallback(
-        on_epoch_end=record_epoch,
-        on_train_batch_end=lambda batch, logs: context.check_interrupt(),
-    )
+    interruptible = LambdaCallback(on_train_batch_end=lambda batch, logs: context.check_interrupt())
+    recorder = epoch_recorder(folder, tracker, curve, rows)
     tracker.start()
     progress = EpochBar(len(loop.labels))
     with progress.bar, sampled_system_metrics(tracker):
@@ -248,7 +234,7 @@ def _fit(loop: "EpochLoop", config: Config, context: RunContext, curve: "StepCur
                 config.schedule,
                 config.augment,
                 seed=config.seed,
-                callbacks=[recorder, progress, *context.callbacks],
+                callbacks=[interruptible, recorder, progress, *context.callbacks],
                 curve=curve,
                 checkpoints=checkpoints,
                 start=start,

@@ -17,14 +17,9 @@ from mnist_exp.core.files import is_orphaned, storage_errors
 from mnist_exp.core.signals import sigterm_interrupts
 from mnist_exp.data.dataset import Dataset, load_dataset
 from mnist_exp.experiment import run_in
+from mnist_exp.runs.data_paths import relocated_data
 from mnist_exp.runs.folder import RunFolder, RunResult
-from mnist_exp.runs.run import (
-    EXTENDED_AFTER_TAG,
-    EXTENDED_FROM_TAG,
-    FINGERPRINT_TAG,
-    relocated_data,
-    run_tags,
-)
+from mnist_exp.runs.run import EXTENDED_AFTER_TAG, EXTENDED_FROM_TAG, FINGERPRINT_TAG, run_tags
 from mnist_exp.tracking import store
 from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.logged_model import ENVIRONMENT

@@ -171,7 +171,7 @@ def validation_error_message(error: ErrorDetails, siblings: Sequence[str]) -> st
     if kind == "extra_forbidden":
         prefix, dot, _ = key.rpartition(".")
         known = [f"{prefix}{dot}{name}" for name in siblings]
-        owner = f"{error['loc'][1]} has " if prefix == "optimizer" else ""
+        owner = f"{error['loc'][1]} has " if prefix in TAGS else ""
         return f"{key}: {owner}no such key{nearest(key, known)}; there are {', '.join(known)}"
     if kind == "missing":
         return f"{key}: missing; give it a value"

@@ -16,9 +16,13 @@ from mnist_exp.evaluation.calibration import Calibration, fit_calibration
 from mnist_exp.evaluation.metrics import ClassScore, Evaluation, Output, from_scores
 from mnist_exp.runs.folder import RunFolder
 from mnist_exp.runs.run import ECE_CALIBRATED
+from mnist_exp.tracking.tracker import RunTracker
 
 if TYPE_CHECKING:
+    from keras.callbacks import Callback
+
     from mnist_exp.training.epoch import EpochLoop
+    from mnist_exp.training.step_curve import StepCurve
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +40,30 @@ class Scores:
     def temperature(self) -> float:
         """The temperature that calibrates the model; 1 without a calibration."""
         return self.calibration.temperature if self.calibration else 1.0
+
+
+def epoch_recorder(
+    folder: RunFolder,
+    tracker: RunTracker,
+    curve: "StepCurve",
+    rows: Sequence[Mapping[str, float]],
+) -> "Callback":
+    """A Keras callback that records each epoch, after the `rows` of a run that is resumed."""
+    from keras.callbacks import LambdaCallback
+
+    folder.write_history(rows)
+    folder.write_curve(curve.rows)
+    tracker.log_curve(curve.rows)  # as far as it was not before the run broke off
+    for epoch, row in enumerate(rows, 1):
+        tracker.log_metrics(row, epoch)
+
+    def record(epoch: int, logs: Mapping[str, float]) -> None:
+        folder.append_epoch(epoch, logs)
+        folder.write_curve(curve.rows)
+        tracker.log_curve(curve.rows)
+        tracker.log_metrics({k: v for k, v in logs.items() if "/" in k}, epoch + 1)
+
+    return LambdaCallback(on_epoch_end=record)
 
 
 def score(model: Any, data: Dataset, output: Output) -> Scores:

