@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,7 +53,8 @@ def read_parts(path: Path) -> dict[str, Part]:
         raise
     except Exception as error:  # damaged bytes raise dozens of kinds
         raise InputError(
-            f"{path}: could not be read ({first_line(error)}); save it again, or in another format"
+            f"{path}: could not be read ({shorten(first_line(error), 120)}); save it again, or in "
+            "another format"
         ) from error
 
 
@@ -157,6 +159,11 @@ def _read_csv(path: Path) -> dict[str, Part]:
     label = next((name for name in LABELS if name in table.column_names), table.column_names[0])
     pixels = [name for name in table.column_names if name != label]
     images = np.column_stack([table[name].to_numpy() for name in pixels])
+    if images.dtype.kind not in "iuf" or round(len(pixels) ** 0.5) ** 2 != len(pixels):
+        raise InputError(
+            f"{path}: expected a column label and h * w columns of numbers, got {len(pixels)} "
+            f"columns beside {label}: {pixels[0]}, ...; add or remove columns"
+        )
     return {"train": Part(images, table[label].to_numpy())}
 
 

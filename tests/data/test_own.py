@@ -259,6 +259,9 @@ def test_unreadable_files_are_refused_in_a_sentence(
     lines = path.read_text().splitlines()
     lines[4] = lines[4].replace(",0,", ",,", 1)
     path.write_text("\n".join(lines))
+    (tmp_path / "unlabelled.csv").write_text("pixel0,pixel1,pixel2\n1,2,3\n4,5,6\n")
+    (tmp_path / "names.csv").write_text("name,label,pixel0,pixel1,pixel2\nann,1,2,3,4\n")
+    (tmp_path / "ragged.csv").write_text("label,pixel0\n1,2\n1,2,3\n")
     (tmp_path / "notes.txt").touch()
     (tmp_path / "damaged.npz").write_bytes(b"PK")
     (tmp_path / "damaged.parquet").write_bytes(b"PAR1")
@@ -268,6 +271,9 @@ def test_unreadable_files_are_refused_in_a_sentence(
     write_idx(tmp_path / "half" / "train-images-idx3-ubyte", IMAGES)
     for name, sentence in {
         "kaggle.csv": "line 5 has no value for pixel",
+        "unlabelled.csv": "got 2 columns beside pixel0: pixel1, ...; add or remove columns",
+        "names.csv": "got 4 columns beside label: name, ...",
+        "ragged.csv": "could not be read (CSV parse error",
         "notes.txt": "expected an .npz, .csv or .parquet file, or a folder",
         "damaged.npz": "could not be read",
         "damaged.parquet": "could not be read",
