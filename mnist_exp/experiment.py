@@ -21,6 +21,7 @@ from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.runs.names import model_label, run_name, run_note
 from mnist_exp.runs.run import EXTENDED_FROM_TAG, TITLE_TAG, run_tags
 from mnist_exp.runs.search import finished_runs
+from mnist_exp.runs.warm_start import pinned, take_start, try_start
 from mnist_exp.tracking import store
 from mnist_exp.tracking.open_run import is_sweep_job, sampled_system_metrics, track_run
 from mnist_exp.tracking.tracker import RunTracker
@@ -63,10 +64,12 @@ def run_experiment(
     """
     refuse_fork()
     check_parts(config)
+    config = pinned(config)
     with sigterm_interrupts() as check_interrupt, caller_settings():
         data = load_dataset(config.data)
         check_memory(config.model, config.train.batch_size, len(data.train_labels))
         _try_parts(config, data)
+        try_start(config, len(data.classes))
         class_weights(config.train.class_weight, data.train_labels)  # refused now, if ever
         fingerprint = provenance.fingerprint(fingerprint_values(config), data.digest)
         if config.tracking.enabled and not is_sweep_job():  # the sweep has done this already
@@ -130,8 +133,7 @@ def run_in(
     if tracker.page:
         logger.info(f"in MLflow: {tracker.page}")
     if result.run_id != tracker.run_id:  # its store could only be used at the end
-        result = replace(result, run_id=tracker.run_id)
-        folder.write_result(result)
+        folder.write_result(result := replace(result, run_id=tracker.run_id))
     return result
 
 
@@ -214,6 +216,8 @@ def _fit(loop: "EpochLoop", config: Config, context: RunContext, curve: "StepCur
     if start:
         logger.info(f"going on after epoch {len(rows)} of {config.train.epochs}")
         curve.restore(start.arrays.get("curve", []))
+    elif taken := take_start(loop.model, config):
+        logger.info(taken)
     folder.write_history(rows)
     folder.write_curve(curve.rows)
     tracker.log_curve(curve.rows)  # as far as it was not before the run broke off
@@ -231,14 +235,12 @@ def _fit(loop: "EpochLoop", config: Config, context: RunContext, curve: "StepCur
         on_train_batch_end=lambda batch, logs: context.check_interrupt(),
     )
     tracker.start()
-    progress = EpochBar(len(loop.labels))
+    progress, parts = EpochBar(len(loop.labels)), (config.train, config.schedule, config.augment)
     with progress.bar, sampled_system_metrics(tracker):
         try:
             return fit(
                 loop,
-                config.train,
-                config.schedule,
-                config.augment,
+                *parts,
                 seed=config.seed,
                 callbacks=[recorder, progress, *context.callbacks],
                 curve=curve,
