@@ -22,6 +22,7 @@ from mnist_exp.runs.folder import RunFolder, RunResult
 from mnist_exp.runs.names import model_label, run_name, run_note
 from mnist_exp.runs.run import EXTENDED_FROM_TAG, TITLE_TAG, run_tags
 from mnist_exp.runs.search import finished_runs
+from mnist_exp.runs.warm_start import pinned, take_start, try_start
 from mnist_exp.tracking import store
 from mnist_exp.tracking.open_run import is_sweep_job, sampled_system_metrics, track_run
 from mnist_exp.tracking.tracker import RunTracker
@@ -71,10 +72,12 @@ def run_experiment(
     refuse_fork()
     config = with_given(config, model=model, optimizer=optimizer, data=data)
     check_parts(config)
+    config = pinned(config)
     with sigterm_interrupts() as check_interrupt, caller_settings():
         dataset = load_dataset(config.data)
         check_memory(config.model, config.train.batch_size, len(dataset.train_labels))
         _try_parts(config, dataset)
+        try_start(config, len(dataset.classes))
         class_weights(config.train.class_weight, dataset.train_labels)  # refused now, if ever
         fingerprint = provenance.fingerprint(fingerprint_values(config), dataset.digest)
         if config.tracking.enabled and not is_sweep_job():  # the sweep has done this already
@@ -138,8 +141,7 @@ def run_in(
     if tracker.page:
         logger.info(f"in MLflow: {tracker.page}")
     if result.run_id != tracker.run_id:  # its store could only be used at the end
-        result = replace(result, run_id=tracker.run_id)
-        folder.write_result(result)
+        folder.write_result(result := replace(result, run_id=tracker.run_id))
     return result
 
 
@@ -222,17 +224,17 @@ def _fit(loop: "EpochLoop", config: Config, context: RunContext, curve: "StepCur
     if start:
         logger.info(f"going on after epoch {len(rows)} of {config.train.epochs}")
         curve.restore(start.arrays.get("curve", []))
+    elif taken := take_start(loop.model, config):
+        logger.info(taken)
     interruptible = LambdaCallback(on_train_batch_end=lambda batch, logs: context.check_interrupt())
     recorder = epoch_recorder(folder, tracker, curve, rows)
     tracker.start()
-    progress = EpochBar(len(loop.labels))
+    progress, parts = EpochBar(len(loop.labels)), (config.train, config.schedule, config.augment)
     with progress.bar, sampled_system_metrics(tracker):
         try:
             return fit(
                 loop,
-                config.train,
-                config.schedule,
-                config.augment,
+                *parts,
                 seed=config.seed,
                 callbacks=[interruptible, recorder, progress, *context.callbacks],
                 curve=curve,

@@ -20,6 +20,7 @@ from mnist_exp.core.provenance import Commit
 from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.runs.folder import RunFolder
 from mnist_exp.runs.run import EXTENDED_FROM_TAG, FINGERPRINT_TAG, Run
+from mnist_exp.runs.warm_start import start_file
 
 # In a child process: it may import other code, and TensorFlow counts its threads when it starts.
 TRAIN_PROGRAM = """
@@ -149,6 +150,8 @@ def _train(run: Run, code: Path, config: Path, folder: Path) -> None:
         "train.precision": run.tags["auto.precision"],  # `auto` may resolve to another one here
         "train.jit": run.tags["auto.jit"] == "true",
     }
+    if start := run.config().start_from:
+        values["start_from"] = start_file(start, run.tracking)
     config.write_text(with_values(run.file(CONFIG).read_text(encoding="utf-8"), values))
     threads = {"TF_NUM_INTRAOP_THREADS": run.tags["threads"]}
     command = [sys.executable, "-c", TRAIN_PROGRAM, str(config), str(folder)]

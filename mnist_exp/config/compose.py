@@ -25,11 +25,13 @@ from mnist_exp.core.errors import InputError
 # Hydra's options.
 CONFIG_OPTIONS = {"--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 OPTIONS_WITH_VALUE = CONFIG_OPTIONS | {"--cfg", "-c", "--package", "-p", "--experimental-rerun"}
+PINNED = "@sha256:"  # in a recorded start_from, before the digest of its file
 RESUME = "resume"  # a key of the command, not of an experiment
 UNQUOTED_TEXT = (  # with a character that Hydra's grammar wants quoted
-    r"^(data\.(?:test_)?path|tracking\.\w+|name|notes|\+{0,2}tags\.\S+?)="
+    r"^(data\.(?:test_)?path|start_from|tracking\.\w+|name|notes|\+{0,2}tags\.\S+?)="
     r"(?=.*[^A-Za-z0-9_/\\+.$%*@?|: -])([^'\",[{]*[^'\",[{\\])$"
 )
+START, NUMERIC_ID = "start_from=", r"(?<=[=,])(\d[\de]*)(?=,|$)"  # an id that reads as a number
 COMPOSING = Lock()
 UNLISTED = ("augment", "data", "metrics", "model", "optimizer", "schedule", "tags")
 MERGED = ("augment", "callbacks")  # groups of which each option has keys of its own
@@ -108,7 +110,8 @@ def translate_overrides(overrides: Sequence[str]) -> list[str]:
         match = re.match(r"\+{0,2}(\w+)=\s*[\[{]", text)
         if match and match[1] in GROUPS:
             refuse_lists(dict.fromkeys(set(GROUPS) - {match[1]}))
-    return [re.sub(UNQUOTED_TEXT, r"\1='\2'", text) for text in overrides]
+    ids = (re.sub(NUMERIC_ID, r"'\1'", o) if o.startswith(START) else o for o in overrides)
+    return [re.sub(UNQUOTED_TEXT, r"\1='\2'", text) for text in ids]
 
 
 def refuse_lists(choices: Mapping[str, Any]) -> None:
@@ -196,6 +199,8 @@ def fingerprint_values(config: Config) -> dict[str, Any]:
     del values["train"]["checkpoint_every"]
     for place in ("path", "test_path", "fallback"):
         values["data"].pop(place, None)
+    if config.start_from:  # the weights, wherever they are
+        values["start_from"] = config.start_from.rpartition(PINNED)[2]
     return values | digests(config)
 
 

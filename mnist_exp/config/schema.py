@@ -55,6 +55,10 @@ Loss = Literal[
 ClassWeight = Annotated[
     Literal["balanced"] | tuple[float, ...] | None, BeforeValidator(_class_weight), UNSET
 ]
+Patterns = Annotated[  # of names of layers, as in the shell
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    Field(strict=False, exclude_if=lambda value: not value),
+]
 
 
 class TrainConfig(ConfigGroup):
@@ -68,6 +72,7 @@ class TrainConfig(ConfigGroup):
     label_smoothing: Fraction
     class_weight: ClassWeight = None
     patience: Annotated[int, Field(ge=1)] | None
+    freeze: Patterns = ()
     ema: Annotated[float, Field(gt=0, lt=1)] | None
     precision: Literal["auto", "float32", "mixed_bfloat16"]
     jit: Literal["auto", True, False]
@@ -170,6 +175,7 @@ class Config(ConfigGroup):
         Field(default_factory=dict, exclude_if=lambda value: not value),
     ]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
+    start_from: Annotated[Annotated[str, Field(min_length=1), AS_TEXT] | None, UNSET] = None
     save_as: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_model_files)]
 
     @property

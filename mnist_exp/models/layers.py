@@ -26,8 +26,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
         super().__init__(momentum=momentum, epsilon=epsilon, **settings)
 
     def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
-        """Normalise by the batch statistics while training, else by the moving ones."""
-        if training or _recomputes.get():
+        """Normalise by the batch statistics while training, else, or frozen, by the moving ones."""
+        if self.trainable and (training or _recomputes.get()):
             return self._normalise(inputs, self.momentum if training else 0.0)
         return super().call(inputs)
 

@@ -22,9 +22,11 @@ from mnist_exp.core.files import make_folder, removed_if_refused
 from mnist_exp.core.layout import FIGURES, SWEEP_ARTIFACTS
 from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
 from mnist_exp.data.dataset import load_dataset
+from mnist_exp.runs.find import BEST, LAST
 from mnist_exp.runs.names import short_keys, sweep_note
 from mnist_exp.runs.run import TITLE_TAG
 from mnist_exp.runs.search import SEARCH_TAG, finished_runs
+from mnist_exp.runs.warm_start import pinned
 from mnist_exp.sweeps import report
 from mnist_exp.sweeps.composer import JobComposer
 from mnist_exp.sweeps.jobs import JobResult, SweepStrategy, best, data_label, raise_if_many_failed
@@ -46,7 +48,7 @@ def run_sweep(
     """
     refuse_unhonoured(config.hydra)
     composer = JobComposer(config, loader)
-    configs = composer.configs(strategy.probes)
+    configs = [_start_pinned(config) for config in composer.configs(strategy.probes)]
     for data in {c.data for c in configs}:
         load_dataset(data)  # refuses unusable data before the first job starts
     folder = make_folder(Path(config.hydra.sweep.dir).absolute(), "hydra.sweep.dir")
@@ -90,6 +92,17 @@ def run_sweep(
     return ordered
 
 
+def _start_pinned(config: Config) -> Config:
+    """The job's config, pinned; raises `InputError` where it may mean a run of the sweep itself."""
+    found = pinned(config)
+    if config.start_from in (BEST, LAST):
+        raise InputError(
+            f"start_from={config.start_from}: each job of a sweep might find another run; give the "
+            f"id of the one it is now, start_from={str(found.start_from)[:8]}"
+        )
+    return found
+
+
 def _run(
     sweep: Sweep,
     results: dict[int, JobResult],
@@ -123,7 +136,7 @@ def _reuse_finished(batch: Mapping[int, JobResult], composer: JobComposer) -> di
     results, configs = dict(batch), {}
     for number, result in batch.items():
         try:
-            configs[number] = composer.config(result.job)
+            configs[number] = pinned(composer.config(result.job))
         except InputError as error:  # a search probes its bounds, not every combination
             results[number] = replace(result, error=str(error))
     tracking = next((c.tracking for c in configs.values()), None)

@@ -24,6 +24,7 @@ from mnist_exp.training.callbacks import TensorBoard
 from mnist_exp.training.checkpoints import BestWeights, Checkpoint, Checkpoints
 from mnist_exp.training.epoch import EpochLoop
 from mnist_exp.training.step_curve import StepCurve
+from mnist_exp.training.transfer import freeze
 
 NOT_COMPILED = {"epochs": 1, "clean_epochs": 0, "checkpoint_every": 1, "patience": None}
 
@@ -73,7 +74,7 @@ def prepare(
     )
     keras.utils.set_random_seed(seed)
     fresh = families.build_model(model, classes=len(data.classes), precision=train.precision)
-    loop.start(fresh, optimizers.build(optimizer), data)
+    loop.start(freeze(fresh, train.freeze), optimizers.build(optimizer), data)
     return loop
 
 
@@ -219,7 +220,7 @@ def _compiled(
 ) -> EpochLoop:
     """The loop shared by all trainings that differ in none of these."""
     built = families.build_model(model, classes=classes, precision=train.precision)
-    return EpochLoop(built, optimizers.build(optimizer), train, n=n)
+    return EpochLoop(freeze(built, train.freeze), optimizers.build(optimizer), train, n=n)
 
 
 def _refuse_divergence(loss: float, epoch: int, rate: float) -> None:
