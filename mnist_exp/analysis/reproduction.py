@@ -155,8 +155,9 @@ def _train(run: Run, code: Path, config: Path, folder: Path) -> None:
     config.write_text(with_values(run.file(CONFIG).read_text(encoding="utf-8"), values))
     threads = {"TF_NUM_INTRAOP_THREADS": run.tags["threads"]}
     command = [sys.executable, "-c", TRAIN_PROGRAM, str(config), str(folder)]
+    places = os.pathsep.join([str(code), os.getcwd()])  # where parts of the user's own are
     child = subprocess.run(
-        command, cwd=code, env=os.environ | threads | {"PYTHONPATH": str(code)}, check=False
+        command, cwd=code, env=os.environ | threads | {"PYTHONPATH": places}, check=False
     )
     if child.returncode == 130:
         raise KeyboardInterrupt

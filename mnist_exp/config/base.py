@@ -26,7 +26,8 @@ UNSET = Field(exclude_if=lambda value: value is None)  # a later key, no param o
 class ConfigGroup(BaseModel):
     """A group of the config: frozen, without unknown keys and silent conversions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # Validators are built when they are used: --help and Hydra's refusals need none.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 def dotted_keys(group: type[ConfigGroup], prefix: str = "") -> Iterator[str]:

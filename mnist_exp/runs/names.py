@@ -9,7 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from mnist_exp.config.compose import variant_values
+from mnist_exp.config.compose import flatten, variant_values
 from mnist_exp.config.schema import Config
 from mnist_exp.core.console import TextTable
 from mnist_exp.core.layout import FIGURES
@@ -49,9 +49,13 @@ def run_name(config: Config, overrides: Iterable[str], is_extended: bool = False
 
 def model_label(config: Config, overrides: Iterable[str]) -> str:
     """'dense128 units=[256]': the variant and what differs from its file; else what was typed."""
-    own = variant_values(config.model.name)
-    values = config.model.model_dump(mode="json")
-    differing = {f"model.{k}": _typed(v) for k, v in values.items() if k in own and v != own[k]}
+    own = flatten(variant_values(config.model.name))
+    values = flatten(config.model.model_dump(mode="json"))
+    differing = {
+        f"model.{k}": _typed(v)
+        for k, v in values.items()
+        if v != own.get(k, v if "args." not in k else None)
+    }
     if not own:
         differing = {k: v for k, v in _choices(overrides).items() if k.startswith("model.")}
     return " ".join(filter(None, [config.model.name, label(differing)]))
