@@ -47,7 +47,7 @@ def freeze(model: keras.Model, patterns: Sequence[str]) -> keras.Model:
             raise InputError(f"train.freeze: no layer {pattern} with weights{hint}")
         for name in found:
             layers[name].trainable = False
-    if not model.trainable_variables:
+    if patterns and not model.trainable_variables:
         raise InputError(f"train.freeze: no layer is left to train of {', '.join(layers)}")
     return model
 
