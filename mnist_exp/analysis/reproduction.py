@@ -20,7 +20,7 @@ from mnist_exp.core.provenance import Commit
 from mnist_exp.evaluation.metrics import Evaluation
 from mnist_exp.runs.folder import RunFolder
 from mnist_exp.runs.run import EXTENDED_FROM_TAG, FINGERPRINT_TAG, Run
-from mnist_exp.runs.warm_start import start_file
+from mnist_exp.tracking import store
 
 # In a child process: it may import other code, and TensorFlow counts its threads when it starts.
 TRAIN_PROGRAM = """
@@ -147,11 +147,10 @@ def _train(run: Run, code: Path, config: Path, folder: Path) -> None:
         **{f"data.{key}": value for key, value in data if key in DATA_PLACES},
         "save_as": [MODEL],
         "tracking.enabled": False,
+        "tracking.uri": store.uri(run.tracking),  # in which start_from is found
         "train.precision": run.tags["auto.precision"],  # `auto` may resolve to another one here
         "train.jit": run.tags["auto.jit"] == "true",
     }
-    if start := run.config().start_from:
-        values["start_from"] = start_file(start, run.tracking)
     config.write_text(with_values(run.file(CONFIG).read_text(encoding="utf-8"), values))
     threads = {"TF_NUM_INTRAOP_THREADS": run.tags["threads"]}
     command = [sys.executable, "-c", TRAIN_PROGRAM, str(config), str(folder)]

@@ -31,6 +31,8 @@ class AugmentConfig(ConfigGroup):
 
     def model_post_init(self, _: Any) -> None:
         """Name what is on: options that Hydra merged would share one name."""
+        if self.args and not self.build:
+            raise ValueError("augment.args: they are of augment.build, which is not set: set it")
         has_affine = "affine" in self.name.split("+") or any(getattr(self, k) for k in AFFINE)
         on = ["affine"] * has_affine + [key for key in AFTER_AFFINE if getattr(self, key)]
         on += [self.build.partition(":")[2]] if self.build else []

@@ -9,7 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from mnist_exp.config.compose import flatten, variant_values
+from mnist_exp.config.compose import PINNED, flatten, variant_values
 from mnist_exp.config.schema import Config
 from mnist_exp.core.console import TextTable
 from mnist_exp.core.layout import FIGURES
@@ -77,7 +77,7 @@ def short_keys(keys: Sequence[str]) -> list[str]:
 
 def short_value(text: str) -> str:
     """The value as names and tables show it: a float with three significant digits, '3e-3'."""
-    text = text.strip("'\"")
+    text = re.sub(f"([0-9a-f]{{24}})?{PINNED}.*", "", text.strip("'\""))  # 8 of a run's id
     try:
         number = float(text)
     except ValueError:

@@ -14,6 +14,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
 from mnist_exp.config.compose import fingerprint_values, refuse_unhonoured
+from mnist_exp.config.parts import check_parts
 from mnist_exp.config.schema import Config
 from mnist_exp.core import provenance
 from mnist_exp.core.console import console, only_warned_of, redact
@@ -22,7 +23,6 @@ from mnist_exp.core.files import make_folder, removed_if_refused
 from mnist_exp.core.layout import FIGURES, SWEEP_ARTIFACTS
 from mnist_exp.core.signals import defer_interrupts, sigterm_interrupts
 from mnist_exp.data.dataset import load_dataset
-from mnist_exp.runs.find import BEST, LAST
 from mnist_exp.runs.names import short_keys, sweep_note
 from mnist_exp.runs.run import TITLE_TAG
 from mnist_exp.runs.search import SEARCH_TAG, finished_runs
@@ -48,7 +48,9 @@ def run_sweep(
     """
     refuse_unhonoured(config.hydra)
     composer = JobComposer(config, loader)
-    configs = [_start_pinned(config) for config in composer.configs(strategy.probes)]
+    configs = [pinned(c, in_sweep=True) for c in composer.configs(strategy.probes)]
+    for each in configs:
+        check_parts(each)
     for data in {c.data for c in configs}:
         load_dataset(data)  # refuses unusable data before the first job starts
     folder = make_folder(Path(config.hydra.sweep.dir).absolute(), "hydra.sweep.dir")
@@ -90,17 +92,6 @@ def run_sweep(
                     _summarise(ordered, sweep, space, configs[0])
             raise_if_many_failed(ordered, strategy.total, strategy.tolerated)
     return ordered
-
-
-def _start_pinned(config: Config) -> Config:
-    """The job's config, pinned; raises `InputError` where it may mean a run of the sweep itself."""
-    found = pinned(config)
-    if config.start_from in (BEST, LAST):
-        raise InputError(
-            f"start_from={config.start_from}: each job of a sweep might find another run; give the "
-            f"id of the one it is now, start_from={str(found.start_from)[:8]}"
-        )
-    return found
 
 
 def _run(

@@ -7,7 +7,7 @@ from typing import Any
 
 import mlflow
 import pytest
-from support import Command
+from support import Command, tiny
 
 from mnist_exp.analysis.reproduction import machine_changes
 from mnist_exp.config.compose import from_yaml
@@ -64,6 +64,24 @@ def test_a_difference_is_reported_with_its_possible_reasons(
     assert "not bit-equal: a weight differs by up to 0." in out
     assert "the first other figures are those of epoch 1" in out
     assert f"\n  keras is {version('keras')}, it was 3.1" in out
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_run_that_began_with_the_weights_of_another_does_so_again(
+    recorded: Recorded,
+    made_once: tuple[str, Recorded],
+    command: Command,
+    workplace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start, where = f"start_from={recorded[NAME].run_id}", f"tracking.uri={made_once[0]}"
+    config = tiny(start, where, "tracking.experiment=warm", "seed=3", "train.freeze=[dense]")
+    run_experiment(config, folder=workplace / "run")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    options = ["--experiment", "warm", "--tracking-uri", made_once[0]]
+    code, out, err = command("reproduce", "--run", "last", *options)
+    assert (code, err) == (0, "")
+    assert "bit-equal" in out
 
 
 def test_a_folder_that_is_not_empty_is_refused(

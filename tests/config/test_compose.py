@@ -199,6 +199,8 @@ def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
         ),
         ("augment.nois=1", "augment.nois: no such key (did you mean augment.noise?)"),
         ("augment.mixup=101", "augment.mixup: expected a number of at most 100.0, got 101"),
+        ("augment.args={a:1}", "augment.args: they are of augment.build, which is not set: set it"),
+        ("train.freeze=conv2d", "train.freeze: expected a list, written [conv2d], got 'conv2d'"),
         ("augment.name=blur", "augment.name: expected 'none', as the keys say, got 'blur'"),
     ],
 )
