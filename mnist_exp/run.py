@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_exp.config import compose, sources
 from mnist_exp.config.messages import raised_before_experiment
+from mnist_exp.config.parts import check_parts
 from mnist_exp.config.schema import Config
 from mnist_exp.core.console import FULL_ERROR, exit_with, only_warnings, prepare_process
 from mnist_exp.core.environment import refuse_nonsense
@@ -99,6 +100,7 @@ def exit_on_error(empty_folder: Path | None = None) -> Iterator[None]:
 
 def _run(values: DictConfig, folder: Path, overrides: list[str]) -> "RunResult":
     config = compose.parse(values)
+    check_parts(config)
     from mnist_exp.experiment import run_experiment  # heavy, so after the config proved valid
 
     callbacks = _callbacks(config)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,9 @@ from mnist_exp.data import sources
 from mnist_exp.data.labels import numbered_labels, shown
 from mnist_exp.data.mnist import Array, Arrays, idx_md5
 from mnist_exp.data.readers import PARTS, SIDE, Part, files_of, read_parts
-from mnist_exp.pictures.decode import decode
-from mnist_exp.pictures.preprocess import PreprocessedPicture, preprocess, resized
+
+if TYPE_CHECKING:
+    from mnist_exp.pictures.preprocess import PreprocessedPicture
 
 logger = logging.getLogger(__name__)
 
@@ -112,12 +113,15 @@ def _call(build: str, args: Mapping[str, Any]) -> dict[str, Part]:
     return {name: Part(images, labels) for name, images, labels in pairs}
 
 
-def picture_reader(config: AnyDataConfig) -> Callable[[bytes, str], PreprocessedPicture]:
-    """How a picture's file is read for a model of this data.
+def picture_reader(config: AnyDataConfig | None) -> "Callable[[bytes, str], PreprocessedPicture]":
+    """How a picture's file is read for a model of this data; of unknown data as of MNIST.
 
     Models of other data than MNIST get a small picture as it is, as their own were.
     """
-    if config.name in ("mnist", "mnist5k"):
+    from mnist_exp.pictures.decode import decode  # these import SciPy, which is heavy
+    from mnist_exp.pictures.preprocess import PreprocessedPicture, preprocess
+
+    if config is None or config.name in ("mnist", "mnist5k"):
         return preprocess
     resize = isinstance(config, OwnDataConfig) and config.resize
 
@@ -208,6 +212,8 @@ def _in_bytes(blocks: list[NDArray[Any]], path: Path, notes: list[str]) -> list[
 
 def _fit(block: Array, resize: bool) -> Array:
     if resize:
+        from mnist_exp.pictures.preprocess import resized
+
         block = np.stack([resized(image, SIDE) for image in block])
     placed = np.zeros((len(block), SIDE, SIDE), np.uint8)
     height, width = block.shape[1:]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mnist_exp.config.data import AnyDataConfig, OwnDataConfig
 from mnist_exp.config.parts import Part, load_part, source
@@ -23,7 +23,6 @@ from mnist_exp.data import sources
 from mnist_exp.data.dataset import DISPLAY_NAMES, Dataset, load_dataset
 from mnist_exp.data.known import KNOWN
 from mnist_exp.data.own import picture_reader
-from mnist_exp.pictures.preprocess import PreprocessedPicture, preprocess
 from mnist_exp.runs.data_paths import relocated_data
 from mnist_exp.runs.folder import RunFiles, RunResult
 from mnist_exp.tracking import store
@@ -36,6 +35,9 @@ from mnist_exp.tracking.places import (
     run_folder,
     to_path,
 )
+
+if TYPE_CHECKING:
+    from mnist_exp.pictures.preprocess import PreprocessedPicture
 
 logger = logging.getLogger(__name__)
 
@@ -169,9 +171,9 @@ class Run(RunFiles):
         own = {"name": name, "path": sources.understand(path) or None, "fallback": "error"}
         return made_with.model_copy(update=own)
 
-    def picture_reader(self) -> Callable[[bytes, str], PreprocessedPicture]:
+    def picture_reader(self) -> "Callable[[bytes, str], PreprocessedPicture]":
         """How a picture's file is read for the run's model."""
-        return preprocess if self.is_foreign else picture_reader(self.config().data)
+        return picture_reader(None if self.is_foreign else self.config().data)
 
     def curve(self) -> list[dict[str, float]]:
         """The points of the training curve within epochs; none of runs recorded without one."""

@@ -106,7 +106,10 @@ def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
             "model=[dense128,cnn]",
             "model: expected one option, neither a list nor none; write model=a,b with -m",
         ),
-        ("+model.filters=[8]", "model.filters: no such key; there are model.activation, model.dr"),
+        (
+            "+model.filters=[8]",
+            "model.filters: dense has no such key; there are model.activation, model.dr",
+        ),
         ("~model", "model: expected one option, neither a list nor none"),
         ("train.epochs=???", "train.epochs: missing; give it a value"),
         ("seed=range(0,3)", "seed=range(0,3): the key does not take such a value; add -m to run"),

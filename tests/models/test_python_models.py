@@ -97,7 +97,7 @@ def test_a_model_of_ones_own_trains_and_loads(name: str, few_digits: Dataset) ->
     again, _ = fit(config, few_digits)
     for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
         assert np.array_equal(a, b)
-    assert history.epochs[1]["train/loss"] < history.epochs[0]["train/loss"] < 3
+    assert history.epochs[1]["train/loss"] < history.epochs[0]["train/loss"]
     model.save("model.keras")
     loaded = keras.models.load_model("model.keras", compile=False, safe_mode=True)
     images = few_digits.test_images[:8].astype(np.float32)
