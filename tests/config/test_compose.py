@@ -108,7 +108,7 @@ def test_every_sweep_runs_several_jobs_of_keys_that_exist(name: str) -> None:
         ),
         (
             "+model.filters=[8]",
-            "model.filters: dense has no such key; there are model.activation, model.dr",
+            "model.filters: dense has no such key; there are model.activation, m",
         ),
         ("~model", "model: expected one option, neither a list nor none"),
         ("train.epochs=???", "train.epochs: missing; give it a value"),
