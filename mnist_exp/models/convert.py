@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mnist_exp.core.errors import InputError
 from mnist_exp.evaluation.metrics import LOG_EPSILON, SIGMOID_EPSILON, Output
-from mnist_exp.models.families import PIXELS
+from mnist_exp.models.families import PIXELS, all_layers
 from mnist_exp.models.forward import ScoreFunction, forward_function
 from mnist_exp.models.io import SIGNATURE, load_model, save_model
 from mnist_exp.models.layers import STOCK
@@ -31,10 +31,15 @@ def to_stock_keras(model: keras.Model) -> keras.Model:
     """The same model in Keras' own layers only, so that it loads without this package."""
 
     def stock(layer: keras.Layer) -> keras.Layer:
-        kind = STOCK.get(type(layer), type(layer))
-        return kind.from_config(layer.get_config())
+        kind, config = STOCK.get(type(layer), type(layer)), layer.get_config()
+        # Frozen afterwards: one built frozen, such as an attention, leaves the layers in it as are.
+        return kind.from_config(config | {k: True for k in config if k == "trainable"})
 
-    return _clone(model, stock)
+    copied = _clone(model, stock)
+    for ours, copy in zip(all_layers(model), all_layers(copied), strict=True):
+        if not ours.trainable:
+            copy.trainable = False
+    return copied
 
 
 def at_temperature(model: keras.Model, output: Output, temperature: float) -> keras.Model:

@@ -6,7 +6,8 @@ import pytest
 from support import prepare, tiny, train
 
 from mnist_exp.data.dataset import Dataset
-from mnist_exp.training.transfer import layer_weights, layers_by_name
+from mnist_exp.models.convert import to_stock_keras
+from mnist_exp.training.transfer import freeze, layer_weights, layers_by_name
 
 SMALL_CONV = ["model=cnn", "model.filters=[2,2]", "model.units=[]", "optimizer=adamw"]
 
@@ -32,3 +33,12 @@ def test_layers_are_numbered_within_their_model() -> None:
     inner = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="block_7")])
     model = keras.Sequential([keras.Input((2,)), *layers, keras.layers.ReLU(), inner])
     assert [*layers_by_name(model)] == ["dense", "block_7", "dense_1", "block_7_1"]
+
+
+def test_what_is_saved_is_frozen_too_down_to_the_layers_in_a_layer() -> None:
+    images = keras.Input((4, 8))
+    hidden = keras.layers.MultiHeadAttention(2, 4)(images, images)
+    model = keras.Model(images, keras.layers.Dense(3)(hidden))
+    saved = to_stock_keras(freeze(model, ["multi*"]))
+    assert [v.shape for v in saved.trainable_variables] == [(8, 3), (3,)]
+    assert all(map(np.array_equal, saved.get_weights(), model.get_weights()))
