@@ -90,7 +90,7 @@ def own(name: str, *overrides: str, **args: Any) -> Config:
     return Config.model_validate(tiny(*overrides).model_dump() | {"model": values})
 
 
-@pytest.mark.parametrize("name", ["scaled", "residual", "sequential"])
+@pytest.mark.parametrize("name", ["residual", "sequential"])
 def test_a_model_of_ones_own_trains_and_loads(name: str, few_digits: Dataset) -> None:
     config = own(name, "train.epochs=2", "train.ema=0.9")
     model, history = fit(config, few_digits)
