@@ -78,7 +78,8 @@ def run_experiment(
         check_memory(config.model, config.train.batch_size, len(dataset.train_labels))
         _try_parts(config, dataset)
         try_start(config, len(dataset.classes))
-        class_weights(config.train.class_weight, dataset.train_labels)  # refused now, if ever
+        # Refused now, if ever.
+        class_weights(config.train.class_weight, dataset.train_labels, len(dataset.classes))
         fingerprint = provenance.fingerprint(fingerprint_values(config), dataset.digest)
         if config.tracking.enabled and not is_sweep_job():  # the sweep has done this already
             if config.tracking.skip_finished:

@@ -33,7 +33,7 @@ def arrays() -> tuple[np.ndarray, np.ndarray]:
 def test_a_model_an_optimizer_and_arrays_are_trained(
     model: keras.Model, arrays: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
-    config = tiny("tracking.enabled=false", "train.epochs=2")
+    config = tiny("tracking.enabled=false", "train.epochs=2", "train.class_weight=balanced")
     given = {"model": model, "optimizer": keras.optimizers.SGD(0.5, momentum=0.5), "data": arrays}
     before = model.get_weights()
     outcome = run_experiment(config, folder=tmp_path / "run", **given)

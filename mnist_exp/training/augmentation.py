@@ -36,7 +36,7 @@ def augment(
         sources = random.integers(-127, 128, (n, 2, 64), np.int8)
         pixels = np.full((n, 1, 1, 1), config.elastic, np.float32)
         images = _in_blocks(_warp, images, maps, sources, pixels)
-    elif config.name.startswith("affine"):
+    elif "affine" in config.name.split("+"):
         images = _affine(images, affine_maps(config, random, n))
     if draws := _draw_ink(config, random, n):
         images = _in_blocks(_change_ink, images, draws)

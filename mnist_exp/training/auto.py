@@ -80,7 +80,7 @@ def _in_place_of_auto(train: TrainConfig, precision: str, jit: bool) -> TrainCon
 
 
 def class_weights(
-    setting: ClassWeight, labels: NDArray[np.uint8], classes: int = 10
+    setting: ClassWeight, labels: NDArray[np.uint8], classes: int
 ) -> tuple[float, ...] | None:
     """The weight of each class in the loss. `balanced` is n / (classes * count), as scikit-learn's.
 

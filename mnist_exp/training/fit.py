@@ -63,7 +63,7 @@ def prepare(
     `train` has no `auto` left. The previous call's loop is reused, and its model overwritten, where
     nothing compiled would differ: compiling takes 0.8 s and memory that is never given back.
     """
-    weights = class_weights(train.class_weight, data.train_labels)
+    weights = class_weights(train.class_weight, data.train_labels, len(data.classes))
     loop = _compiled(
         model,
         optimizer.model_copy(update={"learning_rate": 1.0}),

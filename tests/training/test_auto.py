@@ -92,7 +92,7 @@ def test_balanced_classes_are_weighted_as_by_scikit_learn() -> None:
     labels = np.array([0, 0, 0, 1, 2, 2], np.uint8)
     theirs = compute_class_weight("balanced", classes=np.arange(3), y=labels)
     assert class_weights("balanced", labels, classes=3) == pytest.approx(theirs)
-    assert all(np.isfinite(class_weights("balanced", labels) or ()))  # without images of 3 to 9
-    assert class_weights(None, labels) is None
+    assert all(np.isfinite(class_weights("balanced", labels, 10) or ()))  # without images of 3 to 9
+    assert class_weights(None, labels, 10) is None
     with pytest.raises(InputError, match="expected 10 numbers, one for each class, got 3"):
-        class_weights((1, 2, 3), labels)
+        class_weights((1, 2, 3), labels, 10)
