@@ -50,6 +50,7 @@ def test_a_model_an_optimizer_and_arrays_are_trained(
     assert again.metrics["model/parameters"] != outcome.metrics["model/parameters"]
 
 
+@pytest.mark.slow
 def test_a_model_goes_on_from_its_weights(
     model: keras.Model, arrays: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:

@@ -116,7 +116,7 @@ def broken(broken_once: Path, tmp_path: Path) -> Path:
         pytest.param("conv", 3, marks=pytest.mark.slow),
         pytest.param("plain", 4, marks=pytest.mark.slow),
         ("dense", 2),
-        ("plateau", 3),
+        pytest.param("plateau", 3, marks=pytest.mark.slow),
         pytest.param("early", 2, marks=pytest.mark.slow),
     ],
 )

@@ -132,6 +132,7 @@ def test_other_or_missing_files_are_refused(
         load("kmnist", f"data.path={folder}")
 
 
+@pytest.mark.slow
 def test_the_command_lists_counts_and_checks(
     command: Command, cache: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ def test_what_fits_is_taken_and_told_and_frozen_layers_stay(
     assert recorded_as.startswith(f"{recorded[NAME].run_id}{PINNED}")
 
 
+@pytest.mark.slow
 def test_a_run_that_broke_off_is_resumed_to_the_same_bits(
     recorded: Recorded, tmp_path: Path
 ) -> None:
