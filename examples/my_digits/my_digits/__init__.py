@@ -1,0 +1,1 @@
+"""Parts for mnist_exp: a model, an augmentation, a metric and a callback."""
