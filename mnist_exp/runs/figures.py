@@ -125,8 +125,10 @@ class _Background:
                 except BrokenProcessPool:
                     draw()
                 with run_lock(tracker.folder):
+                    is_published = tracker.journal.is_published
                     tracker.log_files([FIGURES])
-                    tracker.publish()
+                    if is_published:  # else it was told that `sync` publishes what is missing
+                        tracker.publish()
             except OSError as error:  # of a run that has ended, and is whole without them
                 raise RuntimeError(error) from error
 

@@ -309,7 +309,8 @@ def test_a_sweep_survives_its_tracking_server(
     assert process.returncode == 0, output
     assert [row["state"] for row in tables(tmp_path)[0]] == ["finished"] * 3
     assert "ranked by validation accuracy" in output
-    assert output.count("not all of this run could be published") == 3  # two jobs, and the sweep
+    # The figures of job 0, jobs 1 and 2, and the sweep.
+    assert output.count("not all of this run could be published") == 4
     assert "Traceback" not in output
     tracking_server.start()
     sync = [sys.executable, "-m", "mnist_exp", "sync", "outputs"]
